@@ -1,0 +1,456 @@
+"""Models on disk: load, list, save, import the 2017 release, download it and verify it.
+
+A model is ``NAME.weights.h5`` (weights, nothing executable) beside ``NAME.json`` (what they
+are). This is also the one place that decides which engine runs a network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from gmseg.bundled import bundled
+from gmseg.errors import InputError
+from gmseg.image import atomic_path
+
+DEFAULT_MODEL = "default"
+STANDARDISATIONS = ("volume", "training")
+# the authors' repository, at the commit that added the files
+RELEASE_URL = (
+    "https://raw.githubusercontent.com/neuropoly/gmseg/"
+    "14c348a7e9e339200ea4d49b357876f03ca8bc4f/models/"
+)
+RELEASE_SHA256 = {
+    "challenge_model.hdf5": "9b44228ad2fd360930b9d7fc6957a4eb7acbfa8cf6a091d13a932f8e8815dd9e",
+    "challenge_model.json": "0f0f0538596a649a1e7b0dc1028c774592a747ab2ec5c226e4800a1626b01a82",
+}
+DOWNLOADS = ("published",)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a model is, apart from its weights: the content of ``NAME.json``.
+
+    Attributes
+    ----------
+    name : str
+    weights : pathlib.Path
+        The weights file.
+    weights_sha256 : str
+        Its checksum.
+    network : dict
+        Sizes of the network, see `gmseg.network.NetworkSizes`.
+    voxel_size_mm : float
+        In-plane spacing that the network was trained at.
+    window : int
+        Rows and columns of the window, in pixels of that spacing.
+    standardise : {"volume", "training"}
+        Whose mean and standard deviation are taken: the scan's windows' or the training
+        set's.
+    mean, std : float or None
+        The training set's, in scan values; None where only ``"volume"`` makes sense.
+    threshold : float
+        A voxel is gray matter where the soft segmentation is larger.
+    threshold_grid : {"native"}
+        Where the threshold is applied, once.
+    trained_on, command, commit : str
+        Provenance.
+    scores : list of dict
+        What it scores, where and how that was measured.
+    """
+
+    name: str
+    weights: Path
+    weights_sha256: str
+    network: dict
+    voxel_size_mm: float = 0.25
+    window: int = 200
+    standardise: str = "volume"
+    mean: float | None = None
+    std: float | None = None
+    threshold: float = 0.5
+    threshold_grid: str = "native"
+    trained_on: str = "unknown"
+    command: str = "unknown"
+    commit: str = "unknown"
+    scores: list = field(default_factory=list)
+
+
+# ------------------------------------------------------------------------------------- find
+
+
+def user_models_dir() -> Path:
+    """Return the folder of imported and downloaded models (``GMSEG_MODELS`` moves it)."""
+    if chosen := os.environ.get("GMSEG_MODELS"):
+        return Path(chosen)
+    import pooch
+
+    return Path(pooch.os_cache("gmseg")) / "models"
+
+
+def list_models() -> dict[str, Path]:
+    """Return the known models: name to JSON file; bundled ones first."""
+    found = {}
+    for folder in (bundled("models"), user_models_dir()):
+        for card in sorted(folder.glob("*.json")):
+            found.setdefault(card.stem, card)
+    return found
+
+
+def load_model(name=DEFAULT_MODEL) -> Model:
+    """Find a model, read its card and verify its weights.
+
+    Parameters
+    ----------
+    name : str or path-like
+        A known name, a model's JSON or weights file, or the 2017 release's ``.hdf5`` with
+        its mean/std JSON beside it.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If there is no such model, or its files are damaged or do not belong together.
+    """
+    path = Path(name)
+    if path.suffix in {".hdf5", ".h5", ".json"} or os.sep in str(name):
+        if not path.is_file():
+            raise InputError(f"{path}: no such model file; check the path")
+        if path.suffix == ".hdf5":
+            return _read_release_card(path)
+        card = path if path.suffix == ".json" else _card_of(path)
+    else:
+        known = list_models()
+        if str(name) not in known:
+            hint = " (gmseg models download published)" if str(name) in DOWNLOADS else ""
+            raise InputError(
+                f"{name}: no model of that name{hint}; known are {', '.join(known) or 'none'}"
+            )
+        card = known[str(name)]
+    return _read_card(card)
+
+
+def _card_of(weights: Path) -> Path:
+    return weights.with_name(weights.name.removesuffix(".h5").removesuffix(".weights") + ".json")
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); is it beside the weights?"
+        ) from None
+    except ValueError:
+        raise InputError(f"{path}: is not JSON; get the model's files again") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no JSON object; get the model's files again")
+    return content
+
+
+def _read_card(card: Path) -> Model:
+    content = _read_json(card)
+    weights = card.with_name(card.name.removesuffix(".json") + ".weights.h5")
+    missing = {"name", "weights_sha256", "network"} - content.keys()
+    if missing:
+        raise InputError(
+            f"{card}: is not a gmseg model's card, {', '.join(sorted(missing))} missing; "
+            f"give the NAME.json or NAME.weights.h5 of a model"
+        )
+    if not weights.is_file():
+        raise InputError(f"{weights}: no such weights file; it must lie beside {card.name}")
+    known = {key: content[key] for key in Model.__dataclass_fields__ if key in content}
+    model = Model(**{**known, "weights": weights})
+    _check_card(card, model)
+    if sha256(weights) != model.weights_sha256:
+        raise InputError(
+            f"{weights}: its SHA-256 is not the one in {card.name}; get both files again"
+        )
+    return model
+
+
+def _check_card(card: Path, model: Model) -> None:
+    """Raise InputError where a card's figures make no sense."""
+
+    def number(value) -> bool:
+        return isinstance(value, int | float) and math.isfinite(value)
+
+    sizes = {"filters", "dilation_rates", "dropout", "batchnorm_momentum"}
+    faults = {
+        "network": not isinstance(model.network, dict) or not set(model.network) <= sizes,
+        "voxel_size_mm": not number(model.voxel_size_mm) or not 0 < model.voxel_size_mm < 10,
+        "window": not isinstance(model.window, int) or not 16 <= model.window <= 4096,
+        "standardise": model.standardise not in STANDARDISATIONS,
+        "mean": model.mean is not None and not number(model.mean),
+        "std": model.std is not None and not (number(model.std) and model.std > 0),
+        "threshold": not number(model.threshold) or not 0 <= model.threshold <= 1,
+        "threshold_grid": model.threshold_grid != "native",
+    }
+    wrong = [key for key, fault in faults.items() if fault]
+    if wrong:
+        raise InputError(f"{card}: {', '.join(wrong)} cannot be used; get the model's files again")
+
+
+def sha256(path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ---------------------------------------------------------------------------------- networks
+
+
+def network_sizes(sizes: dict):
+    """Return a card's or protocol's ``network`` entry as `gmseg.network.NetworkSizes`."""
+    from gmseg.network import NetworkSizes
+
+    rates = {k: tuple(v) for k, v in sizes.items() if k == "dilation_rates"}
+    return NetworkSizes(**(sizes | rates))
+
+
+def load_network(model: Model):
+    """Build a model's network and fill in its weights.
+
+    Returns
+    -------
+    keras.Model
+        See `gmseg.network.build_network`.
+    """
+    from gmseg.network import build_network
+
+    network = build_network(network_sizes(model.network))
+    if model.weights.suffix == ".hdf5":
+        _fill_from_release(network, model.weights)
+        return network
+    try:
+        network.load_weights(model.weights)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{model.weights}: does not fit the network of its card "
+            f"({' '.join(str(error).split())[:120]}); get both files again"
+        ) from None
+    return network
+
+
+def load_predictor(model: Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function that runs a model's network. Decides the engine.
+
+    Returns
+    -------
+    callable
+        From standardised windows, float32 (n, size, size), to soft segmentations, the same.
+    """
+    key = str(model.weights.resolve()), model.weights_sha256
+    if key not in _predictors:
+        _predictors.clear()
+        _predictors[key] = keras_predictor(load_network(model))
+    return _predictors[key]
+
+
+def keras_predictor(network) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the same function for a Keras network at hand."""
+
+    def predict(windows: np.ndarray) -> np.ndarray:
+        windows = np.ascontiguousarray(windows, np.float32)[..., None]
+        return np.asarray(network.predict_on_batch(windows))[..., 0]
+
+    return predict
+
+
+# the network used last: a run over many scans loads it once
+_predictors: dict[tuple[str, str], Callable[[np.ndarray], np.ndarray]] = {}
+
+
+def save_model(network, folder, name: str, **card) -> Model:
+    """Write a network as a model: ``NAME.weights.h5`` and ``NAME.json``.
+
+    Parameters
+    ----------
+    network : keras.Model
+    folder : path-like
+        Must exist.
+    name : str
+    **card
+        The other fields of `Model`.
+    """
+    weights = Path(folder) / f"{name}.weights.h5"
+    with atomic_path(weights) as temporary:
+        # another suffix than .weights.h5 is refused, and atomic_path keeps it
+        network.save_weights(temporary)
+    model = Model(name=name, weights=weights, weights_sha256=sha256(weights), **card)
+    content = {key: value for key, value in asdict(model).items() if key != "weights"}
+    with atomic_path(weights.with_name(f"{name}.json")) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return model
+
+
+# ------------------------------------------------------------------------- the 2017 release
+
+
+def _release_layers() -> dict[str, str]:
+    """Return our layer names, each with its name in the 2017 release.
+
+    There, batch normalisations are numbered in the order in which they were created.
+    """
+    branches = ["branch1x1", "rate6", "rate12", "rate18", "rate24"]
+    convolutions = ["stem_1", "stem_2", "rate2_1", "rate2_2"]
+    convolutions += [f"{branch}_{i}" for branch in branches for i in (1, 2)]
+    layers = {name: name for name in convolutions}
+    layers |= {"stem_1": "conv2d_1", "stem_2": "conv2d_2", "amort": "amort"}
+    layers |= {"logits": "predictions"}
+    normalised = [*convolutions, "branches", "amort"]
+    layers |= {f"{name}_norm": f"batch_normalization_{i}" for i, name in enumerate(normalised, 1)}
+    return layers
+
+
+def _read_release_card(path: Path) -> Model:
+    """Return the card of a 2017 release file, from its shapes and the JSON beside it."""
+    import h5py
+
+    figures = _read_json(path.with_suffix(".json"))
+    try:
+        mean, std = float(figures["mean_train"]), float(figures["std_train"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{path.with_suffix('.json')}: mean_train and std_train are missing; "
+            f"take the JSON that was released beside the weights"
+        ) from None
+    try:
+        with h5py.File(path) as file:
+            filters = int(file["conv2d_1/conv2d_1/kernel:0"].shape[-1])
+    except (OSError, KeyError, AttributeError):
+        raise InputError(
+            f"{path}: is not a weights file in the layout of the 2017 release; download it again"
+        ) from None
+    checksum = sha256(path)
+    known = checksum == RELEASE_SHA256["challenge_model.hdf5"]
+    model = Model(
+        name="published" if known else path.stem,
+        weights=path,
+        weights_sha256=checksum,
+        network={"filters": filters},
+        standardise="volume",
+        mean=mean,
+        std=std,
+        trained_on="the SCGM challenge's 40 training scans, validation scans included"
+        if known
+        else "unknown",
+        command="gmseg models import challenge_model.hdf5",
+        commit="weights of the authors' release of 2017" if known else "unknown",
+    )
+    _check_card(path.with_suffix(".json"), model)
+    return model
+
+
+def _fill_from_release(network, path: Path) -> None:
+    """Copy the weights of a 2017 release file into a network."""
+    import h5py
+
+    parts = {"Conv2D": ("kernel", "bias")}
+    parts["BatchNormalization"] = ("gamma", "beta", "moving_mean", "moving_variance")
+    with h5py.File(path) as file:
+        for ours, theirs in _release_layers().items():
+            layer = network.get_layer(ours)
+            names = parts[type(layer).__name__]
+            try:
+                values = [file[theirs][f"{theirs}/{name}:0"][()] for name in names]
+                layer.set_weights(values)
+            except (OSError, KeyError, ValueError) as error:
+                raise InputError(
+                    f"{path}: layer {theirs} does not fit the paper's network "
+                    f"({' '.join(str(error).split())[:80]}); is it a file of the 2017 release?"
+                ) from None
+
+
+def import_release(path, folder=None, name: str | None = None) -> Model:
+    """Turn a weights file of the 2017 release into a model of ours.
+
+    Parameters
+    ----------
+    path : path-like
+        ``challenge_model.hdf5``, 32 or 64 filters, with its mean/std JSON beside it.
+    folder : path-like, optional
+        Where to put the model; by default among the user's models.
+    name : str, optional
+        By default ``published`` for the released file and the file's own name for others.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If the file or the JSON is missing, damaged, or of another layout.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    card = _read_release_card(path)
+    network = load_network(card)
+    folder = Path(folder) if folder is not None else user_models_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    fields = {key: getattr(card, key) for key in Model.__dataclass_fields__}
+    for key in ("name", "weights", "weights_sha256"):
+        del fields[key]
+    fields["network"] = asdict(network_sizes(card.network))
+    return save_model(network, folder, name or card.name, **fields)
+
+
+def download(name: str = "published", *, base_url: str = RELEASE_URL, folder=None) -> Model:
+    """Download the 2017 release, verify its checksum and import it.
+
+    Parameters
+    ----------
+    name : str
+        ``"published"``.
+    base_url : str
+        Where its files lie.
+    folder : path-like, optional
+        Where to put the model; by default among the user's models.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If the name is unknown, the server cannot be reached, or a checksum is wrong.
+    """
+    import pooch
+    import requests
+
+    if name not in DOWNLOADS:
+        raise InputError(f"{name}: cannot be downloaded; known are {', '.join(DOWNLOADS)}")
+    folder = Path(folder) if folder is not None else user_models_dir()
+    release = folder / "release-2017"
+    pooch.get_logger().setLevel("ERROR")
+    for file, checksum in RELEASE_SHA256.items():
+        try:
+            pooch.retrieve(
+                base_url + file, checksum, fname=file, path=release,
+                downloader=pooch.HTTPDownloader(progressbar=True, timeout=30),
+            )  # fmt: skip
+        except requests.RequestException as error:
+            raise InputError(
+                f"{base_url}{file}: cannot be downloaded ({type(error).__name__}); check the "
+                f"network, or fetch {' and '.join(RELEASE_SHA256)} by other means and run: "
+                f"gmseg models import challenge_model.hdf5"
+            ) from None
+        except ValueError:
+            raise InputError(
+                f"{base_url}{file}: the SHA-256 of what came is not the pinned one; nothing was "
+                f"kept: try again, and do not trust the file if it happens again"
+            ) from None
+    return import_release(release / "challenge_model.hdf5", folder, name)
