@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from gmseg.bundled import bundled
+from gmseg.engine import import_keras
 from gmseg.errors import InputError
 from gmseg.image import atomic_path
 
@@ -212,6 +213,7 @@ def sha256(path) -> str:
 
 def network_sizes(sizes: dict):
     """Return a card's or protocol's ``network`` entry as `gmseg.network.NetworkSizes`."""
+    import_keras()
     from gmseg.network import NetworkSizes
 
     rates = {k: tuple(v) for k, v in sizes.items() if k == "dilation_rates"}
@@ -271,7 +273,7 @@ def keras_predictor(network) -> Callable[[np.ndarray], np.ndarray]:
 _predictors: dict[tuple[str, str], Callable[[np.ndarray], np.ndarray]] = {}
 
 
-def save_model(network, folder, name: str, **card) -> Model:
+def save_model(network, folder, name: str, /, **card) -> Model:
     """Write a network as a model: ``NAME.weights.h5`` and ``NAME.json``.
 
     Parameters

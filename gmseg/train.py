@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from gmseg import image as gm_image
-from gmseg import measure, metrics, pipeline, pretrained, window
+from gmseg import measure, metrics, phantom, pipeline, pretrained, window
 from gmseg.augment import Augmentation, change_intensity, random_coordinates, warp
 from gmseg.bundled import bundled
 from gmseg.datasets import LabelledScan, bids_scans, split_by_person
+from gmseg.engine import import_keras
 from gmseg.errors import InputError
 
 INFERENCE_WINDOW = 200
@@ -41,6 +42,15 @@ class Windows:
 
 
 @dataclass(frozen=True)
+class Phantoms:
+    """How much of the training is made up: see ``models/protocols/default.toml``."""
+
+    share: float = 0.0
+    count: int = 0
+    slices: int = 4
+
+
+@dataclass(frozen=True)
 class Loss:
     """Share of cross-entropy in the loss; the rest is Dice."""
 
@@ -53,7 +63,7 @@ class Optimiser:
 
     rate: float = 1.5e-3
     power: float = 0.9
-    steps: int = 1500
+    steps: int = 1100
     validate_every: int = 100
 
 
@@ -64,6 +74,7 @@ class Protocol:
     name: str
     network: dict
     windows: Windows
+    phantoms: Phantoms
     augmentation: Augmentation
     loss: Loss
     optimiser: Optimiser
@@ -71,6 +82,7 @@ class Protocol:
 
 _SECTIONS = {
     "windows": Windows,
+    "phantoms": Phantoms,
     "augmentation": Augmentation,
     "loss": Loss,
     "optimiser": Optimiser,
@@ -157,8 +169,12 @@ def prepare_training_scan(item: LabelledScan) -> TrainingScan:
     scan, reference = read_labelled(item)
     if not reference.any():
         raise InputError(f"{item.reference}: the reference is empty; remove it or label it")
-    grid = gm_image.to_working_grid(np.asarray(scan.dataobj), scan.affine)
-    mask = gm_image.to_working_grid(reference.astype(np.float32), scan.affine).data
+    return _training_scan(np.asarray(scan.dataobj), reference, scan.affine)
+
+
+def _training_scan(data: np.ndarray, gm: np.ndarray, affine: np.ndarray) -> TrainingScan:
+    grid = gm_image.to_working_grid(data, affine)
+    mask = gm_image.to_working_grid(gm.astype(np.float32), affine).data
     keep = (mask > 0.5).any(axis=(0, 1))
     centres = window.locate(grid, cord=mask)
     windows = window.cut(grid.data, centres, INFERENCE_WINDOW)
@@ -171,8 +187,25 @@ def prepare_training_scan(item: LabelledScan) -> TrainingScan:
     )
 
 
+def prepare_phantoms(how: Phantoms) -> list[TrainingScan]:
+    """Make up labelled scans: the label is the true share of GM in each voxel."""
+    found = []
+    for i in range(how.count):
+        number = i % len(phantom.SITES)
+        site = phantom.SITES[number]
+        made = phantom.make_phantom(
+            seed=i, site=number + 1, spacing_mm=site.spacing_mm, shape=(*site.shape[:2], how.slices)
+        )
+        image = made.image
+        found.append(_training_scan(np.asarray(image.dataobj), made.gm_fraction, image.affine))
+    return found
+
+
 def make_sample(
-    rng: np.random.Generator, scans: list[TrainingScan], protocol: Protocol
+    rng: np.random.Generator,
+    scans: list[TrainingScan],
+    phantoms: list[TrainingScan],
+    protocol: Protocol,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one training pair.
 
@@ -182,7 +215,8 @@ def make_sample(
         float32, (size, size) each: standardised and augmented; share of GM in 0-1.
     """
     how, spacing_mm = protocol.windows, gm_image.WORKING_SPACING_MM
-    scan = scans[rng.integers(len(scans))]
+    pool = phantoms if rng.random() < protocol.phantoms.share else scans
+    scan = pool[rng.integers(len(pool))]
     k = rng.integers(len(scan.slices))
     plane, mask, centre = scan.slices[k], scan.masks[k], scan.centres[k]
     if rng.random() < how.near_cord:
@@ -218,7 +252,11 @@ def _blank_outside_field(rng, plane, mask, field_mm):
 
 
 def make_batch(
-    scans: list[TrainingScan], protocol: Protocol, seed: int, step: int
+    scans: list[TrainingScan],
+    phantoms: list[TrainingScan],
+    protocol: Protocol,
+    seed: int,
+    step: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make the batch of one step: it depends on seed and step alone, so runs can resume.
 
@@ -228,7 +266,7 @@ def make_batch(
         float32, (batch, size, size, 1).
     """
     pairs = [
-        make_sample(np.random.default_rng([seed, step, i]), scans, protocol)
+        make_sample(np.random.default_rng([seed, step, i]), scans, phantoms, protocol)
         for i in range(protocol.windows.batch)
     ]
     windows, masks = (np.stack(part)[..., None] for part in zip(*pairs, strict=True))
@@ -338,8 +376,7 @@ def train(
     gmseg.errors.InputError
         If the data or the protocol cannot be used, or `out` holds another run.
     """
-    import keras
-
+    keras = import_keras()
     from gmseg.network import build_network
 
     if not isinstance(protocol, Protocol):
@@ -366,24 +403,25 @@ def train(
     card = {
         "network": asdict(pretrained.network_sizes(protocol.network)),
         "window": INFERENCE_WINDOW,
-        "trained_on": ", ".join(s.name for s in training),
+        "trained_on": _describe(training, protocol),
         "command": command,
         "commit": commit,
     }
     blank = pretrained.Model(name="model", weights=out, weights_sha256="", network=card["network"])
     validate = make_validator(held_out, blank)
     scans = [prepare_training_scan(item) for item in training]
+    data = scans, prepare_phantoms(protocol.phantoms), protocol
 
     steps, waited, started = protocol.optimiser.steps, 0.0, time.perf_counter()
     losses, dice = [], float("nan")
     with ThreadPoolExecutor(1) as pool, _interruptible() as interrupted:
-        ahead = pool.submit(make_batch, scans, protocol, seed, step) if step < steps else None
+        ahead = pool.submit(make_batch, *data, seed, step) if step < steps else None
         while step < steps and not interrupted:
             before = time.perf_counter()
             windows, masks = ahead.result()
             waited += time.perf_counter() - before
             if step + 1 < steps:
-                ahead = pool.submit(make_batch, scans, protocol, seed, step + 1)
+                ahead = pool.submit(make_batch, *data, seed, step + 1)
             optimiser.learning_rate = poly_rate(step, protocol.optimiser)
             losses.append(float(network.train_on_batch(windows, masks)))
             step += 1
@@ -409,6 +447,13 @@ def train(
              "on": names, "value": round(rows[-1][2], 4)}
         ]  # fmt: skip
     return pretrained.save_model(network, out, "model", **card)
+
+
+def _describe(training: list[LabelledScan], protocol: Protocol) -> str:
+    text = f"{len(training)} scans: {', '.join(item.name for item in training)}"
+    if protocol.phantoms.share > 0:
+        text += f"; and {protocol.phantoms.count} made-up phantoms"
+    return text
 
 
 def _variables(network) -> list:
@@ -439,7 +484,7 @@ def _write_log(path: Path, rows: list) -> None:
         temporary.write_text(text.getvalue(), encoding="utf-8")
 
 
-class _interruptible:
+class _interruptible:  # noqa: N801 - used as a function
     """Within it, Ctrl-C asks the loop to stop after its step instead of tearing it down."""
 
     def __enter__(self):

@@ -1,0 +1,350 @@
+"""The command ``gmseg``: parses, calls, prints; no work of its own."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import traceback
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gmseg.errors import InputError
+
+app = typer.Typer(
+    name="gmseg",
+    help="Segment the spinal cord's gray matter (GM) in axial T2*-weighted MRI.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="List, download and import models.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+
+class Standardise(StrEnum):
+    """Whose mean and standard deviation are taken."""
+
+    volume = "volume"
+    training = "training"
+
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command; exit 0 done, 2 the input is at fault, 3 flags in strict mode, 1 ours."""
+    sys.exit(_run(args))
+
+
+def _run(args: list[str] | None) -> int:
+    try:
+        return app(args, prog_name="gmseg", standalone_mode=False) or 0
+    except InputError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        print("gmseg: interrupted; nothing is half-written", file=sys.stderr)
+        return 130
+    except OSError as error:
+        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a wrong option or argument
+            return _fail(f"{error.format_message()} (see gmseg --help)")
+        traceback.print_exc()
+        print(
+            "gmseg: this is a fault of gmseg's own; please report it with the lines above",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _fail(error) -> int:
+    print(f"gmseg: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+def _warn(text) -> None:
+    print(f"gmseg: warning: {text}", file=sys.stderr)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        print(f"gmseg {metadata.version('gmseg')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+# ---------------------------------------------------------------------------------- segment
+
+
+@app.command()
+def segment(
+    scans: Annotated[list[Path], typer.Argument(metavar="SCAN...", help="Scans, NIfTI or any format that nibabel reads.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="The mask's file; for a single scan. [default: SCAN_gmseg.nii.gz beside the scan]")] = None,
+    out_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the results; created if missing.")] = None,
+    model: Annotated[str, typer.Option(metavar="NAME|FILE", help="A known model (gmseg models list), a model's JSON or weights file, or the 2017 release's .hdf5.")] = "default",
+    threshold: Annotated[float | None, typer.Option(metavar="T", help="A voxel is GM where the soft segmentation is larger, 0-1. [default: the model's, 0.5]")] = None,
+    standardise: Annotated[Standardise | None, typer.Option(help="By mean and standard deviation of the scan's windows, or of the training set. [default: the model's]")] = None,
+    centre: Annotated[str, typer.Option(metavar="auto|image|X,Y", help="Where the 50 mm window lies: the cord mask if there is one, else the image's centre (auto); the image's centre; a place in mm in the scan's world space.")] = "auto",
+    cord: Annotated[Path | None, typer.Option(metavar="MASK", help="A mask of the cord on the scan's grid: the window follows it. For a single scan.")] = None,
+    volume: Annotated[int | None, typer.Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")] = None,
+    mean: Annotated[bool, typer.Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
+    soft: Annotated[bool, typer.Option("--soft", help="Write the soft segmentation, too (SCAN_gmsoft.nii.gz).")] = False,
+    summary: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write what was done and measured.")] = None,
+    overwrite: Overwrite = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if anything looked suspicious.")] = False,
+) -> int:  # fmt: skip
+    """Segment the gray matter of one scan or many.
+
+    Writes a mask (1 is GM) on each scan's own grid: t2s.nii.gz becomes t2s_gmseg.nii.gz.
+    """
+    from gmseg import image
+    from gmseg.pretrained import load_model
+
+    chosen = load_model(model)
+    where = _parse_centre(centre)
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(f"--threshold {threshold:g}: is not between 0 and 1")
+    if volume is not None and mean:
+        raise InputError("--volume and --mean exclude each other; give one")
+    if output and out_dir:
+        raise InputError("-o and --out-dir exclude each other; give one")
+    if len(scans) > 1 and (output or cord):
+        raise InputError(f"{'-o' if output else '--cord'} is for a single scan; use --out-dir")
+    if output and not output.name.endswith((".nii", ".nii.gz")):
+        raise InputError(f"{output}: name the mask .nii.gz or .nii")
+    if out_dir and out_dir.exists() and not out_dir.is_dir():
+        raise InputError(f"{out_dir}: is a file, not a folder; choose another --out-dir")
+    inputs = [*scans, *([cord] if cord else [])]
+    if summary:
+        image.check_output(summary, inputs=inputs, overwrite=overwrite)
+
+    done, failed, written = [], 0, {}
+    for scan in scans:
+        try:
+            files = _output_files(scan, output, out_dir, soft)
+            for file in files:
+                if file in written:
+                    raise InputError(
+                        f"{scan}: would be written to {file}, as {written[file]} is; "
+                        f"give scans of one name in separate calls"
+                    )
+                if not (out_dir and not out_dir.exists()):
+                    image.check_output(file, inputs=inputs, overwrite=overwrite)
+            written |= dict.fromkeys(files, scan)
+            result = _segment_with_bar(
+                scan, chosen, threshold=threshold, standardise=standardise, centre=where,
+                cord=cord, volume=volume, mean=mean,
+            )  # fmt: skip
+            if out_dir:
+                out_dir.mkdir(parents=True, exist_ok=True)
+            for file, part in zip(files, (result.mask, result.soft), strict=False):
+                image.write_image(part, file)
+        except InputError as error:
+            _fail(error)
+            failed += 1
+            continue
+        done.append(result.summary | {"mask": str(files[0])})
+        areas = [area for area in result.summary["area_mm2"] if area > 0]
+        print(
+            f"{files[0]}  GM in {len(areas)} of {len(result.summary['area_mm2'])} slices, "
+            f"mean area {sum(areas) / max(len(areas), 1):.1f} mm^2, "
+            f"{result.summary['seconds']:.1f} s"
+        )
+        for flag in result.summary["flags"]:
+            _warn(f"{scan}: {flag}")
+    if summary and done:
+        with image.atomic_path(summary) as temporary:
+            temporary.write_text(json.dumps({"scans": done}, indent=2) + "\n", encoding="utf-8")
+    if failed:
+        return 2
+    return 3 if strict and any(entry["flags"] for entry in done) else 0
+
+
+def _parse_centre(text: str):
+    if text in ("auto", "image"):
+        return text
+    try:
+        x_mm, y_mm = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"--centre {text}: give auto, image, or X,Y in mm such as --centre 2.5,-31"
+        ) from None
+    return x_mm, y_mm
+
+
+def _output_files(scan: Path, output: Path | None, out_dir: Path | None, soft: bool) -> list[Path]:
+    """Return the mask's file, then the soft segmentation's if wanted."""
+    if output:
+        name = output.name
+        stem = name.removesuffix(".gz").removesuffix(".nii").removesuffix("_gmseg")
+        return [output, *([output.with_name(f"{stem}_gmsoft.nii.gz")] if soft else [])]
+    stem = scan.name.removesuffix(".gz")
+    stem = stem[: -len(Path(stem).suffix)] if Path(stem).suffix else stem
+    folder = out_dir or scan.parent
+    names = [f"{stem}_gmseg.nii.gz", *([f"{stem}_gmsoft.nii.gz"] if soft else [])]
+    return [folder / name for name in names]
+
+
+def _segment_with_bar(scan: Path, model, **choices):
+    """Segment with a bar over the slices, where there is a terminal to show it."""
+    from tqdm import tqdm
+
+    from gmseg.pipeline import segment as run
+
+    with tqdm(desc=scan.name, unit="slice", leave=False, disable=None) as bar:
+
+        def progress(count: int, total: int) -> None:
+            bar.total = total
+            bar.update(count - bar.n)
+
+        return run(scan, model, progress=progress, **choices)
+
+
+# ------------------------------------------------------------------------------------ train
+
+
+@app.command()
+def train(
+    dataset: Annotated[Path, typer.Argument(help="BIDS folder with *_gmseg-manual.nii.gz masks under derivatives/labels.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the model, the log and the checkpoint.")],
+    split: Annotated[str, typer.Option(metavar="PERSON,...|all", help="Persons to validate on and never train on; all trains on everybody.")],
+    protocol: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="How to train.")] = "default",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in DIR.")] = False,
+    seed: Annotated[int, typer.Option(metavar="S")] = 0,
+) -> int:  # fmt: skip
+    """Train a network from scratch on your own masks.
+
+    Writes DIR/model.weights.h5 and DIR/model.json: segment with --model DIR/model.json.
+    """
+    from tqdm import tqdm
+
+    from gmseg.train import train as run
+
+    with tqdm(unit="step", smoothing=0.05, disable=None) as bar:
+
+        def progress(state: dict) -> None:
+            bar.total = state["steps"]
+            bar.update(state["step"] - bar.n)
+            bar.set_postfix_str(
+                f"loss {state['loss']:.3f}, validation Dice {state['dice']:.3f}, "
+                f"waiting {state['waiting']:.0%}"
+            )
+
+        command = "gmseg train " + shlex.join(
+            [dataset.name, "--split", split, "--protocol", protocol, "--seed", str(seed)]
+        )
+        trained = run(
+            dataset, out, protocol=protocol, split=split, seed=seed, resume=resume,
+            command=command, commit=_commit(), progress=progress,
+        )  # fmt: skip
+    print(f"{trained.weights}  {trained.scores[0]['value'] if trained.scores else ''}".rstrip())
+    return 0
+
+
+def _commit() -> str:
+    """Return the commit of the clone that runs, or the version of an installed package."""
+    from importlib import metadata
+
+    place = Path(__file__).resolve().parent.parent
+    if (place / ".git").exists():
+        command = ["git", "-C", str(place), "describe", "--always", "--dirty", "--abbrev=12"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode == 0:
+            return answer.stdout.strip()
+    return f"gmseg {metadata.version('gmseg')}"
+
+
+# ----------------------------------------------------------------------------------- models
+
+
+@models_app.command("list")
+def models_list() -> int:
+    """List the known models."""
+    from gmseg.pretrained import DOWNLOADS, list_models, load_model
+
+    known = list_models()
+    for name in known:
+        model = load_model(name)
+        print(
+            f"{name:12} {model.network.get('filters', 32)} filters  trained on: {model.trained_on}"
+        )
+    for name in DOWNLOADS:
+        if name not in known:
+            print(f"{name:12} not here yet: gmseg models download {name}")
+    return 0
+
+
+@models_app.command("download")
+def models_download(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="published: the 2017 release.")],
+) -> int:
+    """Download a model from its authors, verify its checksum, and import it."""
+    from gmseg.pretrained import download
+
+    print(f"{download(name).weights}  segment with --model {name}")
+    return 0
+
+
+@models_app.command("import")
+def models_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="challenge_model.hdf5, its mean/std JSON beside it.")],
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="[default: published, or the file's name]")] = None,
+) -> int:  # fmt: skip
+    """Turn a weights file of the 2017 release (32 or 64 filters) into a model."""
+    from gmseg.pretrained import import_release
+
+    model = import_release(file, name=name)
+    print(f"{model.weights}  segment with --model {model.name}")
+    return 0
+
+
+# ------------------------------------------------------------------------- phantom and demo
+
+
+@app.command()
+def phantom(
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    subjects: Annotated[int, typer.Option(metavar="N", min=1, help="Per site.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="S")] = 0,
+    overwrite: Overwrite = False,
+) -> int:
+    """Make up cord phantoms with known truth, laid out as the GM challenge's data."""
+    from gmseg.phantom import write_challenge
+
+    written = write_challenge(folder, subjects=subjects, seed=seed, overwrite=overwrite)
+    print(f"{folder}  {len(written)} files")
+    return 0
+
+
+@app.command()
+def demo(
+    out_dir: Annotated[Path, typer.Option(metavar="DIR", help="Created if missing.")] = Path("gmseg-demo"),
+    overwrite: Overwrite = False,
+) -> int:  # fmt: skip
+    """Segment the sample that travels with gmseg, and show the result."""
+    from gmseg.demo import run_demo
+
+    for line in run_demo(out_dir, overwrite=overwrite):
+        print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    main()
