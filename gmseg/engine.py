@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -20,12 +21,12 @@ def import_keras() -> ModuleType:
     ImportError
         If Keras or the engine is not installed.
     """
-    if "keras" not in sys.modules:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-        with _silent_standard_error():
-            pass
-    return sys.modules["keras"]
+    if "keras" in sys.modules:
+        return sys.modules["keras"]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    with _silent_standard_error():
+        return importlib.import_module("keras")
 
 
 @contextlib.contextmanager

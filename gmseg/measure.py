@@ -64,10 +64,8 @@ def find_flags(areas_mm2: np.ndarray, *, at_border: np.ndarray) -> list[str]:
     areas_mm2 = np.asarray(areas_mm2)
     empty = areas_mm2 == 0
     if empty.all():
-        return [
-            "no gray matter found: the cord may lie outside the window; "
-            "give its place with --centre X,Y or --cord MASK"
-        ]
+        remedy = "the cord may lie outside the window; give its place with --centre X,Y or --cord"
+        return [f"no gray matter found: {remedy}"]
     flags = []
     for wrong, what in (
         (empty, "no gray matter found"),
