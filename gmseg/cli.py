@@ -129,8 +129,8 @@ def segment(
         raise InputError(f"{'-o' if output else '--cord'} is for a single scan; use --out-dir")
     if output and not output.name.endswith((".nii", ".nii.gz")):
         raise InputError(f"{output}: name the mask .nii.gz or .nii")
-    if out_dir and out_dir.exists() and not out_dir.is_dir():
-        raise InputError(f"{out_dir}: is a file, not a folder; choose another --out-dir")
+    if out_dir:
+        image.check_folder(out_dir)
     inputs = [*scans, *([cord] if cord else [])]
     if summary:
         image.check_output(summary, inputs=inputs, overwrite=overwrite)

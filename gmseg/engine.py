@@ -26,7 +26,9 @@ def import_keras() -> ModuleType:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with _silent_standard_error():
-        return importlib.import_module("keras")
+        keras = importlib.import_module("keras")
+        keras.ops.zeros(1)  # TensorFlow speaks again at its first operation
+    return keras
 
 
 @contextlib.contextmanager

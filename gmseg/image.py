@@ -178,14 +178,31 @@ def _open(path: Path):
     if dicom:
         raise InputError(f"{path}: is a DICOM file; convert the series to NIfTI with dcm2niix")
     try:
-        image = nib.load(path)
+        # what nibabel mends in a header by itself is no news to the user ...
+        with nib.imageglobals.LoggingOutputSuppressor():
+            image = nib.load(path)
+            pixdim = _stored_pixdim(path, image)
     except PermissionError:
         raise InputError(f"{path}: may not be read; check its permissions") from None
     except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as e:
-        raise InputError(f"{path}: is not an image that can be read ({_line(e)})") from None
+        reason = _line(e).replace(f'"{path}"', "it").replace(f"{path}", "it")
+        raise InputError(
+            f"{path}: is not an image that can be read ({reason}); give NIfTI (.nii.gz)"
+        ) from None
     if not isinstance(image, nib.spatialimages.SpatialImage) or image.affine is None:
         raise InputError(f"{path}: has no voxel grid in space; give a NIfTI volume")
+    # ... but voxel sizes of zero, which it takes for 1 mm, are
+    if (pixdim[1:4] == 0).any():
+        raise InputError(f"{path}: a voxel size is zero (pixdim); repair the header")
     return image
+
+
+def _stored_pixdim(path: Path, image) -> np.ndarray:
+    """Return pixdim as it stands in a NIfTI file's header; ones for other formats."""
+    if not isinstance(image, nib.Nifti1Pair):
+        return np.ones(8)
+    with nib.openers.Opener(image.file_map.get("header", image.file_map["image"]).filename) as file:
+        return type(image).header_class.from_fileobj(file, check=False)["pixdim"]
 
 
 def _line(error: Exception) -> str:
@@ -340,7 +357,7 @@ def like_scan(scan, data: np.ndarray) -> nib.Nifti1Image:
     Affine, qform, sform, their codes and units are copied bit for bit; text fields and
     header extensions, where names and dates can hide, are not.
     """
-    nifti2 = isinstance(scan, nib.Nifti2Pair)
+    nifti2 = isinstance(scan, nib.Nifti2Image | nib.Nifti2Pair)
     image_class = nib.Nifti2Image if nifti2 else nib.Nifti1Image
     if not isinstance(scan, nib.Nifti1Pair):
         return image_class(data, scan.affine)
@@ -380,6 +397,17 @@ def atomic_path(path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_folder(path) -> Path:
+    """Return a folder's path after checking that it is one or can be created."""
+    path = Path(path)
+    nearest = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        raise InputError(f"{path}: {nearest} is a file, not a folder; choose another place")
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"{path}: the folder {nearest} may not be written to; choose another")
+    return path
+
+
 def check_output(path, *, inputs=(), overwrite: bool) -> Path:
     """Return an output path after checking that it can be written and harms nothing.
 
@@ -390,8 +418,7 @@ def check_output(path, *, inputs=(), overwrite: bool) -> Path:
         exists and `overwrite` is false.
     """
     path = Path(path)
-    if path.parent.exists() and not path.parent.is_dir():
-        raise InputError(f"{path}: {path.parent} is a file, not a folder; choose another place")
+    check_folder(path.parent)
     if not path.parent.is_dir():
         raise InputError(
             f"{path}: the folder {path.parent} does not exist; create it, or use --out-dir"
@@ -404,5 +431,7 @@ def check_output(path, *, inputs=(), overwrite: bool) -> Path:
     if path.exists() and not overwrite:
         raise InputError(f"{path}: exists; use --overwrite to replace it")
     if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: the folder {path.parent} may not be written to")
+        raise InputError(
+            f"{path}: the folder {path.parent} may not be written to; choose another place"
+        )
     return path

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -235,8 +236,11 @@ def load_network(model: Model):
         _fill_from_release(network, model.weights)
         return network
     try:
-        network.load_weights(model.weights)
-    except (OSError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            # Keras warns and goes on with random weights where a file lacks some
+            warnings.simplefilter("error", UserWarning)
+            network.load_weights(model.weights)
+    except (OSError, ValueError, KeyError, UserWarning) as error:
         raise InputError(
             f"{model.weights}: does not fit the network of its card "
             f"({' '.join(str(error).split())[:120]}); get both files again"
@@ -285,10 +289,14 @@ def save_model(network, folder, name: str, /, **card) -> Model:
     **card
         The other fields of `Model`.
     """
+    from gmseg.network import build_network
+
     weights = Path(folder) / f"{name}.weights.h5"
+    # a network that was compiled for training would take its optimiser along
+    plain = build_network(network_sizes(card["network"]))
+    plain.set_weights(network.get_weights())
     with atomic_path(weights) as temporary:
-        # another suffix than .weights.h5 is refused, and atomic_path keeps it
-        network.save_weights(temporary)
+        plain.save_weights(temporary)
     model = Model(name=name, weights=weights, weights_sha256=sha256(weights), **card)
     content = {key: value for key, value in asdict(model).items() if key != "weights"}
     with atomic_path(weights.with_name(f"{name}.json")) as temporary:
