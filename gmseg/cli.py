@@ -64,7 +64,7 @@ def _run(args: list[str] | None) -> int:
 
 
 def _fail(error) -> int:
-    print(f"gmseg: error: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"gmseg: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
     return 2
 
 
@@ -114,7 +114,7 @@ def segment(
 
     Writes a mask (1 is GM) on each scan's own grid: t2s.nii.gz becomes t2s_gmseg.nii.gz.
     """
-    from gmseg import image
+    from gmseg import files, image
     from gmseg.pretrained import load_model
 
     chosen = load_model(model)
@@ -130,47 +130,47 @@ def segment(
     if output and not output.name.endswith((".nii", ".nii.gz")):
         raise InputError(f"{output}: name the mask .nii.gz or .nii")
     if out_dir:
-        image.check_folder(out_dir)
+        files.check_folder(out_dir)
     inputs = [*scans, *([cord] if cord else [])]
     if summary:
-        image.check_output(summary, inputs=inputs, overwrite=overwrite)
+        files.check_output(summary, inputs=inputs, overwrite=overwrite)
 
     done, failed, written = [], 0, {}
     for scan in scans:
         try:
-            files = _output_files(scan, output, out_dir, soft)
-            for file in files:
+            outputs = _output_files(scan, output, out_dir, soft)
+            for file in outputs:
                 if file in written:
                     raise InputError(
                         f"{scan}: would be written to {file}, as {written[file]} is; "
                         f"give scans of one name in separate calls"
                     )
                 if not (out_dir and not out_dir.exists()):
-                    image.check_output(file, inputs=inputs, overwrite=overwrite)
-            written |= dict.fromkeys(files, scan)
+                    files.check_output(file, inputs=inputs, overwrite=overwrite)
+            written |= dict.fromkeys(outputs, scan)
             result = _segment_with_bar(
                 scan, chosen, threshold=threshold, standardise=standardise, centre=where,
                 cord=cord, volume=volume, mean=mean,
             )  # fmt: skip
             if out_dir:
                 out_dir.mkdir(parents=True, exist_ok=True)
-            for file, part in zip(files, (result.mask, result.soft), strict=False):
+            for file, part in zip(outputs, (result.mask, result.soft), strict=False):
                 image.write_image(part, file)
         except InputError as error:
             _fail(error)
             failed += 1
             continue
-        done.append(result.summary | {"mask": str(files[0])})
+        done.append(result.summary | {"mask": str(outputs[0])})
         areas = [area for area in result.summary["area_mm2"] if area > 0]
         print(
-            f"{files[0]}  GM in {len(areas)} of {len(result.summary['area_mm2'])} slices, "
+            f"{outputs[0]}  GM in {len(areas)} of {len(result.summary['area_mm2'])} slices, "
             f"mean area {sum(areas) / max(len(areas), 1):.1f} mm^2, "
             f"{result.summary['seconds']:.1f} s"
         )
         for flag in result.summary["flags"]:
             _warn(f"{scan}: {flag}")
     if summary and done:
-        with image.atomic_path(summary) as temporary:
+        with files.atomic_path(summary) as temporary:
             temporary.write_text(json.dumps({"scans": done}, indent=2) + "\n", encoding="utf-8")
     if failed:
         return 2

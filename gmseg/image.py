@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +12,7 @@ from nibabel import orientations
 from scipy import ndimage
 
 from gmseg.errors import InputError
+from gmseg.files import atomic_path
 
 WORKING_SPACING_MM = 0.25
 _LAS = orientations.axcodes2ornt("LAS")
@@ -181,7 +178,7 @@ def _open(path: Path):
         # what nibabel mends in a header by itself is no news to the user ...
         with nib.imageglobals.LoggingOutputSuppressor():
             image = nib.load(path)
-            pixdim = _stored_pixdim(path, image)
+            pixdim = _stored_pixdim(image)
     except PermissionError:
         raise InputError(f"{path}: may not be read; check its permissions") from None
     except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as e:
@@ -197,7 +194,7 @@ def _open(path: Path):
     return image
 
 
-def _stored_pixdim(path: Path, image) -> np.ndarray:
+def _stored_pixdim(image) -> np.ndarray:
     """Return pixdim as it stands in a NIfTI file's header; ones for other formats."""
     if not isinstance(image, nib.Nifti1Pair):
         return np.ones(8)
@@ -252,7 +249,7 @@ def _load_voxels(name, image) -> np.ndarray:
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(image.dataobj.__array__(np.float32))
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise InputError(
             f"{name}: is damaged or cut short ({_line(error)}); copy or export it again"
         ) from None
@@ -373,65 +370,3 @@ def write_image(image: nib.Nifti1Image, path) -> None:
     """Write an image so that, whatever happens, the old file or the new one is there."""
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
-
-
-@contextlib.contextmanager
-def atomic_path(path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; rename it to `path` on success.
-
-    The temporary name keeps the file's endings, by which libraries choose the format.
-    """
-    path = Path(path)
-    stem, dot, endings = path.name.partition(".")
-    handle, name = tempfile.mkstemp(prefix=f".{stem}-", suffix=dot + endings, dir=path.parent)
-    temporary = Path(name)
-    try:
-        # mkstemp makes files that only the owner may read: give what open() would give
-        umask = os.umask(0)
-        os.umask(umask)
-        os.fchmod(handle, 0o666 & ~umask)
-        os.close(handle)
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def check_folder(path) -> Path:
-    """Return a folder's path after checking that it is one or can be created."""
-    path = Path(path)
-    nearest = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
-    if not nearest.is_dir():
-        raise InputError(f"{path}: {nearest} is a file, not a folder; choose another place")
-    if not os.access(nearest, os.W_OK):
-        raise InputError(f"{path}: the folder {nearest} may not be written to; choose another")
-    return path
-
-
-def check_output(path, *, inputs=(), overwrite: bool) -> Path:
-    """Return an output path after checking that it can be written and harms nothing.
-
-    Raises
-    ------
-    gmseg.errors.InputError
-        If the folder does not exist, the path is one of the inputs or a folder, or the file
-        exists and `overwrite` is false.
-    """
-    path = Path(path)
-    check_folder(path.parent)
-    if not path.parent.is_dir():
-        raise InputError(
-            f"{path}: the folder {path.parent} does not exist; create it, or use --out-dir"
-        )
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give a file name, or use --out-dir")
-    for source in inputs:
-        if path.exists() and Path(source).exists() and path.samefile(source):
-            raise InputError(f"{path}: is the input itself; choose another output")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists; use --overwrite to replace it")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(
-            f"{path}: the folder {path.parent} may not be written to; choose another place"
-        )
-    return path

@@ -6,7 +6,6 @@ are). This is also the one place that decides which engine runs a network.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -20,19 +19,11 @@ import numpy as np
 from gmseg.bundled import bundled
 from gmseg.engine import import_keras
 from gmseg.errors import InputError
-from gmseg.image import atomic_path
+from gmseg.files import atomic_path, read_json, sha256
+from gmseg.release import RELEASE_SHA256, RELEASE_URL, fill_network, read_release
 
 DEFAULT_MODEL = "default"
 STANDARDISATIONS = ("volume", "training")
-# the authors' repository, at the commit that added the files
-RELEASE_URL = (
-    "https://raw.githubusercontent.com/neuropoly/gmseg/"
-    "14c348a7e9e339200ea4d49b357876f03ca8bc4f/models/"
-)
-RELEASE_SHA256 = {
-    "challenge_model.hdf5": "9b44228ad2fd360930b9d7fc6957a4eb7acbfa8cf6a091d13a932f8e8815dd9e",
-    "challenge_model.json": "0f0f0538596a649a1e7b0dc1028c774592a747ab2ec5c226e4800a1626b01a82",
-}
 DOWNLOADS = ("published",)
 
 
@@ -129,7 +120,7 @@ def load_model(name=DEFAULT_MODEL) -> Model:
         if not path.is_file():
             raise InputError(f"{path}: no such model file; check the path")
         if path.suffix == ".hdf5":
-            return _read_release_card(path)
+            return _release_model(path)
         card = path if path.suffix == ".json" else _card_of(path)
     else:
         known = list_models()
@@ -146,22 +137,8 @@ def _card_of(weights: Path) -> Path:
     return weights.with_name(weights.name.removesuffix(".h5").removesuffix(".weights") + ".json")
 
 
-def _read_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); is it beside the weights?"
-        ) from None
-    except ValueError:
-        raise InputError(f"{path}: is not JSON; get the model's files again") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no JSON object; get the model's files again")
-    return content
-
-
 def _read_card(card: Path) -> Model:
-    content = _read_json(card)
+    content = read_json(card)
     weights = card.with_name(card.name.removesuffix(".json") + ".weights.h5")
     missing = {"name", "weights_sha256", "network"} - content.keys()
     if missing:
@@ -178,6 +155,12 @@ def _read_card(card: Path) -> Model:
         raise InputError(
             f"{weights}: its SHA-256 is not the one in {card.name}; get both files again"
         )
+    return model
+
+
+def _release_model(path: Path) -> Model:
+    model = Model(**read_release(path))
+    _check_card(path.with_suffix(".json"), model)
     return model
 
 
@@ -203,12 +186,6 @@ def _check_card(card: Path, model: Model) -> None:
         raise InputError(f"{card}: {', '.join(wrong)} cannot be used; get the model's files again")
 
 
-def sha256(path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 # ---------------------------------------------------------------------------------- networks
 
 
@@ -229,11 +206,12 @@ def load_network(model: Model):
     keras.Model
         See `gmseg.network.build_network`.
     """
+    import_keras()
     from gmseg.network import build_network
 
     network = build_network(network_sizes(model.network))
     if model.weights.suffix == ".hdf5":
-        _fill_from_release(network, model.weights)
+        fill_network(network, model.weights)
         return network
     try:
         with warnings.catch_warnings():
@@ -307,81 +285,6 @@ def save_model(network, folder, name: str, /, **card) -> Model:
 # ------------------------------------------------------------------------- the 2017 release
 
 
-def _release_layers() -> dict[str, str]:
-    """Return our layer names, each with its name in the 2017 release.
-
-    There, batch normalisations are numbered in the order in which they were created.
-    """
-    branches = ["branch1x1", "rate6", "rate12", "rate18", "rate24"]
-    convolutions = ["stem_1", "stem_2", "rate2_1", "rate2_2"]
-    convolutions += [f"{branch}_{i}" for branch in branches for i in (1, 2)]
-    layers = {name: name for name in convolutions}
-    layers |= {"stem_1": "conv2d_1", "stem_2": "conv2d_2", "amort": "amort"}
-    layers |= {"logits": "predictions"}
-    normalised = [*convolutions, "branches", "amort"]
-    layers |= {f"{name}_norm": f"batch_normalization_{i}" for i, name in enumerate(normalised, 1)}
-    return layers
-
-
-def _read_release_card(path: Path) -> Model:
-    """Return the card of a 2017 release file, from its shapes and the JSON beside it."""
-    import h5py
-
-    figures = _read_json(path.with_suffix(".json"))
-    try:
-        mean, std = float(figures["mean_train"]), float(figures["std_train"])
-    except (KeyError, TypeError, ValueError):
-        raise InputError(
-            f"{path.with_suffix('.json')}: mean_train and std_train are missing; "
-            f"take the JSON that was released beside the weights"
-        ) from None
-    try:
-        with h5py.File(path) as file:
-            filters = int(file["conv2d_1/conv2d_1/kernel:0"].shape[-1])
-    except (OSError, KeyError, AttributeError):
-        raise InputError(
-            f"{path}: is not a weights file in the layout of the 2017 release; download it again"
-        ) from None
-    checksum = sha256(path)
-    known = checksum == RELEASE_SHA256["challenge_model.hdf5"]
-    model = Model(
-        name="published" if known else path.stem,
-        weights=path,
-        weights_sha256=checksum,
-        network={"filters": filters},
-        standardise="volume",
-        mean=mean,
-        std=std,
-        trained_on="the SCGM challenge's 40 training scans, validation scans included"
-        if known
-        else "unknown",
-        command="gmseg models import challenge_model.hdf5",
-        commit="weights of the authors' release of 2017" if known else "unknown",
-    )
-    _check_card(path.with_suffix(".json"), model)
-    return model
-
-
-def _fill_from_release(network, path: Path) -> None:
-    """Copy the weights of a 2017 release file into a network."""
-    import h5py
-
-    parts = {"Conv2D": ("kernel", "bias")}
-    parts["BatchNormalization"] = ("gamma", "beta", "moving_mean", "moving_variance")
-    with h5py.File(path) as file:
-        for ours, theirs in _release_layers().items():
-            layer = network.get_layer(ours)
-            names = parts[type(layer).__name__]
-            try:
-                values = [file[theirs][f"{theirs}/{name}:0"][()] for name in names]
-                layer.set_weights(values)
-            except (OSError, KeyError, ValueError) as error:
-                raise InputError(
-                    f"{path}: layer {theirs} does not fit the paper's network "
-                    f"({' '.join(str(error).split())[:80]}); is it a file of the 2017 release?"
-                ) from None
-
-
 def import_release(path, folder=None, name: str | None = None) -> Model:
     """Turn a weights file of the 2017 release into a model of ours.
 
@@ -406,7 +309,7 @@ def import_release(path, folder=None, name: str | None = None) -> Model:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
-    card = _read_release_card(path)
+    card = _release_model(path)
     network = load_network(card)
     folder = Path(folder) if folder is not None else user_models_dir()
     folder.mkdir(parents=True, exist_ok=True)

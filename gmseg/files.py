@@ -1,0 +1,96 @@
+"""Files: written whole or not at all, never over anything unasked; checksums."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from gmseg.errors import InputError
+
+
+@contextlib.contextmanager
+def atomic_path(path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; rename it to `path` on success.
+
+    The temporary name keeps the file's endings, by which libraries choose the format.
+    """
+    path = Path(path)
+    stem, dot, endings = path.name.partition(".")
+    handle, name = tempfile.mkstemp(prefix=f".{stem}-", suffix=dot + endings, dir=path.parent)
+    temporary = Path(name)
+    try:
+        # mkstemp makes files that only the owner may read: give what open() would give
+        umask = os.umask(0)
+        os.umask(umask)
+        os.fchmod(handle, 0o666 & ~umask)
+        os.close(handle)
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_folder(path) -> Path:
+    """Return a folder's path after checking that it is one or can be created."""
+    path = Path(path)
+    nearest = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        raise InputError(f"{path}: {nearest} is a file, not a folder; choose another place")
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"{path}: the folder {nearest} may not be written to; choose another")
+    return path
+
+
+def check_output(path, *, inputs=(), overwrite: bool) -> Path:
+    """Return an output path after checking that it can be written and harms nothing.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If the folder does not exist, the path is one of the inputs or a folder, or the file
+        exists and `overwrite` is false.
+    """
+    path = Path(path)
+    check_folder(path.parent)
+    if not path.parent.is_dir():
+        raise InputError(
+            f"{path}: the folder {path.parent} does not exist; create it, or use --out-dir"
+        )
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give a file name, or use --out-dir")
+    for source in inputs:
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise InputError(f"{path}: is the input itself; choose another output")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path}: exists; use --overwrite to replace it")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(
+            f"{path}: the folder {path.parent} may not be written to; choose another place"
+        )
+    return path
+
+
+def sha256(path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> dict:
+    """Return the object in a JSON file, or say what is wrong with the file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); is it beside the weights?"
+        ) from None
+    except ValueError:
+        raise InputError(f"{path}: is not JSON; get the model's files again") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no JSON object; get the model's files again")
+    return content

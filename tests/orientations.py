@@ -1,0 +1,27 @@
+"""The 48 orders and flips of an image's axes."""
+
+import itertools
+
+import nibabel as nib
+import numpy as np
+
+ALL_48 = [
+    np.array(list(zip(order, flips, strict=True)), float)
+    for order in itertools.permutations(range(3))
+    for flips in itertools.product((1, -1), repeat=3)
+]
+
+
+def reoriented(image, ornt):
+    """Return the same image in world space, its voxels stored in another order."""
+    data = nib.orientations.apply_orientation(np.asarray(image.dataobj), ornt)
+    affine = image.affine @ nib.orientations.inv_ornt_aff(ornt, image.shape)
+    return nib.Nifti1Image(data, affine)
+
+
+def undone(data, ornt):
+    """Return voxels stored in that order in their first order."""
+    inverse = np.zeros_like(ornt)
+    for axis, (other, flip) in enumerate(ornt):
+        inverse[int(other)] = axis, flip
+    return nib.orientations.apply_orientation(data, inverse)

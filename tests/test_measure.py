@@ -1,0 +1,42 @@
+"""Areas, volumes and flags."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from orientations import ALL_48, reoriented
+
+from gmseg import measure
+
+
+def test_area_and_volume_of_a_block():
+    mask = np.zeros((10, 10, 4))
+    mask[2:5, 3:7, 1] = 1
+    mask[2:5, 3:7, 2] = 0.5
+    affine = np.diag([-0.5, 0.4, 5, 1])
+    np.testing.assert_allclose(measure.slice_areas_mm2(mask, affine), [0, 2.4, 1.2, 0])
+    assert measure.volume_mm3(mask, affine) == pytest.approx(18)
+
+
+@pytest.mark.parametrize("ornt", ALL_48[::5])
+def test_areas_follow_the_slice_axis_wherever_it_is_stored(ornt):
+    mask = np.zeros((10, 10, 4))
+    mask[2:5, 3:7, 1] = 1
+    turned = reoriented(nib.Nifti1Image(mask, np.diag([-0.5, 0.4, 5, 1])), ornt)
+    areas = measure.slice_areas_mm2(turned.get_fdata(), turned.affine)
+    downwards = measure.runs_downwards(turned.affine)
+    assert downwards == (ornt[2, 1] < 0)
+    np.testing.assert_allclose(areas[::-1] if downwards else areas, [0, 2.4, 0, 0])
+
+
+def test_flags():
+    none = np.zeros(6, bool)
+    assert measure.find_flags(np.full(6, 15.0), at_border=none) == []
+    [flag] = measure.find_flags(np.zeros(6), at_border=none)
+    assert flag.startswith("no gray matter found:")
+    edge = np.array([0, 0, 0, 0, 0, 1], bool)
+    assert measure.find_flags(np.array([0, 0, 15, 1.0, 0, 90]), at_border=edge) == [
+        "no gray matter found in slice 0-1, 4",
+        "area below 2 mm^2 in slice 3",
+        "area above 45 mm^2 in slice 5",
+        "gray matter at the border of the window in slice 5",
+    ]

@@ -1,0 +1,191 @@
+"""From a scan to a mask: real scans against figures of an independent implementation."""
+
+import dataclasses
+
+import nibabel as nib
+import numpy as np
+import pytest
+from orientations import ALL_48, reoriented, undone
+
+from gmseg import InputError, metrics, pipeline, pretrained, segment
+from gmseg.phantom import make_phantom
+
+# Dice of the published weights over the labelled slices at threshold 0.5 on the native grid,
+# window at the image's centre, by an independent implementation: standardised by the volume,
+# by the training set
+INDEPENDENT = {
+    "10062Ses1": (0.962, 0.968),
+    "10062Ses2": (0.965, 0.967),
+    "9584": (0.907, 0.952),
+    "9709Ses1": (0.919, 0.941),
+    "9709Ses2": (0.946, 0.949),
+    "t2s-small-fov": (0.900, 0.900),
+}
+
+
+def files_of(shared, name):
+    """Return a shared scan, its reference and its cord mask."""
+    if name == "t2s-small-fov":
+        folder = shared / "data/t2s-small-fov"
+        return [folder / f"t2s{end}.nii.gz" for end in ("", "_gmseg_manual", "_seg")]
+    root, inner = shared / "data/t2starw-multicentre", f"sub-{name}/anat"
+    stem = f"sub-{name}_run-1_T2starw"
+    labels = root / "derivatives/labels" / inner
+    return [
+        root / inner / f"{stem}.nii.gz",
+        labels / f"{stem}_gmseg-manual.nii.gz",
+        labels / f"{stem}_seg-manual.nii.gz",
+    ]
+
+
+def dice_of(result, reference):
+    return metrics.dice_labelled(result.mask.get_fdata(), nib.load(reference).get_fdata() > 0.5)
+
+
+@pytest.fixture(scope="module")
+def published(shared):
+    return pretrained.load_model(shared / "models/published/challenge_model.hdf5")
+
+
+@pytest.mark.parametrize("way", ["volume", "training"])
+@pytest.mark.parametrize("name", INDEPENDENT)
+def test_published_weights_score_what_an_independent_implementation_scores(
+    shared, published, name, way
+):
+    scan, reference, _ = files_of(shared, name)
+    result = segment(scan, published, standardise=way, centre="image", threshold=0.5)
+    expected = INDEPENDENT[name][["volume", "training"].index(way)]
+    assert dice_of(result, reference) == pytest.approx(expected, abs=0.01)
+    assert result.mask.affine.tobytes() == nib.load(scan).affine.tobytes()
+
+
+def test_window_on_the_cord_finds_it_26_mm_off_centre(shared, published):
+    scan, reference, cord = files_of(shared, "9604")
+    assert dice_of(segment(scan, published, cord=cord), reference) == pytest.approx(
+        0.917, abs=0.005
+    )
+    # and without: half of the cord is missed, and the summary says that something is odd
+    missed = segment(scan, published, centre="image")
+    assert dice_of(missed, reference) < 0.7
+    assert missed.summary["flags"]
+
+
+@pytest.mark.parametrize("name", ["9604", "10062Ses2", "t2s-small-fov"])
+def test_moving_the_window_by_10_mm_hardly_matters(shared, published, name, monkeypatch):
+    scan, reference, cord = files_of(shared, name)
+    on_cord = dice_of(segment(scan, published, cord=cord), reference)
+    locate = pipeline.window.locate
+    for shift in ((40, 0), (-28, 28), (0, -40)):
+        monkeypatch.setattr(
+            pipeline.window, "locate", lambda *args, by=shift, **kw: locate(*args, **kw) + by
+        )
+        assert abs(dice_of(segment(scan, published, cord=cord), reference) - on_cord) < 0.005
+
+
+# ------------------------------------------------------------------- without the real scans
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return make_phantom(seed=5, spacing_mm=(0.6, 0.5, 5.0), shape=(90, 110, 2))
+
+
+@pytest.fixture(scope="module")
+def segmented(sample):
+    return segment(sample.image)
+
+
+def test_default_model_finds_the_gray_matter_of_a_phantom(sample, segmented):
+    truth = np.asarray(sample.mask.dataobj) == 1
+    assert metrics.dice(np.asarray(segmented.mask.dataobj), truth) > 0.75
+    assert segmented.summary["flags"] == []
+    assert segmented.summary["area_mm2"] == pytest.approx(sample.gm_area_mm2, rel=0.35)
+
+
+def test_types_and_the_threshold_at_the_end(sample, segmented):
+    mask, soft = np.asarray(segmented.mask.dataobj), np.asarray(segmented.soft.dataobj)
+    assert (mask.dtype, soft.dtype) == (np.uint8, np.float32)
+    assert mask.shape == soft.shape == sample.image.shape
+    assert set(np.unique(mask)) == {0, 1}
+    assert ((soft >= 0) & (soft <= 1)).all()
+    np.testing.assert_array_equal(mask, soft > 0.5)
+    lower = segment(sample.image, threshold=0.1)
+    np.testing.assert_array_equal(lower.mask.dataobj, soft > 0.1)
+
+
+@pytest.mark.parametrize("ornt", ALL_48, ids=range(48))
+def test_48_orders_and_flips_give_one_mask(sample, segmented, ornt):
+    result = segment(reoriented(sample.image, ornt))
+    np.testing.assert_array_equal(
+        undone(np.asarray(result.mask.dataobj), ornt), segmented.mask.dataobj
+    )
+    areas = np.array(segmented.summary["area_mm2"])
+    downwards = ornt[2, 1] < 0
+    np.testing.assert_allclose(result.summary["area_mm2"], areas[::-1] if downwards else areas)
+
+
+def test_results_do_not_depend_on_the_batch(sample, segmented, monkeypatch):
+    monkeypatch.setattr(pipeline, "_BATCH", 1)
+    soft = segment(sample.image).soft
+    np.testing.assert_allclose(soft.dataobj, segmented.soft.dataobj, atol=1e-5)
+
+
+def test_standardisation_is_of_the_windows_filling_included(sample):
+    model = pretrained.load_model()
+    data = np.asarray(sample.image.dataobj)
+    ready = pipeline.prepare(pipeline.gm_image.check_scan(sample.image, name="x"), model)
+    assert ready.windows.mean() == pytest.approx(0, abs=1e-4)
+    assert ready.windows.std() == pytest.approx(1, abs=1e-4)
+    small = nib.Nifti1Image(data[30:60, 30:60], sample.image.affine)
+    ready = pipeline.prepare(pipeline.gm_image.check_scan(small, name="x"), model)
+    cut = pipeline.window.cut(ready.grid.data, ready.centres, 200)
+    assert (cut == 0).mean() > 0.8  # the field is much smaller than the window
+    np.testing.assert_allclose(ready.windows[cut == 0], -cut.mean() / cut.std(), rtol=1e-3)
+
+
+def test_a_scan_of_many_voxel_sizes_is_the_same_scan(sample):
+    truth = np.asarray(sample.mask.dataobj) == 1
+    areas = [segment(make_phantom(seed=5, spacing_mm=(s, s, 5.0), shape=(n, n, 1)).image).summary
+             for s, n in ((0.3, 200), (0.7, 90))]  # fmt: skip
+    assert truth.any()
+    assert areas[0]["area_mm2"][0] == pytest.approx(areas[1]["area_mm2"][0], rel=0.2)
+
+
+def test_bad_voxels_matter_only_where_the_network_looks(sample):
+    data = np.asarray(sample.image.dataobj).astype(np.float32)
+    wide = np.pad(data, ((60, 60), (60, 60), (0, 0)), mode="edge")
+    affine = sample.image.affine
+    clean = segment(nib.Nifti1Image(wide, affine))
+    wide[2, 3, 1] = np.nan
+    wide[-2, 3, 0] = np.inf
+    result = segment(nib.Nifti1Image(wide, affine))
+    np.testing.assert_array_equal(result.mask.dataobj, clean.mask.dataobj)
+    assert result.summary["flags"] == ["2 voxels are NaN or infinite, all outside the window"]
+    wide[105, 115, 1] = np.nan
+    with pytest.raises(InputError, match="3 voxels are NaN or infinite, some of them where"):
+        segment(nib.Nifti1Image(wide, affine))
+
+
+def test_gray_matter_that_is_not_found_is_said():
+    texture = np.random.default_rng(0).uniform(90, 110, (120, 120, 3)).astype(np.float32)
+    result = segment(nib.Nifti1Image(texture, np.diag([-0.5, 0.5, 5, 1])))
+    assert result.mask.get_fdata().sum() < 100
+    assert "no gray matter found" in " ".join(result.summary["flags"])
+
+
+def test_an_empty_window_is_refused():
+    data = np.zeros((400, 400, 2), np.float32)
+    data[:20, :20] = np.random.default_rng(0).random((20, 20, 2))
+    scan = nib.Nifti1Image(data, np.diag([-0.5, 0.5, 5, 1]))
+    with pytest.raises(InputError, match="every voxel in the window is the same"):
+        segment(scan)
+
+
+def test_choices_that_make_no_sense(sample):
+    with pytest.raises(InputError, match=r"threshold: 1\.5 is not between 0 and 1"):
+        segment(sample.image, threshold=1.5)
+    with pytest.raises(InputError, match="'bogus' is unknown; choose volume or training"):
+        segment(sample.image, standardise="bogus")
+    model = dataclasses.replace(pretrained.load_model(), mean=None)
+    with pytest.raises(InputError, match="has no training mean and std"):
+        segment(sample.image, model, standardise="training")

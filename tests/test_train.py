@@ -1,0 +1,107 @@
+"""Training: loss, schedule, repeatability, resume."""
+
+import csv
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from training import small
+
+from gmseg import InputError, load_model, pretrained, segment, train
+from gmseg.protocol import Optimiser
+
+
+def run(dataset, out, protocol=None, **choices):
+    return train.train(dataset, out, protocol=protocol or small(), split="b", **choices)
+
+
+def weights_of(model):
+    return [np.asarray(w) for w in pretrained.load_network(model).weights]
+
+
+# ------------------------------------------------------------------------- loss and schedule
+
+
+def test_loss_of_known_masks():
+    reference = np.zeros((1, 4, 4, 1), np.float32)
+    reference[0, :2] = 1
+    dice_alone = train.make_loss(0.0)
+    assert float(dice_alone(reference, reference)) == pytest.approx(0, abs=1e-6)
+    nothing = np.full_like(reference, 1e-7)
+    assert float(dice_alone(reference, nothing)) == pytest.approx(1 - 1 / 9, abs=1e-4)
+    half = np.full_like(reference, 0.5)
+    entropy = 16 * np.log(2) / 9  # of 16 pixels, per pixel of GM (smooth 1)
+    assert float(train.make_loss(1.0)(reference, half)) == pytest.approx(entropy, abs=1e-5)
+    mixed = float(train.make_loss(0.25)(reference, half))
+    assert mixed == pytest.approx(0.75 * (1 - 9 / 17) + 0.25 * entropy, abs=1e-5)
+
+
+def test_poly_schedule():
+    optimiser = Optimiser(rate=0.001, power=0.9, steps=1000)
+    assert train.poly_rate(0, optimiser) == 0.001
+    assert train.poly_rate(500, optimiser) == pytest.approx(0.001 * 0.5**0.9)
+    assert train.poly_rate(999, optimiser) < 1e-5
+
+
+# ---------------------------------------------------------------------------------- training
+
+
+def test_a_run_repeats_resumes_and_leaves_a_model(dataset, tmp_path):
+    whole = run(dataset, tmp_path / "whole")
+    again = run(dataset, tmp_path / "again")
+    for one, two in zip(weights_of(whole), weights_of(again), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+    def interrupt(state):
+        if state["step"] == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(dataset, tmp_path / "cut", progress=interrupt)
+    with np.load(tmp_path / "cut" / "checkpoint.npz") as saved:
+        assert saved["step"] == 5
+    with pytest.raises(InputError, match="exists; use --resume"):
+        run(dataset, tmp_path / "cut")
+    with pytest.raises(InputError, match="of a run with another protocol, seed or data"):
+        run(dataset, tmp_path / "cut", resume=True, seed=7)
+    resumed = run(dataset, tmp_path / "cut", resume=True)
+    for one, two in zip(weights_of(whole), weights_of(resumed), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+
+    assert whole.trained_on.startswith("2 scans: sub-aSes1_T2starw, sub-aSes2_T2starw; and 1 made")
+    assert whole.scores[0]["on"] == "sub-b_T2starw"
+    logs = [list(csv.reader((tmp_path / n / "log.csv").open())) for n in ("whole", "cut")]
+    assert logs[0][0] == ["step", "loss", "validation_dice"]
+    assert [row[0] for row in logs[0][1:]] == ["4", "8"]
+    np.testing.assert_allclose(
+        np.array(logs[0][1:], float)[:, 2], np.array(logs[1][1:], float)[:, 2], atol=1e-3
+    )
+    model = load_model(tmp_path / "whole" / "model.json")
+    scan = next((dataset / "sub-b").rglob("*.nii.gz"))
+    assert segment(scan, model).mask.shape == (110, 110, 2)
+
+
+def test_the_loss_falls(dataset, tmp_path):
+    losses = []
+    run(
+        dataset, tmp_path, small(steps=30, validate_every=30, rate=5e-3),
+        progress=lambda state: losses.append(state["loss"]),
+    )  # fmt: skip
+    # the loss that is told is the mean since the last validation
+    assert losses[-1] < losses[0] - 0.05
+
+
+def test_the_command_trains_and_resumes(dataset, tmp_path):
+    protocol = tmp_path / "tiny.toml"
+    protocol.write_text(
+        "[windows]\nsize = 16\nbatch = 1\n[optimiser]\nsteps = 2\nvalidate_every = 1\n"
+    )
+    command = [sys.executable, "-m", "gmseg.cli", "train", str(dataset), "--split", "b"]
+    command += ["--out", str(tmp_path / "out"), "--protocol", str(protocol)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "model.weights.h5" in done.stdout
+    card = load_model(tmp_path / "out" / "model.json")
+    assert card.command.startswith("gmseg train bids")
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 2
