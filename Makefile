@@ -21,7 +21,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(FOR_USE) ## segment the sample with the default model
-	@$(BIN)/gmseg demo
+	@$(BIN)/gmseg demo --overwrite
 
 test: lint ## lint, then all tests but the slow ones
 	@$(BIN)/python -m pytest -m "not slow"

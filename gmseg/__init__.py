@@ -27,6 +27,10 @@ _HOMES = {
 
 
 def __getattr__(name):
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("gmseg")
     # imports nothing heavy until it is asked for: `gmseg --help` answers at once
     if name in _HOMES:
         from importlib import import_module

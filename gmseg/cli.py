@@ -39,6 +39,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that
 
 def main(args: list[str] | None = None) -> None:
     """Run the command; exit 0 done, 2 the input is at fault, 3 flags in strict mode, 1 ours."""
+    for stream in (sys.stdout, sys.stderr):
+        # a file name may hold what the terminal's encoding does not
+        stream.reconfigure(errors="backslashreplace")
     sys.exit(_run(args))
 
 
@@ -51,7 +54,7 @@ def _run(args: list[str] | None) -> int:
         print("gmseg: interrupted; nothing is half-written", file=sys.stderr)
         return 130
     except OSError as error:
-        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+        return _fail(_told(error, "a file"))
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong option or argument
             return _fail(f"{error.format_message()} (see gmseg --help)")
@@ -68,8 +71,15 @@ def _fail(error) -> int:
     return 2
 
 
+def _told(error, where):
+    """Return an error as it is told to the user: those of the system lack a remedy."""
+    if isinstance(error, OSError):
+        return f"{error.filename or where}: {error.strerror or error}; choose another place or name"
+    return error
+
+
 def _warn(text) -> None:
-    print(f"gmseg: warning: {text}", file=sys.stderr)
+    print(f"gmseg: warning: {' '.join(str(text).splitlines())}", file=sys.stderr)
 
 
 def _show_version(wanted: bool) -> None:
@@ -115,7 +125,7 @@ def segment(
     Writes a mask (1 is GM) on each scan's own grid: t2s.nii.gz becomes t2s_gmseg.nii.gz.
     """
     from gmseg import files, image
-    from gmseg.pretrained import load_model
+    from gmseg.pretrained import card_of, load_model
 
     chosen = load_model(model)
     where = _parse_centre(centre)
@@ -131,35 +141,38 @@ def segment(
         raise InputError(f"{output}: name the mask .nii.gz or .nii")
     if out_dir:
         files.check_folder(out_dir)
-    inputs = [*scans, *([cord] if cord else [])]
-    if summary:
+    if cord and centre != "auto":
+        raise InputError("--cord and --centre exclude each other; give one")
+    inputs = [*scans, *([cord] if cord else []), chosen.weights, card_of(chosen.weights)]
+    if summary and not (out_dir and summary.parent == out_dir and not out_dir.exists()):
         files.check_output(summary, inputs=inputs, overwrite=overwrite)
 
-    done, failed, written = [], 0, {}
+    done, failed = [], 0
+    taken = {summary.resolve(): "the summary"} if summary else {}
     for scan in scans:
         try:
+            files.check_input(scan)
             outputs = _output_files(scan, output, out_dir, soft)
             for file in outputs:
-                if file in written:
+                if file.resolve() in taken:
                     raise InputError(
-                        f"{scan}: would be written to {file}, as {written[file]} is; "
-                        f"give scans of one name in separate calls"
+                        f"{scan}: would be written to {file}, as {taken[file.resolve()]} is; "
+                        f"give another name, or scans of one name in separate calls"
                     )
                 if not (out_dir and not out_dir.exists()):
                     files.check_output(file, inputs=inputs, overwrite=overwrite)
-            written |= dict.fromkeys(outputs, scan)
             result = _segment_with_bar(
                 scan, chosen, threshold=threshold, standardise=standardise, centre=where,
                 cord=cord, volume=volume, mean=mean,
             )  # fmt: skip
             if out_dir:
                 out_dir.mkdir(parents=True, exist_ok=True)
-            for file, part in zip(outputs, (result.mask, result.soft), strict=False):
-                image.write_image(part, file)
-        except InputError as error:
-            _fail(error)
+            image.write_images(dict(zip(outputs, (result.mask, result.soft), strict=False)))
+        except (InputError, OSError) as error:
+            _fail(_told(error, scan))
             failed += 1
             continue
+        taken |= {file.resolve(): str(scan) for file in outputs}
         done.append(result.summary | {"mask": str(outputs[0])})
         areas = [area for area in result.summary["area_mm2"] if area > 0]
         print(
@@ -182,6 +195,8 @@ def _parse_centre(text: str):
         return text
     try:
         x_mm, y_mm = (float(part) for part in text.split(","))
+        if not (abs(x_mm) < 1e6 and abs(y_mm) < 1e6):  # nor NaN
+            raise ValueError
     except ValueError:
         raise InputError(
             f"--centre {text}: give auto, image, or X,Y in mm such as --centre 2.5,-31"
@@ -227,7 +242,7 @@ def train(
     split: Annotated[str, typer.Option(metavar="PERSON,...|all", help="Persons to validate on and never train on; all trains on everybody.")],
     protocol: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="How to train.")] = "default",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in DIR.")] = False,
-    seed: Annotated[int, typer.Option(metavar="S")] = 0,
+    seed: Annotated[int, typer.Option(metavar="S", min=0, max=2**32 - 1)] = 0,
 ) -> int:  # fmt: skip
     """Train a network from scratch on your own masks.
 
@@ -306,11 +321,12 @@ def models_download(
 def models_import(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="challenge_model.hdf5, its mean/std JSON beside it.")],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="[default: published, or the file's name]")] = None,
+    overwrite: Overwrite = False,
 ) -> int:  # fmt: skip
     """Turn a weights file of the 2017 release (32 or 64 filters) into a model."""
     from gmseg.pretrained import import_release
 
-    model = import_release(file, name=name)
+    model = import_release(file, name=name, overwrite=overwrite)
     print(f"{model.weights}  segment with --model {model.name}")
     return 0
 
@@ -322,7 +338,7 @@ def models_import(
 def phantom(
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
     subjects: Annotated[int, typer.Option(metavar="N", min=1, help="Per site.")] = 1,
-    seed: Annotated[int, typer.Option(metavar="S")] = 0,
+    seed: Annotated[int, typer.Option(metavar="S", min=0, max=2**32 - 1)] = 0,
     overwrite: Overwrite = False,
 ) -> int:
     """Make up cord phantoms with known truth, laid out as the GM challenge's data."""

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 
 from gmseg.bundled import bundled
-from gmseg.files import atomic_path, check_output
+from gmseg.files import atomic_path, check_folder, check_output
 from gmseg.image import write_image
 from gmseg.metrics import dice
 from gmseg.pipeline import segment
@@ -31,7 +31,7 @@ def run_demo(out_dir, *, overwrite: bool = False) -> list[str]:
     """
     from gmseg.figures import draw_overlay
 
-    out_dir = Path(out_dir)
+    out_dir = check_folder(Path(out_dir))
     out_dir.mkdir(parents=True, exist_ok=True)
     mask_file, picture = out_dir / "phantom_t2s_gmseg.nii.gz", out_dir / "phantom_t2s_overlay.png"
     for file in (mask_file, picture):

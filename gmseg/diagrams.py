@@ -243,7 +243,8 @@ def _is_conv(layer) -> bool:
 def _sample_window() -> np.ndarray:
     from gmseg import window
     from gmseg.bundled import bundled
-    from gmseg.image import read_scan, to_working_grid
+    from gmseg.grid import to_working_grid
+    from gmseg.image import read_scan
 
     scan = read_scan(bundled("data/sample/phantom_t2s.nii.gz"))
     grid = to_working_grid(scan.get_fdata(dtype=np.float32), scan.affine)

@@ -20,8 +20,8 @@ def atomic_path(path) -> Iterator[Path]:
     The temporary name keeps the file's endings, by which libraries choose the format.
     """
     path = Path(path)
-    stem, dot, endings = path.name.partition(".")
-    handle, name = tempfile.mkstemp(prefix=f".{stem}-", suffix=dot + endings, dir=path.parent)
+    endings = "".join(path.suffixes[-2:])
+    handle, name = tempfile.mkstemp(prefix=".gmseg-", suffix=endings, dir=path.parent)
     temporary = Path(name)
     try:
         # mkstemp makes files that only the owner may read: give what open() would give
@@ -33,6 +33,18 @@ def atomic_path(path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_input(path) -> Path:
+    """Return a file's path after checking that there is a file with something in it."""
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; check the path")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give an image file such as t2s.nii.gz")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty (0 bytes); copy or export it again")
+    return path
 
 
 def check_folder(path) -> Path:
@@ -89,7 +101,7 @@ def read_json(path: Path) -> dict:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); is it beside the weights?"
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{path}: is not JSON; get the model's files again") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no JSON object; get the model's files again")

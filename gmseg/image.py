@@ -1,21 +1,21 @@
-"""Scans: read them, bring them to the working grid and back, write the results."""
+"""Scans: read them and refuse what cannot be segmented; write the results."""
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from nibabel import orientations
-from scipy import ndimage
 
 from gmseg.errors import InputError
-from gmseg.files import atomic_path
+from gmseg.files import atomic_path, check_input
 
-WORKING_SPACING_MM = 0.25
-_LAS = orientations.axcodes2ornt("LAS")
 _IN_PLANE_LIMITS_MM = (0.01, 5.0)
 _SLICE_LIMITS_MM = (0.01, 50.0)
 _FIELD_LIMIT_MM = 3000.0
@@ -34,29 +34,6 @@ _GEOMETRY_FIELDS = (
     "srow_z",
     "xyzt_units",
 )
-
-
-@dataclass(frozen=True)
-class WorkingGrid:
-    """A scan in LAS orientation at 0.25 mm in plane, and the way back to its own grid.
-
-    Attributes
-    ----------
-    data : numpy.ndarray
-        float32, (rows, columns, slices): rows run from right to left, columns from back to
-        front, slices from below to above.
-    affine : numpy.ndarray
-        (4, 4), from indices of `data` to mm in the scan's world space.
-    native_shape : tuple of int
-        Shape of the scan, 3-D.
-    native_affine : numpy.ndarray
-        (4, 4), the scan's affine.
-    """
-
-    data: np.ndarray
-    affine: np.ndarray
-    native_shape: tuple[int, int, int]
-    native_affine: np.ndarray
 
 
 # ------------------------------------------------------------------------------------- read
@@ -100,13 +77,8 @@ def check_scan(image, *, name, volume: int | None = None, mean: bool = False) ->
     volume, mean : int, bool
         See `read_scan`.
     """
-    if any(length == 0 for length in image.shape):
-        raise InputError(f"{name}: has no voxels (shape {image.shape}); export the scan again")
     shape = _check_shape(name, image.shape, volume, mean)
-    dtype = image.get_data_dtype()
-    if dtype.kind not in "iufb":
-        kind = "complex" if dtype.kind == "c" else "colour (RGB)" if dtype.fields else str(dtype)
-        raise InputError(f"{name}: has {kind} voxels; give one number per voxel (magnitude image)")
+    _check_dtype(name, image)
     check_affine(name, image.affine, shape)
     data = _load_voxels(name, image)
     if mean:
@@ -138,19 +110,23 @@ def read_mask(path, scan: nib.Nifti1Image, *, what: str) -> np.ndarray:
     """
     path = Path(path)
     image = _open(path)
-    shape = _check_shape(path, image.shape, None, False)
-    if shape != scan.shape:
+    shape = tuple(image.shape)[:3]
+    if shape != scan.shape or math.prod(image.shape[3:]) != 1:
         raise InputError(
-            f"{path}: the {what} has shape {shape}, the scan {scan.shape}; "
+            f"{path}: the {what} has shape {image.shape}, the scan {scan.shape}; "
             f"give a {what} on the scan's grid"
         )
+    _check_dtype(path, image)
     difference = affine_difference_mm(image.affine, scan.affine)
     if not difference <= 1e-3:
         raise InputError(
             f"{path}: the {what}'s affine differs from the scan's by {difference:.3g} mm; "
             f"resample it to the scan's grid"
         )
-    return _load_voxels(path, image).reshape(shape) > 0.5
+    mask = _load_voxels(path, image).reshape(shape) > 0.5
+    if not mask.any():
+        raise InputError(f"{path}: the {what} is empty; give one that marks something")
+    return mask
 
 
 def affine_difference_mm(affine: np.ndarray, other: np.ndarray) -> float:
@@ -164,42 +140,77 @@ def affine_difference_mm(affine: np.ndarray, other: np.ndarray) -> float:
 
 def _open(path: Path):
     """Open an image without reading its voxels."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file; check the path")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give an image file such as t2s.nii.gz")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: is empty (0 bytes); copy or export it again")
+    check_input(path)
     with path.open("rb") as file:
         dicom = file.read(132)[128:] == b"DICM"
     if dicom:
         raise InputError(f"{path}: is a DICOM file; convert the series to NIfTI with dcm2niix")
     try:
-        # what nibabel mends in a header by itself is no news to the user ...
-        with nib.imageglobals.LoggingOutputSuppressor():
+        with _quiet_nibabel():
             image = nib.load(path)
-            pixdim = _stored_pixdim(image)
+            if not isinstance(image, nib.spatialimages.SpatialImage) or image.affine is None:
+                raise InputError(f"{path}: has no voxel grid in space; give a NIfTI volume")
+            header, itemsize = _stored_header(image), image.get_data_dtype().itemsize
+    except InputError:
+        raise
     except PermissionError:
         raise InputError(f"{path}: may not be read; check its permissions") from None
-    except (OSError, EOFError, ValueError, zlib.error, nib.filebasedimages.ImageFileError) as e:
-        reason = _line(e).replace(f'"{path}"', "it").replace(f"{path}", "it")
+    except Exception as error:  # of many kinds, and none of them is a fault of ours
+        reason = _line(error).replace(f'"{path}"', "it").replace(f"{path}", "it")[:200]
         raise InputError(
             f"{path}: is not an image that can be read ({reason}); give NIfTI (.nii.gz)"
         ) from None
-    if not isinstance(image, nib.spatialimages.SpatialImage) or image.affine is None:
-        raise InputError(f"{path}: has no voxel grid in space; give a NIfTI volume")
-    # ... but voxel sizes of zero, which it takes for 1 mm, are
-    if (pixdim[1:4] == 0).any():
-        raise InputError(f"{path}: a voxel size is zero (pixdim); repair the header")
+    if header is not None:
+        _check_header(path, header)
+    _check_size(path, image, math.prod(image.shape) * itemsize)
     return image
 
 
-def _stored_pixdim(image) -> np.ndarray:
-    """Return pixdim as it stands in a NIfTI file's header; ones for other formats."""
+@contextlib.contextmanager
+def _quiet_nibabel() -> Iterator[None]:
+    """Keep nibabel from telling the user what it mends in a header by itself."""
+    logger = nib.imageglobals.logger
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _stored_header(image):
+    """Return a NIfTI file's header as it stands there, unmended; None for other formats."""
     if not isinstance(image, nib.Nifti1Pair):
-        return np.ones(8)
-    with nib.openers.Opener(image.file_map.get("header", image.file_map["image"]).filename) as file:
-        return type(image).header_class.from_fileobj(file, check=False)["pixdim"]
+        return None
+    holder = image.file_map.get("header", image.file_map["image"])
+    with nib.openers.Opener(holder.filename) as file:
+        return type(image).header_class.from_fileobj(file, check=False)
+
+
+def _check_header(path: Path, header) -> None:
+    """Refuse what nibabel mends in silence, though it changes the geometry or the values."""
+    if (header["pixdim"][1:4] == 0).any():
+        raise InputError(f"{path}: a voxel size is zero (pixdim); repair the header")
+    for field in ("qform_code", "sform_code"):
+        if not 0 <= int(header[field]) <= 5:
+            raise InputError(f"{path}: {field} {int(header[field])} is unknown; repair the header")
+    if np.isinf(header["scl_slope"]) or np.isinf(header["scl_inter"]):
+        raise InputError(f"{path}: scl_slope or scl_inter is infinite; repair the header")
+
+
+def _check_size(path: Path, image, expected: int) -> None:
+    """Refuse a header that declares more than its file can hold, before memory is taken."""
+    holder = image.file_map.get("image")
+    stored = Path(holder.filename) if holder is not None and holder.filename else path
+    # deflate packs 1032 to 1 at the most
+    most = 1 if stored.suffix in {".nii", ".img"} else 1032
+    if stored.is_file() and expected > stored.stat().st_size * most:
+        raise InputError(
+            f"{path}: is damaged or cut short (its header declares {expected} bytes); "
+            f"copy or export it again"
+        )
 
 
 def _line(error: Exception) -> str:
@@ -211,9 +222,13 @@ def _check_shape(name, shape, volume: int | None, mean: bool) -> tuple[int, int,
     """Return the 3-D shape, or say what is wrong with it."""
     if len(shape) < 3:
         raise InputError(f"{name}: is {len(shape)}-D; give a 3-D volume (slices stacked)")
-    volumes = int(np.prod(shape[3:], dtype=int))
+    if any(length < 1 for length in shape):
+        raise InputError(f"{name}: has no voxels (shape {shape}); export the scan again")
+    volumes = math.prod(shape[3:])
     if volume is not None and not 0 <= volume < volumes:
-        raise InputError(f"{name}: has {volumes} volumes; --volume must be 0 to {volumes - 1}")
+        raise InputError(
+            f"{name}: has {volumes} volumes, counted from 0; --volume {volume} is not one of them"
+        )
     if volumes > 1 and volume is None and not mean:
         raise InputError(
             f"{name}: holds {volumes} volumes (shape {tuple(shape)}); "
@@ -222,16 +237,25 @@ def _check_shape(name, shape, volume: int | None, mean: bool) -> tuple[int, int,
     return tuple(int(n) for n in shape[:3])
 
 
+def _check_dtype(name, image) -> None:
+    dtype = image.get_data_dtype()
+    if dtype.kind not in "iufb":
+        kind = "complex" if dtype.kind == "c" else "colour (RGB)" if dtype.fields else str(dtype)
+        raise InputError(f"{name}: has {kind} voxels; give one number per voxel (magnitude image)")
+
+
 def check_affine(name, affine: np.ndarray, shape) -> None:
     """Raise InputError unless the affine describes a possible voxel grid."""
     if not np.isfinite(affine).all():
         raise InputError(f"{name}: the affine holds NaN or infinity; repair the header")
-    sizes = nib.affines.voxel_sizes(affine)
+    with np.errstate(all="ignore"):
+        sizes = nib.affines.voxel_sizes(affine)
     text = " x ".join(f"{size:g}" for size in sizes)
     remedy = "repair the header's voxel size or affine"
     if (sizes == 0).any():
         raise InputError(f"{name}: a voxel size is zero ({text} mm); {remedy}")
-    ornt = orientations.io_orientation(affine)
+    with np.errstate(all="ignore"):
+        ornt = orientations.io_orientation(affine)
     if np.isnan(ornt).any() or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-3:
         raise InputError(f"{name}: the affine is singular (axes coincide); {remedy}")
     slice_axis = int(np.flatnonzero(ornt[:, 0] == 2)[0])
@@ -247,102 +271,27 @@ def check_affine(name, affine: np.ndarray, shape) -> None:
 def _load_voxels(name, image) -> np.ndarray:
     """Read the voxels as float32, or say that the file is damaged."""
     try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(image.dataobj.__array__(np.float32))
-    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
-        raise InputError(
-            f"{name}: is damaged or cut short ({_line(error)}); copy or export it again"
-        ) from None
+        with np.errstate(over="ignore", invalid="ignore"), _quiet_nibabel():
+            data = np.asarray(image.dataobj.__array__(np.float32))
+        _verify_compression(image)
+        return data
     except MemoryError:
         raise InputError(
             f"{name}: shape {image.shape} does not fit into memory; check the header"
         ) from None
+    except Exception as error:  # of many kinds, and none of them is a fault of ours
+        raise InputError(
+            f"{name}: is damaged or cut short ({_line(error)[:200]}); copy or export it again"
+        ) from None
 
 
-# ------------------------------------------------------------------- working grid, and back
-
-
-def to_working_grid(
-    data: np.ndarray, affine: np.ndarray, spacing_mm: float = WORKING_SPACING_MM
-) -> WorkingGrid:
-    """Bring an image to LAS orientation and to square pixels, by linear interpolation.
-
-    Parameters
-    ----------
-    data : numpy.ndarray
-        (x, y, z) in any orientation.
-    affine : numpy.ndarray
-        (4, 4), its affine in mm.
-    spacing_mm : float
-        In-plane spacing of the working grid; the slices stay as they are.
-
-    Returns
-    -------
-    WorkingGrid
-        Its field of view begins at the same corner as the image's; beyond the outermost
-        voxel centres the nearest voxel counts.
-
-    Notes
-    -----
-    Paper, "Methods": resampling to 0.25 x 0.25 mm, slice thickness kept. The positions come
-    from the voxel sizes alone, so the 48 orders and flips of an image's axes give one and
-    the same working grid.
-    """
-    las = orientations.apply_orientation(data, _to_las(affine)).astype(np.float32, copy=False)
-    las_affine = affine @ orientations.inv_ornt_aff(_to_las(affine), data.shape)
-    step = _working_steps(las_affine, spacing_mm)
-    shape = tuple(max(1, round(n / s)) for n, s in zip(las.shape, step, strict=True))
-    return WorkingGrid(
-        data=_sample(las, step, shape),
-        affine=las_affine @ nib.affines.from_matvec(np.diag(step), step / 2 - 0.5),
-        native_shape=tuple(data.shape),
-        native_affine=np.array(affine),
-    )
-
-
-def to_native_grid(values: np.ndarray, grid: WorkingGrid) -> np.ndarray:
-    """Bring values on a working grid back to the scan's own, by linear interpolation.
-
-    Parameters
-    ----------
-    values : numpy.ndarray
-        The shape of ``grid.data``.
-    grid : WorkingGrid
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, the scan's shape, in the scan's own orientation.
-    """
-    transform = _to_las(grid.native_affine)
-    las_affine = grid.native_affine @ orientations.inv_ornt_aff(transform, grid.native_shape)
-    spacing_mm = float(nib.affines.voxel_sizes(grid.affine)[0])
-    step = _working_steps(las_affine, spacing_mm)
-    las_shape = tuple(grid.native_shape[int(axis)] for axis in np.argsort(transform[:, 0]))
-    las = _sample(np.asarray(values, np.float32), 1 / step, las_shape)
-    native_ornt = orientations.io_orientation(grid.native_affine)
-    return orientations.apply_orientation(las, orientations.ornt_transform(_LAS, native_ornt))
-
-
-def _to_las(affine: np.ndarray) -> np.ndarray:
-    return orientations.ornt_transform(orientations.io_orientation(affine), _LAS)
-
-
-def _working_steps(las_affine: np.ndarray, spacing_mm: float) -> np.ndarray:
-    """Return the working grid's steps in voxels of the LAS image, (3,).
-
-    Rounded to a nanometre, so that single-precision headers of one scan agree.
-    """
-    sizes = np.round(nib.affines.voxel_sizes(las_affine), 6)
-    return np.array([round(spacing_mm, 6) / sizes[0], round(spacing_mm, 6) / sizes[1], 1.0])
-
-
-def _sample(data: np.ndarray, step: np.ndarray, shape) -> np.ndarray:
-    """Sample every `step` voxels, linearly, from the corner of the field of view on."""
-    return ndimage.affine_transform(
-        data, step, offset=step / 2 - 0.5, output_shape=shape, output=np.float32, order=1,
-        mode="nearest",
-    )  # fmt: skip
+def _verify_compression(image) -> None:
+    """Read a compressed file to its very end, for there stands the checksum of its content."""
+    for holder in (image.file_map or {}).values():
+        if str(holder.filename or "").endswith((".gz", ".mgz", ".bz2")):
+            with nib.openers.Opener(holder.filename) as file:
+                while file.read(1 << 20):
+                    pass
 
 
 # ------------------------------------------------------------------------------------ write
@@ -368,5 +317,11 @@ def like_scan(scan, data: np.ndarray) -> nib.Nifti1Image:
 
 def write_image(image: nib.Nifti1Image, path) -> None:
     """Write an image so that, whatever happens, the old file or the new one is there."""
-    with atomic_path(path) as temporary:
-        nib.save(image, temporary)
+    write_images({path: image})
+
+
+def write_images(images: dict) -> None:
+    """Write several images, path to image: none is put in place before all are written."""
+    with contextlib.ExitStack() as stack:
+        for path, image in images.items():
+            nib.save(image, stack.enter_context(atomic_path(path)))

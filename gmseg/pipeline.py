@@ -13,6 +13,7 @@ import numpy as np
 from gmseg import image as gm_image
 from gmseg import measure, window
 from gmseg.errors import InputError
+from gmseg.grid import WorkingGrid, to_native_grid, to_working_grid
 from gmseg.pretrained import DEFAULT_MODEL, STANDARDISATIONS, Model, load_model, load_predictor
 
 _BATCH = 4
@@ -135,7 +136,7 @@ class Prepared:
 
     Attributes
     ----------
-    grid : gmseg.image.WorkingGrid
+    grid : gmseg.grid.WorkingGrid
     centres : numpy.ndarray
         int, (slices, 2), see `gmseg.window.locate`.
     windows : numpy.ndarray
@@ -144,7 +145,7 @@ class Prepared:
         What was odd about the scan.
     """
 
-    grid: gm_image.WorkingGrid
+    grid: WorkingGrid
     centres: np.ndarray
     windows: np.ndarray
     flags: list[str]
@@ -175,15 +176,15 @@ def prepare(
     """
     spacing_mm = model.voxel_size_mm
     data = np.asarray(scan.dataobj)
-    grid = gm_image.to_working_grid(data, scan.affine, spacing_mm)
+    grid = to_working_grid(data, scan.affine, spacing_mm)
     if cord is not None:
-        cord = gm_image.to_working_grid(cord.astype(np.float32), scan.affine, spacing_mm).data
+        cord = to_working_grid(cord.astype(np.float32), scan.affine, spacing_mm).data
     try:
         centres = window.locate(grid, centre=centre, cord=cord)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     windows = window.cut(grid.data, centres, model.window)
-    flags = []
+    flags = measure.header_flags(scan)
     bad = np.count_nonzero(~np.isfinite(data))
     if bad:
         if not np.isfinite(windows).all():
@@ -272,7 +273,7 @@ def soft_on_scan(soft_windows: np.ndarray, ready: Prepared) -> np.ndarray:
         float32 in 0-1, the scan's shape.
     """
     working = window.paste(soft_windows, ready.centres, ready.grid.data.shape)
-    return np.clip(gm_image.to_native_grid(working, ready.grid), 0, 1)
+    return np.clip(to_native_grid(working, ready.grid), 0, 1)
 
 
 def _at_border(inside: np.ndarray) -> np.ndarray:

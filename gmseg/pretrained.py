@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ import numpy as np
 from gmseg.bundled import bundled
 from gmseg.engine import import_keras
 from gmseg.errors import InputError
-from gmseg.files import atomic_path, read_json, sha256
+from gmseg.files import atomic_path, check_folder, read_json, sha256
 from gmseg.release import RELEASE_SHA256, RELEASE_URL, fill_network, read_release
 
 DEFAULT_MODEL = "default"
@@ -121,7 +122,7 @@ def load_model(name=DEFAULT_MODEL) -> Model:
             raise InputError(f"{path}: no such model file; check the path")
         if path.suffix == ".hdf5":
             return _release_model(path)
-        card = path if path.suffix == ".json" else _card_of(path)
+        card = path if path.suffix == ".json" else card_of(path)
     else:
         known = list_models()
         if str(name) not in known:
@@ -133,8 +134,13 @@ def load_model(name=DEFAULT_MODEL) -> Model:
     return _read_card(card)
 
 
-def _card_of(weights: Path) -> Path:
-    return weights.with_name(weights.name.removesuffix(".h5").removesuffix(".weights") + ".json")
+def card_of(weights: Path) -> Path:
+    """Return the JSON that belongs to a weights file."""
+    return (
+        weights.with_name(weights.name.removesuffix(".h5").removesuffix(".weights") + ".json")
+        if weights.suffix == ".h5"
+        else weights.with_suffix(".json")
+    )
 
 
 def _read_card(card: Path) -> Model:
@@ -164,22 +170,47 @@ def _release_model(path: Path) -> Model:
     return model
 
 
+def _is_number(value) -> bool:
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def sizes_fit(sizes) -> bool:
+    """Return whether a ``network`` entry describes a network that can be built."""
+    if not isinstance(sizes, dict):
+        return False
+    rates = sizes.get("dilation_rates", [6])
+    return (
+        set(sizes) <= {"filters", "dilation_rates", "dropout", "batchnorm_momentum"}
+        and type(sizes.get("filters", 32)) is int
+        and 1 <= sizes.get("filters", 32) <= 512
+        and isinstance(rates, list | tuple)
+        and len(rates) == len(set(map(str, rates))) > 0
+        # the branch at rate 1 and the layers at rate 2 are there already
+        and all(type(rate) is int and 3 <= rate <= 200 for rate in rates)
+        and all(
+            _is_number(sizes.get(key, 0)) and 0 <= sizes.get(key, 0) < 1
+            for key in ("dropout", "batchnorm_momentum")
+        )
+    )
+
+
 def _check_card(card: Path, model: Model) -> None:
     """Raise InputError where a card's figures make no sense."""
-
-    def number(value) -> bool:
-        return isinstance(value, int | float) and math.isfinite(value)
-
-    sizes = {"filters", "dilation_rates", "dropout", "batchnorm_momentum"}
     faults = {
-        "network": not isinstance(model.network, dict) or not set(model.network) <= sizes,
-        "voxel_size_mm": not number(model.voxel_size_mm) or not 0 < model.voxel_size_mm < 10,
-        "window": not isinstance(model.window, int) or not 16 <= model.window <= 4096,
+        "name": not isinstance(model.name, str),
+        "network": not sizes_fit(model.network),
+        "voxel_size_mm": not _is_number(model.voxel_size_mm)
+        or not 0.05 <= model.voxel_size_mm <= 2,
+        "window": type(model.window) is not int or not 16 <= model.window <= 1024,
         "standardise": model.standardise not in STANDARDISATIONS,
-        "mean": model.mean is not None and not number(model.mean),
-        "std": model.std is not None and not (number(model.std) and model.std > 0),
-        "threshold": not number(model.threshold) or not 0 <= model.threshold <= 1,
+        "mean": model.mean is not None and not _is_number(model.mean),
+        "std": model.std is not None and not (_is_number(model.std) and model.std > 0),
+        "threshold": not _is_number(model.threshold) or not 0 <= model.threshold <= 1,
         "threshold_grid": model.threshold_grid != "native",
+        "scores": not isinstance(model.scores, list),
     }
     wrong = [key for key, fault in faults.items() if fault]
     if wrong:
@@ -285,7 +316,7 @@ def save_model(network, folder, name: str, /, **card) -> Model:
 # ------------------------------------------------------------------------- the 2017 release
 
 
-def import_release(path, folder=None, name: str | None = None) -> Model:
+def import_release(path, folder=None, name: str | None = None, *, overwrite: bool = False) -> Model:
     """Turn a weights file of the 2017 release into a model of ours.
 
     Parameters
@@ -296,6 +327,8 @@ def import_release(path, folder=None, name: str | None = None) -> Model:
         Where to put the model; by default among the user's models.
     name : str, optional
         By default ``published`` for the released file and the file's own name for others.
+    overwrite : bool
+        Replace an imported model of that name.
 
     Returns
     -------
@@ -310,14 +343,22 @@ def import_release(path, folder=None, name: str | None = None) -> Model:
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
     card = _release_model(path)
-    network = load_network(card)
+    name = name or card.name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise InputError(f"{name}: no name for a model; use letters, digits, - and _ with --name")
+    if (bundled("models") / f"{name}.json").exists():
+        raise InputError(f"{name}: is a model that comes with gmseg; choose another --name")
     folder = Path(folder) if folder is not None else user_models_dir()
+    if (folder / f"{name}.json").exists() and not overwrite:
+        raise InputError(f"{folder / name}.json: exists; use --overwrite, or another --name")
+    check_folder(folder)
+    network = load_network(card)
     folder.mkdir(parents=True, exist_ok=True)
     fields = {key: getattr(card, key) for key in Model.__dataclass_fields__}
     for key in ("name", "weights", "weights_sha256"):
         del fields[key]
     fields["network"] = asdict(network_sizes(card.network))
-    return save_model(network, folder, name or card.name, **fields)
+    return save_model(network, folder, name, **fields)
 
 
 def download(name: str = "published", *, base_url: str = RELEASE_URL, folder=None) -> Model:
@@ -366,4 +407,4 @@ def download(name: str = "published", *, base_url: str = RELEASE_URL, folder=Non
                 f"{base_url}{file}: the SHA-256 of what came is not the pinned one; nothing was "
                 f"kept: try again, and do not trust the file if it happens again"
             ) from None
-    return import_release(release / "challenge_model.hdf5", folder, name)
+    return import_release(release / "challenge_model.hdf5", folder, name, overwrite=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from gmseg.augment import Augmentation
 from gmseg.bundled import bundled
 from gmseg.errors import InputError
+from gmseg.pretrained import sizes_fit
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,46 @@ def protocol_of(name: str, content: dict, *, source: str = "the protocol") -> Pr
     """Return a protocol from its sections; what is missing has its default value."""
     if unknown := content.keys() - _SECTIONS.keys() - {"network"}:
         raise InputError(f"{source}: unknown section {', '.join(sorted(unknown))}; remove it")
+    network = content.get("network", {})
+    if not sizes_fit(network):
+        raise InputError(f"{source}: [network] describes no network that can be built; repair it")
     parts = {}
     for section, kind in _SECTIONS.items():
         values = content.get(section, {})
+        if not isinstance(values, dict):
+            raise InputError(f"{source}: {section} is no section; write [{section}]")
         if unknown := values.keys() - kind.__dataclass_fields__.keys():
-            raise InputError(f"{source}: [{section}] has unknown {', '.join(sorted(unknown))}")
+            unknown = ", ".join(sorted(unknown))
+            raise InputError(f"{source}: [{section}] has unknown {unknown}; remove it")
+        for key, value in values.items():
+            if not _fits(key, value, kind.__dataclass_fields__[key].default):
+                raise InputError(
+                    f"{source}: [{section}] {key} = {value!r} cannot be used; see the default"
+                )
         parts[section] = kind(
             **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         )
-    return Protocol(name=name, network=content.get("network", {}), **parts)
+    if parts["phantoms"].share > 0 and parts["phantoms"].count == 0:
+        raise InputError(f"{source}: [phantoms] share needs a count; give both or neither")
+    return Protocol(name=name, network=network, **parts)
+
+
+_AT_LEAST_ONE = {"batch", "steps", "validate_every", "slices"}
+_SHARES = {"near_cord", "small_field", "share", "flip", "blur", "sharpen", "noise", "cross_entropy"}
+
+
+def _fits(key: str, value, default) -> bool:
+    """Return whether a value is of its default's kind and within its limits."""
+    if isinstance(default, tuple):
+        return (
+            isinstance(value, list)
+            and len(value) == 2
+            and all(_fits("", end, 0.0) for end in value)
+            and 0 < value[0] <= value[1]
+        )
+    if type(default) is int:
+        low, high = (16, 200) if key == "size" else (1 if key in _AT_LEAST_ONE else 0, 10**9)
+        return type(value) is int and low <= value <= high
+    if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+        return False
+    return value <= 1 if key in _SHARES else value > 0 if key == "rate" else True

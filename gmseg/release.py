@@ -48,15 +48,17 @@ def read_release(path: Path) -> dict:
     figures = read_json(path.with_suffix(".json"))
     try:
         mean, std = float(figures["mean_train"]), float(figures["std_train"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise InputError(
             f"{path.with_suffix('.json')}: mean_train and std_train are missing; "
             f"take the JSON that was released beside the weights"
         ) from None
     try:
         with h5py.File(path) as file:
-            filters = int(file["conv2d_1/conv2d_1/kernel:0"].shape[-1])
-    except (OSError, KeyError, AttributeError):
+            *kernel, filters = file["conv2d_1/conv2d_1/kernel:0"].shape
+            if kernel != [3, 3, 1] or not 1 <= filters <= 512:
+                raise ValueError
+    except (OSError, KeyError, AttributeError, TypeError, ValueError):
         raise InputError(
             f"{path}: is not a weights file in the layout of the 2017 release; download it again"
         ) from None
@@ -65,7 +67,7 @@ def read_release(path: Path) -> dict:
         "name": path.stem,
         "weights": path,
         "weights_sha256": checksum,
-        "network": {"filters": filters},
+        "network": {"filters": int(filters)},
         "standardise": "volume",
         "mean": mean,
         "std": std,

@@ -11,6 +11,7 @@ from gmseg import phantom, window
 from gmseg.augment import change_intensity, random_coordinates, warp
 from gmseg.datasets import LabelledScan
 from gmseg.errors import InputError
+from gmseg.grid import WORKING_SPACING_MM, to_working_grid
 from gmseg.protocol import Phantoms, Protocol
 
 INFERENCE_WINDOW = 200
@@ -50,14 +51,18 @@ def prepare_training_scan(item: LabelledScan) -> TrainingScan:
     empty slice does not mean that there is no gray matter in it.
     """
     scan, reference = read_labelled(item)
-    if not reference.any():
-        raise InputError(f"{item.reference}: the reference is empty; remove it or label it")
-    return _training_scan(np.asarray(scan.dataobj), reference, scan.affine)
+    data = np.asarray(scan.dataobj)
+    if not np.isfinite(data).all():
+        raise InputError(f"{item.scan}: holds NaN or infinite voxels; replace them to train on it")
+    made = _training_scan(data, reference, scan.affine)
+    if len(made.slices) == 0 or made.std == 0:
+        raise InputError(f"{item.scan}: has nothing to train on around its GM; remove it")
+    return made
 
 
 def _training_scan(data: np.ndarray, gm: np.ndarray, affine: np.ndarray) -> TrainingScan:
-    grid = gm_image.to_working_grid(data, affine)
-    mask = gm_image.to_working_grid(gm.astype(np.float32), affine).data
+    grid = to_working_grid(data, affine)
+    mask = to_working_grid(gm.astype(np.float32), affine).data
     keep = (mask > 0.5).any(axis=(0, 1))
     centres = window.locate(grid, cord=mask)
     windows = window.cut(grid.data, centres, INFERENCE_WINDOW)
@@ -97,7 +102,7 @@ def make_sample(
     window, mask : numpy.ndarray
         float32, (size, size) each: standardised and augmented; share of GM in 0-1.
     """
-    how, spacing_mm = protocol.windows, gm_image.WORKING_SPACING_MM
+    how, spacing_mm = protocol.windows, WORKING_SPACING_MM
     pool = phantoms if rng.random() < protocol.phantoms.share else scans
     scan = pool[rng.integers(len(pool))]
     k = rng.integers(len(scan.slices))
@@ -126,7 +131,7 @@ def make_sample(
 def _blank_outside_field(rng, plane, mask, field_mm):
     """Set everything outside a random rectangle about the middle to scan value 0."""
     size = np.array(plane.shape)
-    half = rng.uniform(*field_mm, 2) / gm_image.WORKING_SPACING_MM / 2
+    half = rng.uniform(*field_mm, 2) / WORKING_SPACING_MM / 2
     middle = size / 2 + rng.uniform(-0.3, 0.3, 2) * half
     low, high = np.maximum(middle - half, 0).astype(int), (middle + half).astype(int)
     seen = np.zeros(plane.shape, np.float32)

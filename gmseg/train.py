@@ -7,6 +7,7 @@ import io
 import json
 import signal
 import time
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from gmseg import measure, metrics, pipeline, pretrained
 from gmseg.datasets import LabelledScan, bids_scans, split_by_person
 from gmseg.engine import import_keras
 from gmseg.errors import InputError
-from gmseg.files import atomic_path
+from gmseg.files import atomic_path, check_folder
 from gmseg.protocol import Optimiser, Protocol, load_protocol
 from gmseg.samples import (
     INFERENCE_WINDOW,
@@ -139,12 +140,12 @@ def train(
 
     if not isinstance(protocol, Protocol):
         protocol = load_protocol(protocol)
-    out = Path(out)
+    out = check_folder(out)
     checkpoint = out / "checkpoint.npz"
-    if checkpoint.exists() and not resume:
-        raise InputError(f"{checkpoint}: exists; use --resume to go on, or another --out")
+    for file in (checkpoint, out / "model.json", out / "model.weights.h5", out / "log.csv"):
+        if file.exists() and not resume:
+            raise InputError(f"{file}: exists; use --resume to go on, or another --out")
     training, held_out = split_by_person(bids_scans(dataset), split)
-    out.mkdir(parents=True, exist_ok=True)
 
     keras.utils.set_random_seed(seed)
     network = build_network(pretrained.network_sizes(protocol.network))
@@ -170,6 +171,7 @@ def train(
     scans = [prepare_training_scan(item) for item in training]
     data = scans, prepare_phantoms(protocol.phantoms), protocol
 
+    out.mkdir(parents=True, exist_ok=True)
     steps, waited, started = protocol.optimiser.steps, 0.0, time.perf_counter()
     losses, dice = [], float("nan")
     with ThreadPoolExecutor(1) as pool, _interruptible() as interrupted:
@@ -182,6 +184,11 @@ def train(
                 ahead = pool.submit(make_batch, *data, seed, step + 1)
             optimiser.learning_rate = poly_rate(step, protocol.optimiser)
             losses.append(float(network.train_on_batch(windows, masks)))
+            if not np.isfinite(losses[-1]):
+                raise InputError(
+                    f"{out}: the loss is no number any more at step {step}; "
+                    f"start again with a lower [optimiser] rate"
+                )
             step += 1
             if step % protocol.optimiser.validate_every == 0 or step == steps:
                 dice = validate(network) if validate else float("nan")
@@ -225,14 +232,21 @@ def _save_checkpoint(path: Path, network, identity: str, step: int, rows: list) 
 
 
 def _load_checkpoint(path: Path, network, identity: str) -> tuple[int, list]:
-    with np.load(path, allow_pickle=False) as saved:
-        if str(saved["identity"]) != identity:
-            raise InputError(
-                f"{path}: is of a run with another protocol, seed or data; choose another --out"
-            )
-        for i, variable in enumerate(_variables(network)):
-            variable.assign(saved[f"variable_{i}"])
-        return int(saved["step"]), json.loads(str(saved["rows"]))
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            same = str(saved["identity"]) == identity
+            if same:
+                for i, variable in enumerate(_variables(network)):
+                    variable.assign(saved[f"variable_{i}"])
+                return int(saved["step"]), json.loads(str(saved["rows"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: is no checkpoint that can be read ({type(error).__name__}); "
+            f"remove it or choose another --out"
+        ) from None
+    raise InputError(
+        f"{path}: is of a run with another protocol, seed or data; choose another --out"
+    )
 
 
 def _write_log(path: Path, rows: list) -> None:

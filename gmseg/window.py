@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from gmseg.errors import InputError
-from gmseg.image import WorkingGrid
+from gmseg.grid import WorkingGrid
 
 
 def locate(grid: WorkingGrid, *, centre="auto", cord: np.ndarray | None = None) -> np.ndarray:
@@ -71,7 +71,7 @@ def _world_centres(grid: WorkingGrid, x_mm: float, y_mm: float) -> np.ndarray:
         (x0, x1), (y0, y1) = np.sort(corners[:2], axis=1)
         raise InputError(
             f"the centre {x_mm:g},{y_mm:g} lies outside the scan, which reaches from "
-            f"x = {x0:.0f} to {x1:.0f} and from y = {y0:.0f} to {y1:.0f} mm"
+            f"x = {x0:.0f} to {x1:.0f} and from y = {y0:.0f} to {y1:.0f} mm; give a place inside"
         )
     return centres
 

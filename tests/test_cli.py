@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,22 @@ def cut_nii(path):
     path.write_bytes(path.read_bytes()[:5000])
 
 
+def flipped_bit(path):
+    save(path, some())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def cut_checksum(path):
+    save(path, some())
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def declares_terabytes(path):
+    header_fault(path, dim=[3, 32000, 32000, 900, 1, 1, 1, 1])
+
+
 def not_finite(path):
     data = some((110, 110, 1))
     data[50, 50, 0] = np.nan
@@ -95,6 +112,14 @@ BAD_SCANS = {
     "empty gzip": ("x.nii.gz", lambda path: path.write_bytes(gzip.compress(b"")), "not an image"),
     "truncated gzip": ("x.nii.gz", truncated, "damaged or cut short"),
     "truncated": ("x.nii", cut_nii, "damaged or cut short"),
+    "flipped bit": ("x.nii.gz", flipped_bit, "damaged"),
+    "cut checksum": ("x.nii.gz", cut_checksum, "damaged or cut short"),
+    "terabytes": ("x.nii", declares_terabytes, "its header declares 3686400000000 bytes"),
+    "unknown data type": ("x.nii", sform(datatype=9999), "not an image that can be read"),
+    "unknown sform code": ("x.nii", sform(sform_code=9), "sform_code 9 is unknown"),
+    "infinite slope": ("x.nii", sform(scl_slope=np.inf), "scl_slope or scl_inter is infinite"),
+    "text as PAR": ("x.PAR", lambda path: path.write_text("hello"), "not an image"),
+    "gifti": ("x.gii", lambda path: path.write_text("hello"), "not an image"),
     "text": ("x.nii", lambda path: path.write_text("hello " * 200), "not an image"),
     "text gzip": ("x.nii.gz", lambda path: path.write_text("hello"), "not an image"),
     "dicom": ("x.dcm", dicom, "is a DICOM file; convert"),
@@ -154,6 +179,8 @@ def test_bad_output_places(scan, tmp_path, capsys):
         (["--out-dir", tmp_path / "file" / "deeper"], "is a file, not a folder"),
         (["--summary", tmp_path / "none" / "s.json"], "does not exist"),
         (["-o", tmp_path / "m.nii.gz", "--out-dir", tmp_path], "exclude each other"),
+        (["-o", tmp_path / "m.nii", "--summary", tmp_path / "m.nii"], "as the summary is"),
+        (["--summary", scan, "--overwrite"], "is the input itself"),
     ):
         before = {p: p.read_bytes() for p in tmp_path.iterdir()}
         code, out, err = run(capsys, "segment", scan, *arguments)
@@ -179,7 +206,11 @@ def test_bad_choices(scan, tmp_path, capsys):
         (["--centre", "left"], "--centre left: give auto, image, or X,Y in mm"),
         (["--centre", "900,0"], "lies outside the scan"),
         (["--cord", tmp_path / "none.nii.gz"], "no such file"),
-        (["--volume", "3"], "has 1 volumes; --volume must be 0 to 0"),
+        (["--volume", "3"], "has 1 volumes, counted from 0; --volume 3 is not one of them"),
+        (["--volume", "-1"], "--volume -1 is not one of them"),
+        (["--centre", "nan,nan"], "give auto, image, or X,Y in mm"),
+        (["--centre", "1e30,0"], "give auto, image, or X,Y in mm"),
+        (["--cord", scan, "--centre", "image"], "exclude each other"),
         (["--volume", "0", "--mean"], "exclude each other"),
         (["--bogus"], "--bogus"),
     ):
@@ -247,6 +278,62 @@ def test_flags_are_warnings_and_strict_makes_them_an_exit(tmp_path, capsys):
     assert run(capsys, "segment", tmp_path / "noise.nii.gz", "--overwrite")[0] == 0
 
 
+def test_one_scan_named_twice_is_segmented_once(scan, tmp_path, capsys):
+    (tmp_path / "d").mkdir()
+    code, out, err = run(capsys, "segment", scan, tmp_path / "d" / ".." / scan.name, "--overwrite")
+    assert (code, len(out.splitlines())) == (2, 1)
+    assert "would be written to" in err
+
+
+def test_a_bad_scan_does_not_block_a_good_one_of_its_name(scan, tmp_path, capsys):
+    (tmp_path / "bad").mkdir()
+    bad = tmp_path / "bad" / scan.name
+    bad.write_text("junk")
+    code, out, err = run(
+        capsys,
+        "segment",
+        bad,
+        scan,
+        "--out-dir",
+        tmp_path / "o",
+        "--summary",
+        tmp_path / "o" / "s.json",
+    )
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert out
+    assert len(json.loads((tmp_path / "o" / "s.json").read_text())["scans"]) == 1
+
+
+def test_a_file_name_in_no_known_encoding(scan, tmp_path):
+    odd = tmp_path / os.fsdecode(b"t\xff.nii.gz")
+    shutil.copy(scan, odd)
+    command = [sys.executable, "-m", "gmseg.cli", "segment", odd, odd.with_name("none.nii.gz")]
+    env = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_headers_that_leave_doubt_are_flagged(tmp_path, capsys):
+    image = nib.Nifti1Image(some((110, 110, 2)), AFFINE)
+    image.set_sform(AFFINE, code=0)
+    image.set_qform(AFFINE, code=0)
+    nib.save(image, tmp_path / "unsure.nii.gz")
+    _, _, err = run(capsys, "segment", tmp_path / "unsure.nii.gz")
+    assert "left and right are a guess" in err
+    moved = AFFINE.copy()
+    moved[0, 3] = 4
+    image.set_sform(AFFINE, code=1)
+    image.set_qform(moved, code=1)
+    nib.save(image, tmp_path / "two.nii.gz")
+    _, _, err = run(capsys, "segment", tmp_path / "two.nii.gz")
+    assert "qform and sform differ by more than 1 mm" in err
+    save(tmp_path / "sagittal.nii.gz", some((8, 90, 90)), np.diag([-3, 0.6, 0.6, 1]))
+    _, _, err = run(capsys, "segment", tmp_path / "sagittal.nii.gz")
+    assert "does not look axial" in err
+
+
 def test_a_place_in_world_space_and_a_cord_mask(scan, tmp_path, capsys):
     image = nib.load(scan)
     x, y, _ = nib.affines.apply_affine(image.affine, [55, 55, 0])
@@ -273,6 +360,19 @@ def test_models_list_and_import(tmp_path, capsys, monkeypatch):
     _, out, _ = run(capsys, "models", "list")
     assert [line.split()[0] for line in out.splitlines()] == ["default", "mine", "published"]
     assert "gmseg models download published" in out
+    for arguments, fault in (
+        ([], "exists; use --overwrite"),
+        (["--name", "default"], "comes with gmseg"),
+        (["--name", "../evil"], "no name for a model"),
+    ):
+        code, _, err = run(capsys, "models", "import", release, *arguments)
+        assert code == 2
+        assert fault in err
+    assert run(capsys, "models", "import", release, "--overwrite")[0] == 0
+    (tmp_path / "models" / "broken.json").write_text("{")
+    code, out, _ = run(capsys, "models", "list")
+    assert code == 0
+    assert "broken       cannot be used" in out
 
 
 def test_models_download_without_network(tmp_path, capsys, monkeypatch):
@@ -284,7 +384,7 @@ def test_models_download_without_network(tmp_path, capsys, monkeypatch):
     assert "check the network" in err.splitlines()[-1]
 
 
-def test_phantom_and_demo(tmp_path, capsys):
+def test_phantom(tmp_path, capsys):
     assert run(capsys, "phantom", tmp_path / "p", "--seed", "3")[0] == 0
     assert (tmp_path / "p" / "site4-sc01-mask-r4.nii.gz").exists()
     assert run(capsys, "phantom", tmp_path / "p")[0] == 2

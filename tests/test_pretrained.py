@@ -151,6 +151,15 @@ def test_wrong_checksum(copy):
         ({"network": {"bogus": 1}}, "network cannot be used"),
         ({"window": 0}, "window cannot be used"),
         ({"std": 0}, "std cannot be used"),
+        ({"mean": 10**400}, "mean cannot be used"),
+        ({"name": ["a"]}, "name cannot be used"),
+        ({"voxel_size_mm": 1e-4}, "voxel_size_mm cannot be used"),
+        ({"network": {"filters": "32"}}, "network cannot be used"),
+        ({"network": {"filters": 10**9}}, "network cannot be used"),
+        ({"network": {"dilation_rates": "6,12"}}, "network cannot be used"),
+        ({"network": {"dilation_rates": [6, 6]}}, "network cannot be used"),
+        ({"network": {"dilation_rates": [1, 2]}}, "network cannot be used"),
+        ({"network": {"dropout": 2}}, "network cannot be used"),
     ],
 )
 def test_card_that_makes_no_sense(copy, changes, fault):

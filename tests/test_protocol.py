@@ -31,6 +31,17 @@ def test_protocols_that_cannot_be_used(tmp_path):
         ("[windows]\nbogus = 1\n", "has unknown bogus"),
         ("[bogus]\n", "unknown section bogus"),
         ("size = ", "is not TOML"),
+        ("windows = 5\n", "windows is no section"),
+        ("[windows]\nsize = 300\n", "size = 300 cannot be used"),
+        ("[windows]\nbatch = 0\n", "batch = 0 cannot be used"),
+        ("[windows]\nsmall_field_mm = 3\n", "small_field_mm = 3 cannot be used"),
+        ("[augmentation]\nelastic_smooth_mm = [0, 0]\n", r"= \[0, 0\] cannot be used"),
+        ("[augmentation]\nrotation_deg = -1\n", "cannot be used"),
+        ("[loss]\ncross_entropy = 7\n", "cross_entropy = 7 cannot be used"),
+        ("[optimiser]\nrate = nan\n", "rate = nan cannot be used"),
+        ("[optimiser]\nsteps = 'a'\n", "cannot be used"),
+        ("[network]\nfilters = '32'\n", "no network that can be built"),
+        ("[phantoms]\nshare = 0.5\n", "share needs a count"),
     ):
         bad.write_text(text)
         with pytest.raises(InputError, match=fault):

@@ -2,11 +2,12 @@
 
 import dataclasses
 
+import nibabel as nib
 import numpy as np
 import pytest
 from training import small
 
-from gmseg import samples
+from gmseg import InputError, samples
 from gmseg.augment import warp
 from gmseg.datasets import bids_scans
 from gmseg.protocol import Phantoms, load_protocol
@@ -18,6 +19,17 @@ def test_slices_without_labels_are_left_out(dataset):
     assert len(scan.slices) == len(scan.masks) == len(scan.centres) == 1
     assert scan.masks.max() <= 1
     assert scan.masks[0].sum() * 0.25**2 == pytest.approx(14, rel=0.5)  # mm^2 of GM
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_scan_with_bad_voxels_is_not_trained_on(dataset, tmp_path, value):
+    item = bids_scans(dataset)[0]
+    scan = nib.load(item.scan)
+    data = scan.get_fdata()
+    data[0, 0, 0] = value
+    nib.save(nib.Nifti1Image(data, scan.affine), tmp_path / "bad.nii.gz")
+    with pytest.raises(InputError, match=r"bad\.nii\.gz: holds NaN or infinite voxels"):
+        samples.prepare_training_scan(dataclasses.replace(item, scan=tmp_path / "bad.nii.gz"))
 
 
 def test_batches_depend_on_seed_and_step_alone(dataset):

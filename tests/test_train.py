@@ -83,6 +83,18 @@ def test_a_run_repeats_resumes_and_leaves_a_model(dataset, tmp_path):
     assert segment(scan, model).mask.shape == (110, 110, 2)
 
 
+def test_nothing_of_another_run_is_replaced(dataset, tmp_path):
+    (tmp_path / "model.json").write_text("somebody's")
+    with pytest.raises(InputError, match=r"model\.json: exists; use --resume to go on"):
+        run(dataset, tmp_path)
+    (tmp_path / "checkpoint.npz").write_text("junk")
+    with pytest.raises(InputError, match="is no checkpoint that can be read"):
+        run(dataset, tmp_path, resume=True)
+    assert (tmp_path / "model.json").read_text() == "somebody's"
+    with pytest.raises(InputError, match="is a file, not a folder"):
+        run(dataset, tmp_path / "model.json")
+
+
 def test_the_loss_falls(dataset, tmp_path):
     losses = []
     run(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gmseg import InputError, window
-from gmseg.image import WorkingGrid
+from gmseg.grid import WorkingGrid
 
 
 def a_grid(shape=(80, 60, 4), affine=None):
