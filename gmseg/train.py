@@ -10,10 +10,11 @@ import time
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import optimize
 
 from gmseg import measure, metrics, pipeline, pretrained
 from gmseg.datasets import LabelledScan, bids_scans, split_by_person
@@ -59,33 +60,86 @@ def poly_rate(step: int, optimiser: Optimiser) -> float:
     return optimiser.rate * (1 - step / optimiser.steps) ** optimiser.power
 
 
-# -------------------------------------------------------------------------------- validation
+# ------------------------------------------------------------------ validation, calibration
 
 
-def make_validator(items: list[LabelledScan], model: pretrained.Model) -> Callable | None:
-    """Return a function from a network to its mean Dice on held-out scans.
+@dataclass(frozen=True)
+class Case:
+    """A labelled scan ready for the whole pipeline, its window centred on the reference."""
 
-    The whole pipeline runs, on the scan's own grid, over the slices that the reference
-    labels; only the window is centred on the reference.
-    """
-    if not items:
-        return None
+    ready: pipeline.Prepared
+    reference: np.ndarray
+    axis: int
+
+
+def read_cases(items: list[LabelledScan], model: pretrained.Model) -> list[Case]:
+    """Prepare labelled scans for the whole pipeline."""
     cases = []
     for item in items:
         scan, reference = read_labelled(item)
-        axis = measure.slice_axis(scan.affine)
         ready = pipeline.prepare(scan, model, name=item.scan, cord=reference)
-        cases.append((ready, reference, axis))
+        cases.append(Case(ready, reference, measure.slice_axis(scan.affine)))
+    return cases
 
-    def validate(network) -> float:
-        predict = pretrained.keras_predictor(network)
-        scores = []
-        for ready, reference, axis in cases:
-            soft = pipeline.soft_on_scan(pipeline.predict_windows(predict, ready.windows), ready)
-            scores.append(metrics.dice_labelled(soft > model.threshold, reference, axis))
-        return float(np.mean(scores))
 
-    return validate
+def mean_dice(network, cases: list[Case], threshold: float = 0.5) -> float:
+    """Return the mean Dice, on the scans' own grids, over the slices with reference GM."""
+    predict = pretrained.keras_predictor(network)
+    scores = []
+    for case in cases:
+        soft_windows = pipeline.predict_windows(predict, case.ready.windows)
+        mask = pipeline.soft_on_scan(soft_windows, case.ready) > threshold
+        scores.append(metrics.dice_labelled(mask, case.reference, case.axis))
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+def logit_shift(cases: list[Case], soft_windows: list[np.ndarray], threshold=0.5) -> float:
+    """Return what to take from the logits so that areas are right on the average.
+
+    Parameters
+    ----------
+    cases : list of Case
+        Training scans.
+    soft_windows : list of numpy.ndarray
+        The network's output on each, (slices, size, size).
+    threshold : float
+
+    Returns
+    -------
+    float
+        With it, the mean over the scans of predicted over reference area is 1, over the
+        slices that the reference labels.
+    """
+    soft_windows = [np.clip(soft, 1e-6, 1 - 1e-6) for soft in soft_windows]
+
+    def excess(shift: float) -> float:
+        ratios = []
+        for case, soft in zip(cases, soft_windows, strict=True):
+            shifted = 1 / (1 + np.exp(shift) * (1 / soft - 1))
+            mask = pipeline.soft_on_scan(shifted.astype(np.float32), case.ready) > threshold
+            keep = metrics.labelled_slices(case.reference, case.axis)
+            area = np.compress(keep, mask, axis=case.axis).sum()
+            ratios.append(area / case.reference.sum())
+        return float(np.mean(ratios)) - 1
+
+    low, high = -6.0, 6.0
+    if excess(low) <= 0 or excess(high) >= 0:
+        return 0.0  # nothing was learnt that a shift could mend
+    return float(optimize.brentq(excess, low, high, xtol=0.01))
+
+
+def calibrate(network, cases: list[Case]) -> float:
+    """Shift the network's last bias by `logit_shift` of the training scans; return it.
+
+    The Dice part of the loss still draws borders too wide: 12 to 38 % too much area on the
+    very scans that were trained on. One number mends it, and no held-out scan is asked.
+    """
+    predict = pretrained.keras_predictor(network)
+    soft = [pipeline.predict_windows(predict, case.ready.windows) for case in cases]
+    shift = logit_shift(cases, soft)
+    bias = network.get_layer("logits").bias
+    bias.assign(np.asarray(bias) - shift)
+    return shift
 
 
 # ---------------------------------------------------------------------------------- training
@@ -128,7 +182,7 @@ def train(
     Returns
     -------
     gmseg.Model
-        The network after the last step.
+        The network after the last step, its areas calibrated on the training scans.
 
     Raises
     ------
@@ -167,7 +221,7 @@ def train(
         "commit": commit,
     }
     blank = pretrained.Model(name="model", weights=out, weights_sha256="", network=card["network"])
-    validate = make_validator(held_out, blank)
+    validation = read_cases(held_out, blank)
     scans = [prepare_training_scan(item) for item in training]
     data = scans, prepare_phantoms(protocol.phantoms), protocol
 
@@ -191,7 +245,7 @@ def train(
                 )
             step += 1
             if step % protocol.optimiser.validate_every == 0 or step == steps:
-                dice = validate(network) if validate else float("nan")
+                dice = mean_dice(network, validation)
                 rows.append([step, float(np.mean(losses)), dice])
                 losses = []
                 _save_checkpoint(checkpoint, network, identity, step, rows)
@@ -205,11 +259,13 @@ def train(
     if step < steps:
         _save_checkpoint(checkpoint, network, identity, step, rows)
         raise KeyboardInterrupt
+    shift = calibrate(network, read_cases(training, blank))
+    card["trained_on"] += f"; logits shifted by {-shift:.2f} to give the training scans' areas"
     if held_out:
         names = ", ".join(item.name for item in held_out)
         card["scores"] = [
             {"what": "mean Dice over labelled slices, native grid, window on the reference",
-             "on": names, "value": round(rows[-1][2], 4)}
+             "on": names, "value": round(mean_dice(network, validation), 4)}
         ]  # fmt: skip
     return pretrained.save_model(network, out, "model", **card)
 

@@ -7,9 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from training import small
 
-from gmseg import InputError, load_model, pretrained, segment, train
+from gmseg import InputError, load_model, pipeline, pretrained, segment, train, window
+from gmseg.grid import to_working_grid
+from gmseg.image import check_scan
+from gmseg.phantom import make_phantom
 from gmseg.protocol import Optimiser
 
 
@@ -43,6 +47,25 @@ def test_poly_schedule():
     assert train.poly_rate(0, optimiser) == 0.001
     assert train.poly_rate(500, optimiser) == pytest.approx(0.001 * 0.5**0.9)
     assert train.poly_rate(999, optimiser) < 1e-5
+
+
+# ------------------------------------------------------------------------------- calibration
+
+
+def test_the_shift_makes_areas_right():
+    made = make_phantom(seed=3, spacing_mm=(0.5, 0.5, 5), shape=(110, 110, 2))
+    gm = np.asarray(made.mask.dataobj) == 1
+    scan = check_scan(made.image, name="phantom")
+    ready = pipeline.prepare(scan, load_model(), cord=gm)
+    case = train.Case(ready, gm, 2)
+    truth = window.cut(to_working_grid(gm.astype(np.float32), scan.affine).data, ready.centres, 200)
+    logits = 8 * (ndimage.gaussian_filter(truth, (0, 1, 1)) - 0.5)
+    for wrong in (1.5, -1.0, 0.0):
+        soft = 1 / (1 + np.exp(-(logits + wrong)))
+        assert train.logit_shift([case], [soft]) == pytest.approx(wrong, abs=0.35)
+        mask = pipeline.soft_on_scan(soft, ready) > 0.5
+        assert (wrong == 0) or abs(mask.sum() / gm.sum() - 1) > 0.1
+    assert train.logit_shift([case], [np.full_like(truth, 0.5)]) == 0
 
 
 # ---------------------------------------------------------------------------------- training
