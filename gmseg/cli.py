@@ -263,7 +263,7 @@ def train(
             )
 
         command = "gmseg train " + shlex.join(
-            [dataset.name, "--split", split, "--protocol", protocol, "--seed", str(seed)]
+            [dataset.name, "--split", split, "--protocol", protocol, "--seed", str(seed), "--out", "DIR"]
         )
         trained = run(
             dataset, out, protocol=protocol, split=split, seed=seed, resume=resume,

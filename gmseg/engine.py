@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ def import_keras() -> ModuleType:
     with _silent_standard_error():
         keras = importlib.import_module("keras")
         keras.ops.zeros(1)  # TensorFlow speaks again at its first operation
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every new batch size
     return keras
 
 
