@@ -262,9 +262,8 @@ def train(
                 f"waiting {state['waiting']:.0%}"
             )
 
-        command = "gmseg train " + shlex.join(
-            [dataset.name, "--split", split, "--protocol", protocol, "--seed", str(seed), "--out", "DIR"]
-        )
+        choices = ["--split", split, "--protocol", protocol, "--seed", str(seed)]
+        command = shlex.join(["gmseg", "train", dataset.name, *choices, "--out", "DIR"])
         trained = run(
             dataset, out, protocol=protocol, split=split, seed=seed, resume=resume,
             command=command, commit=_commit(), progress=progress,
@@ -296,7 +295,11 @@ def models_list() -> int:
 
     known = list_models()
     for name in known:
-        model = load_model(name)
+        try:
+            model = load_model(name)
+        except InputError as error:
+            print(f"{name:12} cannot be used: {error}")
+            continue
         print(
             f"{name:12} {model.network.get('filters', 32)} filters  trained on: {model.trained_on}"
         )

@@ -201,7 +201,7 @@ def test_bad_choices(scan, tmp_path, capsys):
         (["--model", model], "its SHA-256 is not the one in m.json"),
         (["--threshold", "1.5"], "--threshold 1.5: is not between 0 and 1"),
         (["--threshold", "nan"], "is not between 0 and 1"),
-        (["--threshold", "much"], "much"),
+        (["--threshold", "much"], "'--threshold'"),
         (["--standardise", "bogus"], "bogus"),
         (["--centre", "left"], "--centre left: give auto, image, or X,Y in mm"),
         (["--centre", "900,0"], "lies outside the scan"),

@@ -91,7 +91,10 @@ def test_imported_model_and_release_file_are_the_same(release, imported):
 
 
 def test_64_filters_are_seen_in_the_file(tmp_path):
-    model = import_release(write_release(tmp_path / "large.hdf5", filters=64), tmp_path)
+    release = write_release(tmp_path / "large.hdf5", filters=64)
+    with pytest.raises(InputError, match=r"large\.json: exists"):  # the release's own
+        import_release(release, tmp_path)
+    model = import_release(release, tmp_path / "models")
     assert model.name == "large"
     assert model.network["filters"] == 64
     assert load_network(model).get_layer("rate6_1").filters == 64
