@@ -197,7 +197,7 @@ def train(
     out = check_folder(out)
     checkpoint = out / "checkpoint.npz"
     for file in (checkpoint, out / "model.json", out / "model.weights.h5", out / "log.csv"):
-        if file.exists() and not resume:
+        if file.exists() and not (resume and checkpoint.exists()):
             raise InputError(f"{file}: exists; use --resume to go on, or another --out")
     training, held_out = split_by_person(bids_scans(dataset), split)
 

@@ -114,6 +114,8 @@ def test_nothing_of_another_run_is_replaced(dataset, tmp_path):
     (tmp_path / "model.json").write_text("somebody's")
     with pytest.raises(InputError, match=r"model\.json: exists; use --resume to go on"):
         run(dataset, tmp_path)
+    with pytest.raises(InputError, match=r"model\.json: exists"):
+        run(dataset, tmp_path, resume=True)  # there is no checkpoint to resume from
     (tmp_path / "checkpoint.npz").write_text("junk")
     with pytest.raises(InputError, match="is no checkpoint that can be read"):
         run(dataset, tmp_path, resume=True)
