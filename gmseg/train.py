@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import signal
+import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -230,7 +232,7 @@ def train(
     losses, dice = [], float("nan")
     with ThreadPoolExecutor(1) as pool, _interruptible() as interrupted:
         ahead = pool.submit(make_batch, *data, seed, step) if step < steps else None
-        while step < steps and not interrupted:
+        while step < steps and not interrupted.is_set():
             before = time.perf_counter()
             windows, masks = ahead.result()
             waited += time.perf_counter() - before
@@ -312,23 +314,16 @@ def _write_log(path: Path, rows: list) -> None:
         temporary.write_text(text.getvalue(), encoding="utf-8")
 
 
-class _interruptible:  # noqa: N801 - used as a function
-    """Within it, Ctrl-C asks the loop to stop after its step instead of tearing it down."""
-
-    def __enter__(self):
-        self._asked = False
-        try:
-            self._old = signal.signal(signal.SIGINT, self._ask)
-        except ValueError:  # not in the main thread: leave signals alone
-            self._old = None
-        return self
-
-    def _ask(self, *_):
-        self._asked = True
-
-    def __bool__(self):
-        return self._asked
-
-    def __exit__(self, *_):
-        if self._old is not None:
-            signal.signal(signal.SIGINT, self._old)
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Within it, Ctrl-C sets an event, so that a step is finished instead of torn down."""
+    asked = threading.Event()
+    try:
+        before = signal.signal(signal.SIGINT, lambda *_: asked.set())
+    except ValueError:  # not in the main thread: signals are somebody else's
+        yield asked
+        return
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

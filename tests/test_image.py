@@ -3,18 +3,9 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from orientations import ROTATION, a_scan
 
 from gmseg import InputError, image
-
-UPRIGHT = np.eye(3)
-ROTATION = nib.eulerangles.euler2mat(0.1, -0.15, 0.2)
-
-
-def a_scan(shape=(40, 36, 5), spacing=(0.7, 0.55, 3.0), rotation=UPRIGHT, seed=0):
-    rng = np.random.default_rng(seed)
-    affine = nib.affines.from_matvec(rotation @ np.diag([-1, 1, 1]) @ np.diag(spacing), [9, -30, 5])
-    return nib.Nifti1Image(rng.uniform(1, 100, shape).astype(np.float32), affine)
-
 
 # ------------------------------------------------------------------------------- the result
 
