@@ -20,8 +20,8 @@ from gmseg.measure import slice_axis
 def labelled(folder):
     """Yield name, scan, reference and cord mask of every labelled scan."""
     for item in bids_scans(folder / "t2starw-multicentre"):
-        cord = item.reference.with_name(item.reference.name.replace("_gmseg-", "_seg-"))
-        yield item.name, item.scan, item.reference, cord
+        cord = item.cord
+        yield item.name, item.scan, item.references[0], cord
     files = [folder / "t2s-small-fov" / f"t2s{end}.nii.gz" for end in ("", "_gmseg_manual", "_seg")]
     yield "t2s-small-fov", *files
 

@@ -14,10 +14,14 @@ class Augmentation:
 
     flip: float = 0.0
     rotation_deg: float = 0.0
+    shift: float = 0.0
     shear: float = 0.0
     scale: float = 0.0
+    stretch: float = 0.0
     elastic_strain: float = 0.0
     elastic_smooth_mm: tuple[float, float] = (2.0, 8.0)
+    elastic_alpha: float = 0.0
+    elastic_sigma: float = 4.0
     gamma: float = 0.0
     contrast: float = 0.0
     brightness: float = 0.0
@@ -26,6 +30,8 @@ class Augmentation:
     blur_mm: tuple[float, float] = (0.1, 0.5)
     sharpen: float = 0.0
     sharpen_amount: float = 0.0
+    coarse: float = 0.0
+    coarse_mm: tuple[float, float] = (0.4, 0.8)
     noise: float = 0.0
     noise_level: float = 0.0
 
@@ -56,10 +62,14 @@ def random_coordinates(
         (2, size, size): row and column on the slice. An affine transform about the centre
         and a smooth random displacement: the same array warps slice and mask.
     """
-    angle = np.deg2rad(rng.normal(0, how.rotation_deg))
+
+    def within(limit, shape=None):
+        return rng.uniform(-limit, limit, shape)
+
+    angle = np.deg2rad(within(how.rotation_deg))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    skew = np.array([[1, rng.normal(0, how.shear)], [rng.normal(0, how.shear), 1]])
-    zoom = np.exp(rng.normal(0, how.scale) + rng.normal(0, how.scale / 3, 2))
+    skew = np.array([[1, within(how.shear)], [within(how.shear), 1]])
+    zoom = np.exp(within(how.scale) + within(how.stretch, 2))
     mirror = [-1.0 if rng.random() < how.flip else 1.0, 1.0]
     grid = np.stack(np.meshgrid(*[np.arange(size) - size // 2] * 2, indexing="ij"))
     matrix = turn @ skew @ np.diag(zoom * mirror)
@@ -69,6 +79,11 @@ def random_coordinates(
         push = smooth_noise(rng, (2, size, size), smooth)
         # wide waves may be high, short ones must be low, or the cord is torn
         coordinates += push * smooth * rng.uniform(0, how.elastic_strain)
+    if how.elastic_alpha > 0:  # the paper's: Simard, Steinkraus & Platt, ICDAR 2003
+        push = rng.uniform(-1, 1, (2, size, size))
+        blurred = ndimage.gaussian_filter(push, (0, how.elastic_sigma, how.elastic_sigma))
+        coordinates += how.elastic_alpha * blurred
+    coordinates += within(how.shift * size, (2, 1, 1))
     return coordinates + np.reshape(centre, (2, 1, 1))
 
 
@@ -127,15 +142,33 @@ def change_intensity(
     width = max(float(high - low), 1e-3)
     if how.gamma > 0:
         unit = np.clip((window - low) / width, 0, 2)
-        window = low + width * unit ** np.exp(rng.normal(0, how.gamma))
+        window = low + width * unit ** np.exp(rng.uniform(-how.gamma, how.gamma))
     if how.bias_field > 0:
         log_field = smooth_noise(rng, window.shape, rng.uniform(40, 120))
         window = low + (window - low) * np.exp(rng.uniform(0, 2) * how.bias_field * log_field)
-    window = window * np.exp(rng.normal(0, how.contrast)) + rng.normal(0, how.brightness)
-    if rng.random() < how.noise:
+    window = window * np.exp(rng.uniform(-how.contrast, how.contrast))
+    window = window + rng.uniform(-how.brightness, how.brightness)
+    level = rng.uniform(0, how.noise_level) if rng.random() < how.noise else 0.0
+    if rng.random() < how.coarse:
+        window = _acquired_coarser(rng, window, rng.uniform(*how.coarse_mm) / spacing_mm, level)
+    elif level > 0:
         noise = rng.standard_normal(window.shape)
         if rng.random() < 0.5:  # as coarse as the scan's own pixels before resampling
             grain = rng.uniform(0.4, 1.2)
             noise = ndimage.gaussian_filter(noise, grain) * 2 * np.sqrt(np.pi) * grain
-        window = window + noise * rng.uniform(0, how.noise_level)
+        window = window + noise * level
     return window.astype(np.float32)
+
+
+def _acquired_coarser(rng, window: np.ndarray, step: float, noise: float) -> np.ndarray:
+    """Sample a window every `step` pixels, add noise there, and bring it back linearly."""
+    shape = np.ceil(np.array(window.shape) / step).astype(int) + 1
+    start = -rng.uniform(0, 1, 2) * step / 2
+    blurred = ndimage.gaussian_filter(window, 0.35 * step)
+    coarse = ndimage.affine_transform(
+        blurred, [step, step], start, output_shape=tuple(shape), order=1, mode="nearest"
+    )
+    coarse += noise * rng.standard_normal(coarse.shape)
+    return ndimage.affine_transform(
+        coarse, [1 / step] * 2, -start / step, output_shape=window.shape, order=1, mode="nearest"
+    )

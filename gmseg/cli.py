@@ -8,6 +8,7 @@ import subprocess
 import sys
 import traceback
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -237,16 +238,21 @@ def _segment_with_bar(scan: Path, model, **choices):
 
 @app.command()
 def train(
-    dataset: Annotated[Path, typer.Argument(help="BIDS folder with *_gmseg-manual.nii.gz masks under derivatives/labels.")],
+    dataset: Annotated[list[Path], typer.Argument(metavar="DATASET...", help="GM Challenge folders (siteN-scNN-image.nii.gz, -mask-rN.nii.gz), or BIDS folders with *_gmseg-manual.nii.gz masks under derivatives/labels.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the model, the log and the checkpoint.")],
-    split: Annotated[str, typer.Option(metavar="PERSON,...|all", help="Persons to validate on and never train on; all trains on everybody.")],
-    protocol: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="How to train.")] = "default",
+    protocol: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="How to train: default, made for few scans; paper2018, the paper's on the GM Challenge (32,000 steps, days on a CPU); exvivo, the paper's at 0.1 mm; or your own.")] = "default",
+    split: Annotated[str | None, typer.Option(metavar="PERSON,...|challenge|all", help="Persons to validate on and never train on; two of every site of the challenge; all trains on everybody. [default: challenge for its folders]")] = None,
+    start: Annotated[str | None, typer.Option("--from", metavar="MODEL", help="Begin with a model's weights. [default: from scratch]")] = None,
+    template: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with *_gm.nii.gz and *_wm.nii.gz of a template, PAM50 or AMU7T: its cross-sections are painted over some of the cords, as the protocol says.")] = None,
+    early_stop: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after N validations without a better Dice, and keep the best weights.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write DIR/tensorboard, too (pip install tensorboard).")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in DIR.")] = False,
     seed: Annotated[int, typer.Option(metavar="S", min=0, max=2**32 - 1)] = 0,
 ) -> int:  # fmt: skip
-    """Train a network from scratch on your own masks.
+    """Train a network on your own masks.
 
     Writes DIR/model.weights.h5 and DIR/model.json: segment with --model DIR/model.json.
+    Beside them log.csv, curves.png, and a checkpoint from which --resume goes on.
     """
     from tqdm import tqdm
 
@@ -262,17 +268,22 @@ def train(
                 f"waiting {state['waiting']:.0%}"
             )
 
-        choices = ["--split", split, "--protocol", protocol, "--seed", str(seed)]
-        command = shlex.join(["gmseg", "train", dataset.name, *choices, "--out", "DIR"])
+        choices = ["--protocol", protocol, "--seed", str(seed)]
+        choices += ["--split", split] if split else []
+        choices += ["--from", start] if start else []
+        choices += ["--template", template.name] if template else []
+        folders = [folder.name for folder in dataset]
+        command = shlex.join(["gmseg", "train", *folders, *choices, "--out", "DIR"])
         trained = run(
-            dataset, out, protocol=protocol, split=split, seed=seed, resume=resume,
-            command=command, commit=_commit(), progress=progress,
+            dataset, out, protocol=protocol, split=split, start=start, template=template,
+            early_stop=early_stop, tensorboard=tensorboard, seed=seed, resume=resume,
+            command=command, commit=commit(), describe=partial(tqdm.write, file=sys.stderr), progress=progress,
         )  # fmt: skip
     print(f"{trained.weights}  {trained.scores[0]['value'] if trained.scores else ''}".rstrip())
     return 0
 
 
-def _commit() -> str:
+def commit() -> str:
     """Return the commit of the clone that runs, or the version of an installed package."""
     from importlib import metadata
 

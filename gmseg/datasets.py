@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
+
+from gmseg import image as gm_image
 from gmseg.errors import InputError
 
-REFERENCE_SUFFIX = "_gmseg-manual.nii.gz"
+MANUAL, AUTOMATIC = "_gmseg-manual.nii.gz", "_gmseg-auto.nii.gz"
+_CORD = "_seg-manual.nii.gz"
+CHALLENGE_GM = 1  # 0 background, 1 gray matter, 2 white matter
+VALIDATION_PER_SITE = 2
+_CHALLENGE_FILE = re.compile(
+    r"(?P<subject>site\d+-sc\d+)-(?P<kind>image|mask-r(?P<rater>\d+)|levels)(?P<end>\.\w+(\.gz)?)"
+)
 
 
 @dataclass(frozen=True)
 class LabelledScan:
-    """A scan and its GM reference.
+    """A scan and its GM references.
 
     Attributes
     ----------
@@ -21,13 +32,92 @@ class LabelledScan:
         The scan's file name without its ending.
     person : str
         Who was scanned: sessions of one person share it.
-    scan, reference : pathlib.Path
+    scan : pathlib.Path
+    references : tuple of pathlib.Path
+        One per rater.
+    cord : pathlib.Path or None
+        A cord mask.
+    site : str
+        Where, as far as the names say.
+    manual : bool
+        Whether humans drew or corrected the references. Others are trained on, never scored
+        against.
+    gm_label : int or None
+        The value of GM in the references; None where they hold nothing but GM.
     """
 
     name: str
     person: str
     scan: Path
-    reference: Path
+    references: tuple[Path, ...]
+    cord: Path | None = None
+    site: str = ""
+    manual: bool = True
+    gm_label: int | None = None
+
+
+def find_scans(folder) -> list[LabelledScan]:
+    """Find the labelled scans of a GM Challenge or BIDS folder.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If it is neither, or its files do not belong together: every fault is named.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; check the path")
+    if any(folder.glob("site*-sc*-*.nii*")):
+        return challenge_scans(folder)
+    return bids_scans(folder)
+
+
+def challenge_scans(folder) -> list[LabelledScan]:
+    """Find the labelled scans of a folder of the GM Challenge 2016, as it is distributed.
+
+    Parameters
+    ----------
+    folder : path-like
+        With ``site1-sc01-image.nii.gz``, ``site1-sc01-mask-r1.nii.gz`` and further raters',
+        ``site1-sc01-levels.txt``. Raters and levels may be missing; subjects without any
+        mask, as those that the challenge kept for testing, are left out.
+
+    Returns
+    -------
+    list of LabelledScan
+        Sorted by name; a subject is a person.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If a mask has no image, a name is not the challenge's, or nothing is labelled.
+    """
+    subjects, faults = defaultdict(dict), []
+    for file in sorted(Path(folder).glob("site*-sc*")):
+        match = _CHALLENGE_FILE.fullmatch(file.name)
+        if match is None:
+            faults.append(f"{file.name} is not named as the challenge's files are")
+        elif match["kind"] in subjects[match["subject"]]:
+            faults.append(f"{match['subject']} has two files for {match['kind']}")
+        else:
+            subjects[match["subject"]][match["kind"]] = file
+    found = []
+    for subject, files in subjects.items():
+        raters = sorted(kind for kind in files if kind.startswith("mask-"))
+        if "image" not in files:
+            faults.append(f"{subject} has no image")
+        elif raters:
+            found.append(
+                LabelledScan(
+                    subject, subject, files["image"], tuple(files[r] for r in raters),
+                    site=subject.split("-")[0], gm_label=CHALLENGE_GM,
+                )
+            )  # fmt: skip
+    if faults:
+        raise InputError(f"{folder}: {'; '.join(faults)}; mend this before training")
+    if not found:
+        raise InputError(f"{folder}: no image has a mask (siteN-scNN-mask-rN.nii.gz); add masks")
+    return found
 
 
 def bids_scans(folder) -> list[LabelledScan]:
@@ -37,7 +127,8 @@ def bids_scans(folder) -> list[LabelledScan]:
     ----------
     folder : path-like
         With masks ``*_gmseg-manual.nii.gz`` under ``derivatives/labels``, in the same
-        sub-folders as their scans.
+        sub-folders as their scans, or ``*_gmseg-auto.nii.gz`` where a program drew them;
+        cord masks ``*_seg-manual.nii.gz`` beside them, where there are any.
 
     Returns
     -------
@@ -52,19 +143,31 @@ def bids_scans(folder) -> list[LabelledScan]:
     folder = Path(folder)
     labels = folder / "derivatives" / "labels"
     if not labels.is_dir():
-        raise InputError(f"{folder}: has no derivatives/labels; give a BIDS folder with masks")
+        raise InputError(
+            f"{folder}: has neither derivatives/labels nor siteN-scNN-image.nii.gz; "
+            f"give a BIDS folder with masks or a GM Challenge folder"
+        )
     found, orphans = [], []
-    for reference in sorted(labels.glob(f"sub-*/**/*{REFERENCE_SUFFIX}")):
-        name = reference.name.removesuffix(REFERENCE_SUFFIX)
+    for reference in sorted(labels.glob("sub-*/**/*_gmseg-*.nii.gz")):
+        if not reference.name.endswith((MANUAL, AUTOMATIC)):
+            continue
+        manual = reference.name.endswith(MANUAL)
+        name = reference.name.removesuffix(MANUAL).removesuffix(AUTOMATIC)
         scan = folder / reference.relative_to(labels).with_name(f"{name}.nii.gz")
-        if scan.is_file():
-            found.append(LabelledScan(name, person_of(name), scan, reference))
-        else:
+        cord = reference.with_name(name + _CORD)
+        if not scan.is_file():
             orphans.append(reference.name)
+            continue
+        found.append(
+            LabelledScan(
+                name, person_of(name), scan, (reference,),
+                cord=cord if cord.is_file() else None, manual=manual,
+            )
+        )  # fmt: skip
     if orphans:
         raise InputError(f"{folder}: masks without their scan: {', '.join(orphans)}; add the scans")
     if not found:
-        raise InputError(f"{labels}: holds no *{REFERENCE_SUFFIX}; name the GM masks so")
+        raise InputError(f"{labels}: holds no *{MANUAL}; name the GM masks so")
     return found
 
 
@@ -80,16 +183,94 @@ def person_of(name: str) -> str:
     return match[1]
 
 
+# ------------------------------------------------------------------------------------- read
+
+
+def read_labelled(item: LabelledScan) -> tuple[nib.Nifti1Image, list[np.ndarray]]:
+    """Read a scan and its references: nibabel image, and bool masks of its shape."""
+    scan = gm_image.read_scan(item.scan)
+    if not np.isfinite(np.asarray(scan.dataobj)).all():
+        raise InputError(f"{item.scan}: holds NaN or infinite voxels; replace them to train on it")
+    challenge = item.gm_label is not None
+    return scan, [
+        gm_image.read_mask(
+            file, scan, what="reference", label=item.gm_label, voxelwise=challenge
+        )
+        for file in item.references
+    ]  # fmt: skip
+
+
+def majority(masks: list[np.ndarray]) -> np.ndarray:
+    """Return where more than half of the raters see GM; of two raters, both."""
+    return 2 * np.sum(masks, axis=0) > len(masks)
+
+
+def check_scans(scans: list[LabelledScan]) -> list[str]:
+    """Read every file and describe what was found.
+
+    Parameters
+    ----------
+    scans : list of LabelledScan
+
+    Returns
+    -------
+    list of str
+        Lines to show before anything starts: how many scans, persons, sites and raters
+        there are, and what is odd though usable.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        With every fault of every file.
+    """
+    faults, notes = [], []
+    raters = max(len(item.references) for item in scans)
+    for item in scans:
+        try:
+            scan, masks = read_labelled(item)
+            if item.cord is not None:
+                gm_image.read_mask(item.cord, scan, what="cord mask")
+        except InputError as error:
+            faults.append(str(error))
+            continue
+        if len(item.references) < raters:
+            notes.append(f"{item.name}: {len(item.references)} of {raters} raters")
+        for file in item.references:
+            difference = gm_image.affine_difference_mm(nib.load(file).affine, scan.affine)
+            if difference > 1e-3:
+                notes.append(
+                    f"{file.name}: affine differs from the image's by {difference:.3g} mm; "
+                    f"taken voxel by voxel"
+                )
+        if not majority(masks).any():
+            notes.append(f"{item.name}: its raters have no majority anywhere")
+    if faults:
+        raise InputError(f"{len(faults)} of {len(scans)} scans cannot be used: {'; '.join(faults)}")
+    sites = {item.site for item in scans} - {""}
+    automatic = sum(not item.manual for item in scans)
+    summary = f"{len(scans)} scans of {len({item.person for item in scans})} persons"
+    summary += f" at {len(sites)} sites" if sites else ""
+    summary += f", up to {raters} raters" if raters > 1 else ""
+    summary += f", {automatic} of them with automatic masks" if automatic else ""
+    return [summary, *notes]
+
+
+# ------------------------------------------------------------------------------------ split
+
+
 def split_by_person(
-    scans: list[LabelledScan], held_out: str
+    scans: list[LabelledScan], held_out: str | None
 ) -> tuple[list[LabelledScan], list[LabelledScan]]:
     """Split scans so that nobody is on both sides.
 
     Parameters
     ----------
     scans : list of LabelledScan
-    held_out : str
-        Persons to validate on, separated by commas; ``"all"`` trains on everybody.
+    held_out : str or None
+        Persons to validate on, separated by commas; ``"all"`` trains on everybody;
+        ``"challenge"`` holds out the last two subjects of every site, 8 in all, as many as
+        the paper (which ones it took is not known). None is ``"challenge"`` for challenge
+        folders.
 
     Returns
     -------
@@ -100,14 +281,40 @@ def split_by_person(
     gmseg.errors.InputError
         If a person is unknown or nobody is left to train on.
     """
-    wanted = set() if held_out == "all" else {p.strip() for p in held_out.split(",")}
-    persons = {scan.person for scan in scans}
-    if unknown := wanted - persons:
+    persons = sorted({scan.person for scan in scans})
+    if held_out is None and all(scan.site for scan in scans):
+        held_out = "challenge"
+    if held_out is None:
+        raise InputError(f"--split: whom to hold out? {', '.join(persons)}, or all for nobody")
+    if held_out == "challenge":
+        wanted = _last_of_every_site(scans)
+    else:
+        wanted = set() if held_out == "all" else {p.strip() for p in held_out.split(",")}
+    if unknown := wanted - set(persons):
         raise InputError(
             f"--split {held_out}: nobody is called {', '.join(sorted(unknown))}; "
-            f"there are {', '.join(sorted(persons))}, or all"
+            f"there are {', '.join(persons)}, or all"
         )
     training = [scan for scan in scans if scan.person not in wanted]
     if not training:
         raise InputError(f"--split {held_out}: nobody is left to train on; hold out fewer")
-    return training, [scan for scan in scans if scan.person in wanted]
+    return training, [scan for scan in scans if scan.person in wanted and scan.manual]
+
+
+def _last_of_every_site(scans: list[LabelledScan]) -> set[str]:
+    if not all(scan.site for scan in scans):
+        raise InputError("--split challenge: needs a GM Challenge folder; name persons instead")
+    sites = defaultdict(set)
+    for scan in scans:
+        sites[scan.site].add(scan.person)
+    for site, persons in sites.items():
+        if len(persons) <= VALIDATION_PER_SITE:
+            raise InputError(
+                f"--split challenge: {site} has only {len(persons)} labelled subjects; "
+                f"name those to hold out"
+            )
+    return {
+        person
+        for persons in sites.values()
+        for person in sorted(persons)[-VALIDATION_PER_SITE:]
+    }  # fmt: skip

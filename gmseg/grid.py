@@ -74,6 +74,13 @@ def to_working_grid(
     )
 
 
+def to_las(image) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image's voxels in LAS orientation, float32, and their size in mm, (3,)."""
+    data = orientations.apply_orientation(np.asarray(image.dataobj), _to_las(image.affine))
+    affine = image.affine @ orientations.inv_ornt_aff(_to_las(image.affine), image.shape)
+    return data.astype(np.float32, copy=False), nib.affines.voxel_sizes(affine)
+
+
 def to_native_grid(values: np.ndarray, grid: WorkingGrid) -> np.ndarray:
     """Bring values on a working grid back to the scan's own, by linear interpolation.
 

@@ -95,8 +95,28 @@ def check_scan(image, *, name, volume: int | None = None, mean: bool = False) ->
     return like_scan(image, data)
 
 
-def read_mask(path, scan: nib.Nifti1Image, *, what: str) -> np.ndarray:
+def read_mask(
+    path,
+    scan: nib.Nifti1Image,
+    *,
+    what: str,
+    label: int | None = None,
+    voxelwise: bool = False,
+) -> np.ndarray:
     """Read a mask that belongs to a scan: voxels over 0.5 are in it.
+
+    Parameters
+    ----------
+    path : path-like
+    scan : nibabel.Nifti1Image
+        From `read_scan`.
+    what : str
+        What to call the mask in messages.
+    label : int, optional
+        Take the voxels of this value instead, of a label image with 0, 1 and 2.
+    voxelwise : bool
+        Do not ask for the scan's affine: axes of the same directions and voxel sizes are
+        enough, as in the GM Challenge, whose masks may lie elsewhere by their headers.
 
     Returns
     -------
@@ -118,15 +138,30 @@ def read_mask(path, scan: nib.Nifti1Image, *, what: str) -> np.ndarray:
         )
     _check_dtype(path, image)
     difference = affine_difference_mm(image.affine, scan.affine)
+    if voxelwise:
+        difference = 0.0 if _same_axes(image.affine, scan.affine) else difference
     if not difference <= 1e-3:
         raise InputError(
             f"{path}: the {what}'s affine differs from the scan's by {difference:.3g} mm; "
             f"resample it to the scan's grid"
         )
-    mask = _load_voxels(path, image).reshape(shape) > 0.5
+    values = _load_voxels(path, image).reshape(shape)
+    if label is not None and (unknown := set(np.unique(values).tolist()) - {0, 1, 2}):
+        raise InputError(
+            f"{path}: the {what} holds {', '.join(f'{v:g}' for v in sorted(unknown)[:3])} beside "
+            f"0, 1 (gray matter) and 2 (white matter); relabel it"
+        )
+    mask = values > 0.5 if label is None else values == label
     if not mask.any():
         raise InputError(f"{path}: the {what} is empty; give one that marks something")
     return mask
+
+
+def _same_axes(affine: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether two grids' axes point the same way and their voxels are equally large."""
+    sizes = nib.affines.voxel_sizes(affine), nib.affines.voxel_sizes(other)
+    codes = nib.aff2axcodes(affine), nib.aff2axcodes(other)
+    return codes[0] == codes[1] and bool(np.allclose(*sizes, atol=1e-3))
 
 
 def affine_difference_mm(affine: np.ndarray, other: np.ndarray) -> float:

@@ -11,14 +11,19 @@ from gmseg.augment import Augmentation
 from gmseg.bundled import bundled
 from gmseg.errors import InputError
 from gmseg.pretrained import sizes_fit
+from gmseg.template import Template
 
 
 @dataclass(frozen=True)
 class Windows:
     """Which windows are trained on: see ``models/protocols/default.toml``."""
 
+    spacing_mm: float = 0.25
+    standardise: str = "volume"
+    raters: str = "majority"
     size: int = 128
     batch: int = 8
+    centre: str = "cord"
     near_cord: float = 0.85
     near_cord_mm: float = 6.0
     small_field: float = 0.0
@@ -36,18 +41,21 @@ class Phantoms:
 
 @dataclass(frozen=True)
 class Loss:
-    """Share of cross-entropy in the loss; the rest is Dice."""
+    """Share of cross-entropy in the loss, the rest being Dice; whether areas are set right."""
 
     cross_entropy: float = 0.25
+    calibrate: bool = False
 
 
 @dataclass(frozen=True)
 class Optimiser:
-    """Adam with the poly schedule, and how often to validate."""
+    """Adam with the poly schedule, averaging of weights, and how often to validate."""
 
     rate: float = 1.5e-3
     power: float = 0.9
     steps: int = 1000
+    epoch: int = 1
+    average: float = 0.0
     validate_every: int = 100
 
 
@@ -59,6 +67,7 @@ class Protocol:
     network: dict
     windows: Windows
     phantoms: Phantoms
+    template: Template
     augmentation: Augmentation
     loss: Loss
     optimiser: Optimiser
@@ -67,6 +76,7 @@ class Protocol:
 _SECTIONS = {
     "windows": Windows,
     "phantoms": Phantoms,
+    "template": Template,
     "augmentation": Augmentation,
     "loss": Loss,
     "optimiser": Optimiser,
@@ -127,8 +137,17 @@ def protocol_of(name: str, content: dict, *, source: str = "the protocol") -> Pr
     return Protocol(name=name, network=network, **parts)
 
 
-_AT_LEAST_ONE = {"batch", "steps", "validate_every", "slices"}
-_SHARES = {"near_cord", "small_field", "share", "flip", "blur", "sharpen", "noise", "cross_entropy"}
+_AT_LEAST_ONE = {"batch", "steps", "epoch", "validate_every", "slices"}
+_MORE_THAN_ZERO = {"rate", "spacing_mm", "elastic_sigma"}
+_CHOICES = {
+    "standardise": ("volume", "training"),
+    "raters": ("each", "majority"),
+    "centre": ("cord", "image"),
+}
+_SHARES = {
+    "near_cord", "small_field", "share", "flip", "blur", "sharpen", "coarse", "noise",
+    "cross_entropy", "average",
+}  # fmt: skip
 
 
 def _fits(key: str, value, default) -> bool:
@@ -140,9 +159,13 @@ def _fits(key: str, value, default) -> bool:
             and all(_fits("", end, 0.0) for end in value)
             and 0 < value[0] <= value[1]
         )
+    if isinstance(default, str):
+        return value in _CHOICES[key]
+    if isinstance(default, bool):
+        return isinstance(value, bool)
     if type(default) is int:
         low, high = (16, 200) if key == "size" else (1 if key in _AT_LEAST_ONE else 0, 10**9)
         return type(value) is int and low <= value <= high
     if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
         return False
-    return value <= 1 if key in _SHARES else value > 0 if key == "rate" else True
+    return value <= 1 if key in _SHARES else value > 0 if key in _MORE_THAN_ZERO else True

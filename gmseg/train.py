@@ -1,4 +1,4 @@
-"""Training: loss, schedule, validation, loop, checkpoints."""
+"""Training: loss, schedule, loop."""
 
 from __future__ import annotations
 
@@ -6,31 +6,29 @@ import contextlib
 import csv
 import io
 import json
+import os
 import signal
 import threading
 import time
-import zipfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from scipy import optimize
 
-from gmseg import measure, metrics, pipeline, pretrained
-from gmseg.datasets import LabelledScan, bids_scans, split_by_person
+from gmseg import checkpoint, pretrained
+from gmseg.datasets import LabelledScan, check_scans, find_scans, split_by_person
 from gmseg.engine import import_keras
 from gmseg.errors import InputError
 from gmseg.files import atomic_path, check_folder
 from gmseg.protocol import Optimiser, Protocol, load_protocol
-from gmseg.samples import (
-    INFERENCE_WINDOW,
-    make_batch,
-    prepare_phantoms,
-    prepare_training_scan,
-    read_labelled,
-)
+from gmseg.samples import INFERENCE_WINDOW, Source, make_batch, prepare_source
+from gmseg.validation import calibrate, mean_dice, read_cases
+
+_GM_SHARE = 0.02  # of a window, about: where a network begins that has learnt nothing
+
 
 # ------------------------------------------------------------------------- loss and schedule
 
@@ -58,90 +56,12 @@ def make_loss(cross_entropy: float) -> Callable:
 
 
 def poly_rate(step: int, optimiser: Optimiser) -> float:
-    """Return the learning rate of a step: rate * (1 - n/N)^power (paper, "Training")."""
-    return optimiser.rate * (1 - step / optimiser.steps) ** optimiser.power
+    """Return the learning rate of a step: rate * (1 - n/N)^power (paper, "Training").
 
-
-# ------------------------------------------------------------------ validation, calibration
-
-
-@dataclass(frozen=True)
-class Case:
-    """A labelled scan ready for the whole pipeline, its window centred on the reference."""
-
-    ready: pipeline.Prepared
-    reference: np.ndarray
-    axis: int
-
-
-def read_cases(items: list[LabelledScan], model: pretrained.Model) -> list[Case]:
-    """Prepare labelled scans for the whole pipeline."""
-    cases = []
-    for item in items:
-        scan, reference = read_labelled(item)
-        ready = pipeline.prepare(scan, model, name=item.scan, cord=reference)
-        cases.append(Case(ready, reference, measure.slice_axis(scan.affine)))
-    return cases
-
-
-def mean_dice(network, cases: list[Case], threshold: float = 0.5) -> float:
-    """Return the mean Dice, on the scans' own grids, over the slices with reference GM."""
-    predict = pretrained.keras_predictor(network)
-    scores = []
-    for case in cases:
-        soft_windows = pipeline.predict_windows(predict, case.ready.windows)
-        mask = pipeline.soft_on_scan(soft_windows, case.ready) > threshold
-        scores.append(metrics.dice_labelled(mask, case.reference, case.axis))
-    return float(np.mean(scores)) if scores else float("nan")
-
-
-def logit_shift(cases: list[Case], soft_windows: list[np.ndarray], threshold=0.5) -> float:
-    """Return what to take from the logits so that areas are right on the average.
-
-    Parameters
-    ----------
-    cases : list of Case
-        Training scans.
-    soft_windows : list of numpy.ndarray
-        The network's output on each, (slices, size, size).
-    threshold : float
-
-    Returns
-    -------
-    float
-        With it, the mean over the scans of predicted over reference area is 1, over the
-        slices that the reference labels.
+    n is the step's epoch of N, each of ``optimiser.epoch`` steps.
     """
-    soft_windows = [np.clip(soft, 1e-6, 1 - 1e-6) for soft in soft_windows]
-
-    def excess(shift: float) -> float:
-        ratios = []
-        for case, soft in zip(cases, soft_windows, strict=True):
-            shifted = 1 / (1 + np.exp(shift) * (1 / soft - 1))
-            mask = pipeline.soft_on_scan(shifted.astype(np.float32), case.ready) > threshold
-            keep = metrics.labelled_slices(case.reference, case.axis)
-            area = np.compress(keep, mask, axis=case.axis).sum()
-            ratios.append(area / case.reference.sum())
-        return float(np.mean(ratios)) - 1
-
-    low, high = -6.0, 6.0
-    if excess(low) <= 0 or excess(high) >= 0:
-        return 0.0  # nothing was learnt that a shift could mend
-    return float(optimize.brentq(excess, low, high, xtol=0.01))
-
-
-def calibrate(network, cases: list[Case]) -> float:
-    """Shift the network's last bias by `logit_shift` of the training scans; return it.
-
-    The Dice part of the loss still draws borders too wide: 12 to 38 % too much area on the
-    very scans that were trained on. One number mends it, and no held-out scan is asked.
-    """
-    predict = pretrained.keras_predictor(network)
-    soft = [pipeline.predict_windows(predict, case.ready.windows) for case in cases]
-    shift = logit_shift(cases, soft)
-    bias = network.get_layer("logits").bias
-    bias.assign(np.asarray(bias) - shift)
-    return shift
+    epochs = -(-optimiser.steps // optimiser.epoch)
+    return optimiser.rate * (1 - (step // optimiser.epoch) / epochs) ** optimiser.power
 
 
 # ---------------------------------------------------------------------------------- training
@@ -152,31 +72,47 @@ def train(
     out,
     *,
     protocol="default",
-    split: str,
+    split: str | None = None,
+    start=None,
+    template=None,
+    early_stop: int | None = None,
+    tensorboard: bool = False,
     seed: int = 0,
     resume: bool = False,
     command: str = "gmseg.train.train",
     commit: str = "unknown",
-    progress: Callable | None = None,
+    describe: Callable[[str], None] | None = None,
+    progress: Callable[[dict], None] | None = None,
 ) -> pretrained.Model:
-    """Train a network from scratch on a BIDS folder with GM masks.
+    """Train a network on folders with GM masks.
 
     Parameters
     ----------
-    dataset : path-like
-        See `gmseg.datasets.bids_scans`.
+    dataset : path-like or list of path-like
+        GM Challenge or BIDS folders: see `gmseg.datasets.find_scans`.
     out : path-like
-        Folder for ``model.weights.h5``, ``model.json``, ``log.csv`` and the checkpoint;
-        created if missing.
+        Folder for ``model.weights.h5``, ``model.json``, ``log.csv``, ``curves.png`` and the
+        checkpoint; created if missing.
     protocol : str or path-like
         See `load_protocol`.
-    split : str
-        Persons to validate on, never trained on; or ``"all"``.
+    split : str, optional
+        Persons to validate on, never trained on; ``"all"``; ``"challenge"``: see
+        `gmseg.datasets.split_by_person`.
+    start : str, path-like or Model, optional
+        A model whose weights to begin with, of the protocol's sizes; by default from scratch.
+    template : path-like, optional
+        See `gmseg.template.read_template`; without it nothing is painted from a template.
+    early_stop : int, optional
+        Stop after so many validations without a better Dice, and keep the best weights.
+    tensorboard : bool
+        Write loss, Dice and rate for TensorBoard, too, into ``out/tensorboard``.
     seed : int
     resume : bool
         Go on from the checkpoint in `out`.
     command, commit : str
         Provenance, for the model's card.
+    describe : callable, optional
+        Called with lines about the data before anything starts.
     progress : callable, optional
         Called after every step with a dict: step, steps, loss, dice, waiting (share of the
         time spent waiting for samples).
@@ -184,12 +120,15 @@ def train(
     Returns
     -------
     gmseg.Model
-        The network after the last step, its areas calibrated on the training scans.
+        The network after the last step (its running average where the protocol has one; the
+        best of all validations with `early_stop`).
 
     Raises
     ------
     gmseg.errors.InputError
         If the data or the protocol cannot be used, or `out` holds another run.
+    KeyboardInterrupt
+        After Ctrl-C: the step was finished and a checkpoint written.
     """
     keras = import_keras()
     from gmseg.network import build_network
@@ -197,114 +136,187 @@ def train(
     if not isinstance(protocol, Protocol):
         protocol = load_protocol(protocol)
     out = check_folder(out)
-    checkpoint = out / "checkpoint.npz"
-    for file in (checkpoint, out / "model.json", out / "model.weights.h5", out / "log.csv"):
-        if file.exists() and not (resume and checkpoint.exists()):
-            raise InputError(f"{file}: exists; use --resume to go on, or another --out")
-    training, held_out = split_by_person(bids_scans(dataset), split)
+    saved = out / "checkpoint.npz"
+    for name in ("checkpoint.npz", "model.json", "model.weights.h5", "log.csv", "curves.png"):
+        if (out / name).exists() and not (resume and saved.exists()):
+            raise InputError(f"{out / name}: exists; use --resume to go on, or another --out")
+    folders = dataset if isinstance(dataset, list | tuple) else [dataset]
+    found = [scan for folder in folders for scan in find_scans(folder)]
+    training, held_out = split_by_person(found, split)
+    if early_stop and not held_out:
+        raise InputError("--early-stop: needs somebody held out; choose another --split")
+    lines = check_scans(training + held_out)
+    for line in lines if describe is not None else ():
+        describe(line)
 
     keras.utils.set_random_seed(seed)
-    network = build_network(pretrained.network_sizes(protocol.network))
-    optimiser = keras.optimizers.Adam(protocol.optimiser.rate)
-    network.compile(optimiser, loss=make_loss(protocol.loss.cross_entropy))
-    optimiser.build(network.trainable_variables)
-    identity = json.dumps(
-        {"protocol": asdict(protocol), "seed": seed, "training": [s.name for s in training]}
+    sizes = pretrained.network_sizes(protocol.network)
+    network, averaged = build_network(sizes), build_network(sizes)
+    network.get_layer("logits").bias.assign([np.log(_GM_SHARE / (1 - _GM_SHARE))])
+    if start is not None:
+        start = start if isinstance(start, pretrained.Model) else pretrained.load_model(start)
+        _start_from(network, start)
+    network.compile(
+        keras.optimizers.Adam(protocol.optimiser.rate),
+        loss=make_loss(protocol.loss.cross_entropy),
     )
-    step, rows = 0, []
-    if checkpoint.exists():
-        step, rows = _load_checkpoint(checkpoint, network, identity)
+    network.optimizer.build(network.trainable_variables)
+    identity = json.dumps(
+        {
+            "protocol": asdict(protocol),
+            "seed": seed,
+            "training": [scan.name for scan in training],
+            "start": start.weights_sha256 if start is not None else None,
+            "template": template is not None,
+        }
+    )
+    state = checkpoint.State(network.get_weights(), network.get_weights())
+    if saved.exists():
+        state = checkpoint.load(saved, network, identity)
 
+    source = prepare_source(training, protocol, template)
     card = {
-        "network": asdict(pretrained.network_sizes(protocol.network)),
+        "network": asdict(sizes),
+        "voxel_size_mm": protocol.windows.spacing_mm,
         "window": INFERENCE_WINDOW,
-        "trained_on": _describe(training, protocol),
+        "standardise": protocol.windows.standardise,
+        "trained_on": _trained_on(training, protocol, template, start),
         "command": command,
         "commit": commit,
     }
-    blank = pretrained.Model(name="model", weights=out, weights_sha256="", network=card["network"])
-    validation = read_cases(held_out, blank)
-    scans = [prepare_training_scan(item) for item in training]
-    data = scans, prepare_phantoms(protocol.phantoms), protocol
+    if protocol.windows.standardise == "training":
+        card |= {"mean": source.mean, "std": source.std}
+    blank = pretrained.Model(name="model", weights=out, weights_sha256="", **card)
+    validation = read_cases(held_out, blank, protocol.windows.centre)
+
+    def validate() -> None:
+        averaged.set_weights(state.average)
+        state.validated(mean_dice(averaged, validation))
+        checkpoint.save(saved, network, state, identity)
+        _write_log(out / "log.csv", state.rows)
 
     out.mkdir(parents=True, exist_ok=True)
-    steps, waited, started = protocol.optimiser.steps, 0.0, time.perf_counter()
-    losses, dice = [], float("nan")
-    with ThreadPoolExecutor(1) as pool, _interruptible() as interrupted:
-        ahead = pool.submit(make_batch, *data, seed, step) if step < steps else None
-        while step < steps and not interrupted.is_set():
+    optimiser, started, waited = protocol.optimiser, time.perf_counter(), 0.0
+    with _interruptible() as interrupted, _batches(source, protocol, seed, state.step) as batches, \
+            _events(out / "tensorboard" if tensorboard else None) as write_event:  # fmt: skip
+        while state.step < optimiser.steps and not interrupted.is_set():
+            if early_stop and state.validations_since_best() >= early_stop:
+                break
             before = time.perf_counter()
-            windows, masks = ahead.result()
+            windows, masks = next(batches)
             waited += time.perf_counter() - before
-            if step + 1 < steps:
-                ahead = pool.submit(make_batch, *data, seed, step + 1)
-            optimiser.learning_rate = poly_rate(step, protocol.optimiser)
-            losses.append(float(network.train_on_batch(windows, masks)))
-            if not np.isfinite(losses[-1]):
+            network.optimizer.learning_rate = poly_rate(state.step, optimiser)
+            state.losses.append(float(network.train_on_batch(windows, masks)))
+            if not np.isfinite(state.losses[-1]):
                 raise InputError(
-                    f"{out}: the loss is no number any more at step {step}; "
+                    f"{out}: the loss is no number any more at step {state.step}; "
                     f"start again with a lower [optimiser] rate"
                 )
-            step += 1
-            if step % protocol.optimiser.validate_every == 0 or step == steps:
-                dice = mean_dice(network, validation)
-                rows.append([step, float(np.mean(losses)), dice])
-                losses = []
-                _save_checkpoint(checkpoint, network, identity, step, rows)
-                _write_log(out / "log.csv", rows)
+            state.step += 1
+            last = state.step == optimiser.steps
+            if state.step % checkpoint.AVERAGE_EVERY == 0 or last:
+                state.follow(network.get_weights(), optimiser.average)
+            if state.step % optimiser.validate_every == 0 or last:
+                validate()
+                write_event(state.step, loss=state.loss, dice=state.dice,
+                            rate=poly_rate(state.step - 1, optimiser))  # fmt: skip
             if progress is not None:
-                share = waited / (time.perf_counter() - started)
-                loss = float(np.mean(losses)) if losses else rows[-1][1]
                 progress(
-                    {"step": step, "steps": steps, "loss": loss, "dice": dice, "waiting": share}
+                    {
+                        "step": state.step,
+                        "steps": optimiser.steps,
+                        "loss": state.loss,
+                        "dice": state.dice,
+                        "waiting": waited / (time.perf_counter() - started),
+                    }
                 )
-    if step < steps:
-        _save_checkpoint(checkpoint, network, identity, step, rows)
+    if interrupted.is_set() and state.step < optimiser.steps:
+        checkpoint.save(saved, network, state, identity)
         raise KeyboardInterrupt
-    shift = calibrate(network, read_cases(training, blank))
-    card["trained_on"] += f"; logits shifted by {-shift:.2f} to give the training scans' areas"
+    averaged.set_weights(state.best if early_stop else state.average)
+    if protocol.loss.calibrate:
+        manual = [scan for scan in training if scan.manual]
+        shift = calibrate(averaged, read_cases(manual, blank))
+        card["trained_on"] += f"; logits shifted by {-shift:.2f} to give the training scans' areas"
     if held_out:
         names = ", ".join(item.name for item in held_out)
+        place = {"cord": "on the reference", "image": "at the image's centre"}
+        what = "mean Dice over labelled slices, native grid, window "
         card["scores"] = [
-            {"what": "mean Dice over labelled slices, native grid, window on the reference",
-             "on": names, "value": round(mean_dice(network, validation), 4)}
-        ]  # fmt: skip
-    return pretrained.save_model(network, out, "model", **card)
+            {
+                "what": what + place[protocol.windows.centre],
+                "on": names,
+                "value": round(mean_dice(averaged, validation), 4),
+            }
+        ]
+    _write_curves(out / "curves.png", state.rows)
+    return pretrained.save_model(averaged, out, "model", **card)
 
 
-def _describe(training: list[LabelledScan], protocol: Protocol) -> str:
+def _start_from(network, model: pretrained.Model) -> None:
+    weights = pretrained.load_network(model).get_weights()
+    if [w.shape for w in weights] != [w.shape for w in network.get_weights()]:
+        raise InputError(
+            f"{model.name}: its network has other sizes than the protocol's; "
+            f"give a model of {network.get_layer('stem_1').filters} filters"
+        )
+    network.set_weights(weights)
+
+
+def _trained_on(training: list[LabelledScan], protocol: Protocol, template, start) -> str:
     text = f"{len(training)} scans: {', '.join(item.name for item in training)}"
+    if automatic := [item.name for item in training if not item.manual]:
+        text += f" (with automatic masks: {', '.join(automatic)})"
+    if template is not None and protocol.template.share > 0:
+        text += f"; template cross-sections over {protocol.template.share:.0%} of the cords"
     if protocol.phantoms.share > 0:
         text += f"; and {protocol.phantoms.count} made-up phantoms"
+    if start is not None:
+        text += f"; begun with the weights of {start.name} ({start.trained_on})"
     return text
 
 
-def _variables(network) -> list:
-    return [*network.variables, *network.optimizer.variables]
+@contextlib.contextmanager
+def _batches(source: Source, protocol: Protocol, seed: int, step: int) -> Iterator[Iterator]:
+    """Make batches ahead of their use; which ones does not depend on how many at a time."""
+    workers = max(1, (os.cpu_count() or 2) // 2)  # the engine needs the others
+    with ThreadPoolExecutor(workers) as pool:
+
+        def ahead():
+            waiting, next_step = deque(), step
+            while True:
+                while len(waiting) <= workers and next_step < protocol.optimiser.steps:
+                    waiting.append(pool.submit(make_batch, source, protocol, seed, next_step))
+                    next_step += 1
+                yield waiting.popleft().result()
+
+        try:
+            yield ahead()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _save_checkpoint(path: Path, network, identity: str, step: int, rows: list) -> None:
-    values = {f"variable_{i}": np.asarray(v) for i, v in enumerate(_variables(network))}
-    with atomic_path(path) as temporary:
-        np.savez(temporary, identity=identity, step=step, rows=json.dumps(rows), **values)
-
-
-def _load_checkpoint(path: Path, network, identity: str) -> tuple[int, list]:
+@contextlib.contextmanager
+def _events(folder: Path | None) -> Iterator[Callable]:
+    """Return what writes numbers for TensorBoard; nothing where no folder is given."""
+    if folder is None:
+        yield lambda *_, **__: None
+        return
     try:
-        with np.load(path, allow_pickle=False) as saved:
-            same = str(saved["identity"]) == identity
-            if same:
-                for i, variable in enumerate(_variables(network)):
-                    variable.assign(saved[f"variable_{i}"])
-                return int(saved["step"]), json.loads(str(saved["rows"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path}: is no checkpoint that can be read ({type(error).__name__}); "
-            f"remove it or choose another --out"
-        ) from None
-    raise InputError(
-        f"{path}: is of a run with another protocol, seed or data; choose another --out"
-    )
+        from tensorboard.summary import Writer
+    except ImportError:
+        raise InputError("--tensorboard: is not installed; pip install tensorboard") from None
+    writer = Writer(str(folder))
+
+    def write(step: int, **numbers) -> None:
+        for name, value in numbers.items():
+            writer.add_scalar(name, value, step)
+        writer.flush()
+
+    try:
+        yield write
+    finally:
+        writer.close()
 
 
 def _write_log(path: Path, rows: list) -> None:
@@ -312,6 +324,13 @@ def _write_log(path: Path, rows: list) -> None:
     csv.writer(text, lineterminator="\n").writerows([["step", "loss", "validation_dice"], *rows])
     with atomic_path(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _write_curves(path: Path, rows: list) -> None:
+    from gmseg.figures import draw_curves
+
+    with atomic_path(path) as temporary:
+        draw_curves(rows).savefig(temporary, format="png", dpi=150)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,21 @@
 """Labelled scans on disk, and splits by person."""
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from gmseg import InputError
-from gmseg.datasets import LabelledScan, bids_scans, person_of, split_by_person
+from gmseg.datasets import (
+    LabelledScan,
+    bids_scans,
+    check_scans,
+    find_scans,
+    majority,
+    person_of,
+    read_labelled,
+    split_by_person,
+)
+from gmseg.phantom import write_challenge
 
 
 @pytest.mark.parametrize(
@@ -26,7 +38,7 @@ def test_other_names_are_refused():
 
 
 def test_nobody_is_on_both_sides_of_a_split():
-    scans = [LabelledScan(n, person_of(n), None, None) for n in ("sub-aSes1", "sub-aSes2", "sub-b")]
+    scans = [LabelledScan(n, person_of(n), None, ()) for n in ("sub-aSes1", "sub-aSes2", "sub-b")]
     training, held_out = split_by_person(scans, "a")
     assert [s.name for s in training] == ["sub-b"]
     assert [s.name for s in held_out] == ["sub-aSes1", "sub-aSes2"]
@@ -35,17 +47,32 @@ def test_nobody_is_on_both_sides_of_a_split():
         split_by_person(scans, "c")
     with pytest.raises(InputError, match="nobody is left to train on"):
         split_by_person(scans, "a, b")
+    with pytest.raises(InputError, match="whom to hold out\\? a, b, or all"):
+        split_by_person(scans, None)
+    with pytest.raises(InputError, match="--split challenge: needs a GM Challenge folder"):
+        split_by_person(scans, "challenge")
+
+
+def test_nobody_is_scored_against_automatic_masks():
+    scans = [
+        LabelledScan("sub-a_run-1", "a", None, ()),
+        LabelledScan("sub-a_run-2", "a", None, (), manual=False),
+        LabelledScan("sub-b_run-2", "b", None, (), manual=False),
+    ]
+    training, held_out = split_by_person(scans, "a")
+    assert [s.name for s in training] == ["sub-b_run-2"]
+    assert [s.name for s in held_out] == ["sub-a_run-1"]
 
 
 def test_real_folder(shared):
     scans = bids_scans(shared / "data/t2starw-multicentre")
     assert len(scans) == 6
     assert {s.person for s in scans} == {"9584", "9604", "9709", "10062"}
-    assert all(s.scan.is_file() and s.reference.is_file() for s in scans)
+    assert all(s.scan.is_file() and s.references[0].is_file() for s in scans)
 
 
 def test_folders_that_cannot_be_used(tmp_path):
-    with pytest.raises(InputError, match="has no derivatives/labels"):
+    with pytest.raises(InputError, match="has neither derivatives/labels nor siteN-scNN"):
         bids_scans(tmp_path)
     labels = tmp_path / "derivatives/labels/sub-1/anat"
     labels.mkdir(parents=True)
@@ -54,3 +81,102 @@ def test_folders_that_cannot_be_used(tmp_path):
     (labels / "sub-1_T2starw_gmseg-manual.nii.gz").touch()
     with pytest.raises(InputError, match="masks without their scan: sub-1_T2starw"):
         bids_scans(tmp_path)
+
+
+# ----------------------------------------------------------------------- the challenge's folders
+
+
+@pytest.fixture
+def challenge(tmp_path):
+    write_challenge(tmp_path, subjects=3, sites=2, raters=3, shape=(40, 40, 2))
+    return tmp_path
+
+
+def rewrite(file, change):
+    image = nib.load(file)
+    data, affine = change(np.asarray(image.dataobj), image.affine.copy())
+    nib.save(nib.Nifti1Image(data, affine), file)
+
+
+def test_a_challenge_folder_as_it_is_distributed(challenge):
+    (challenge / "site1-sc02-mask-r2.nii.gz").unlink()
+    (challenge / "site2-sc01-levels.txt").unlink()
+    for rater in (1, 2, 3):  # as the subjects that the challenge kept for testing
+        (challenge / f"site2-sc02-mask-r{rater}.nii.gz").unlink()
+
+    def elsewhere(data, affine):
+        affine[:3, 3] += 3.5
+        return data, affine
+
+    rewrite(challenge / "site1-sc01-mask-r3.nii.gz", elsewhere)
+    scans = find_scans(challenge)
+    assert [s.name for s in scans] == [
+        "site1-sc01", "site1-sc02", "site1-sc03", "site2-sc01", "site2-sc03",
+    ]  # fmt: skip
+    assert [len(s.references) for s in scans] == [3, 2, 3, 3, 3]
+    lines = check_scans(scans)
+    assert lines[0] == "5 scans of 5 persons at 2 sites, up to 3 raters"
+    assert "site1-sc02: 2 of 3 raters" in lines
+    assert any("site1-sc01-mask-r3" in n and "by 3.5 mm; taken voxel by voxel" in n for n in lines)
+    assert len(lines) == 3
+
+    _, masks = read_labelled(scans[0])  # white matter is 2, and dropped
+    stored = np.asarray(nib.load(scans[0].references[0]).dataobj)
+    np.testing.assert_array_equal(masks[0], stored == 1)
+    assert (stored == 2).any()
+
+
+def test_two_subjects_of_every_site_are_held_out(challenge):
+    training, held_out = split_by_person(find_scans(challenge), None)
+    assert [s.name for s in training] == ["site1-sc01", "site2-sc01"]
+    assert [s.person for s in held_out] == ["site1-sc02", "site1-sc03", "site2-sc02", "site2-sc03"]
+    few = [s for s in find_scans(challenge) if s.name != "site2-sc03"]
+    with pytest.raises(InputError, match="site2 has only 2 labelled subjects"):
+        split_by_person(few, "challenge")
+
+
+def test_every_fault_of_a_challenge_folder_is_named(challenge):
+    (challenge / "site1-sc01-image.nii.gz").unlink()
+    (challenge / "site1-sc03-mask-r2.nii.gz").rename(challenge / "site1-sc03-mask-rX.nii.gz")
+    (challenge / "site2-sc01-image.nii").touch()
+    with pytest.raises(InputError) as error:
+        find_scans(challenge)
+    for fault in ("site1-sc01 has no image", "site1-sc03-mask-rX", "two files for image"):
+        assert fault in str(error.value)
+
+
+def test_mislabelled_masks_are_named_all_at_once(challenge):
+    rewrite(challenge / "site1-sc01-mask-r1.nii.gz", lambda d, a: (d * 100, a))
+    rewrite(challenge / "site1-sc02-mask-r2.nii.gz", lambda d, a: (d * (d == 2), a))
+    rewrite(challenge / "site2-sc01-mask-r1.nii.gz", lambda d, a: (d[:-1], a))
+    rewrite(challenge / "site2-sc02-mask-r1.nii.gz", lambda d, a: (d, a @ np.diag([-1, 1, 1, 1])))
+    (challenge / "site2-sc03-image.nii.gz").write_bytes(b"junk")
+    with pytest.raises(InputError) as error:
+        check_scans(find_scans(challenge))
+    for fault in (
+        "5 of 6 scans cannot be used",
+        "mask-r1.nii.gz: the reference holds 100, 200 beside 0, 1 (gray matter) and 2",
+        "site1-sc02-mask-r2.nii.gz: the reference is empty",
+        "site2-sc01-mask-r1.nii.gz: the reference has shape",
+        "site2-sc02-mask-r1.nii.gz: the reference's affine differs",
+        "site2-sc03-image.nii.gz: is not an image that can be read",
+    ):
+        assert fault in str(error.value), fault
+
+
+def test_no_masks_and_no_folder(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        find_scans(tmp_path / "nowhere")
+    (tmp_path / "site1-sc11-image.nii.gz").touch()
+    with pytest.raises(InputError, match="no image has a mask"):
+        find_scans(tmp_path)
+
+
+def test_majority_is_more_than_half():
+    masks = [
+        np.array([1, 1, 1, 0], bool),
+        np.array([1, 1, 0, 0], bool),
+        np.array([1, 0, 0, 0], bool),
+    ]
+    assert majority(masks).tolist() == [True, True, False, False]
+    assert majority(masks[1:]).tolist() == [True, False, False, False]  # of two, both

@@ -1,18 +1,17 @@
 """Protocols: TOML files that say how to train."""
 
+import dataclasses
+import tomllib
+
 import pytest
 
 from gmseg import InputError
+from gmseg.bundled import bundled
 from gmseg.protocol import load_protocol
 
 
 def test_default_protocol_is_complete():
     """Every setting stands in the file: nothing is left to a default that nobody reads."""
-    import dataclasses
-    import tomllib
-
-    from gmseg.bundled import bundled
-
     content = tomllib.loads(bundled("models/protocols/default.toml").read_text())
     protocol = load_protocol("default")
     assert protocol.network == content.pop("network")
@@ -42,7 +41,36 @@ def test_protocols_that_cannot_be_used(tmp_path):
         ("[optimiser]\nsteps = 'a'\n", "cannot be used"),
         ("[network]\nfilters = '32'\n", "no network that can be built"),
         ("[phantoms]\nshare = 0.5\n", "share needs a count"),
+        ("[windows]\ncentre = 'left'\n", "centre = 'left' cannot be used"),
+        ("[windows]\nstandardise = 1\n", "standardise = 1 cannot be used"),
+        ("[windows]\nspacing_mm = 0\n", "spacing_mm = 0 cannot be used"),
+        ("[loss]\ncalibrate = 1\n", "calibrate = 1 cannot be used"),
+        ("[optimiser]\nepoch = 0\n", "epoch = 0 cannot be used"),
+        ("[template]\ncontrast = [0.5, 0.1]\n", r"contrast = \[0.5, 0.1\] cannot be used"),
     ):
         bad.write_text(text)
         with pytest.raises(InputError, match=fault):
             load_protocol(bad)
+
+
+def test_the_papers_protocol():
+    """The values that PAPER.md gives, each with its mark in the file."""
+    paper = load_protocol("paper2018")
+    assert paper.network == {
+        "filters": 32, "dilation_rates": [6, 12, 18, 24], "dropout": 0.4,
+        "batchnorm_momentum": 0.1,
+    }  # fmt: skip
+    assert (paper.windows.size, paper.windows.batch, paper.windows.centre) == (200, 11, "image")
+    assert (paper.optimiser.rate, paper.optimiser.power) == (0.001, 0.9)
+    assert paper.optimiser.steps == 1000 * paper.optimiser.epoch == 1000 * 32
+    assert (paper.loss.cross_entropy, paper.loss.calibrate) == (0, False)
+    assert (paper.phantoms.share, paper.template.share, paper.optimiser.average) == (0, 0, 0)
+    exvivo = load_protocol("exvivo")
+    assert (exvivo.windows.spacing_mm, exvivo.optimiser.steps) == (0.1, 600 * 32)
+    assert exvivo.augmentation == paper.augmentation
+    for name in ("paper2018", "exvivo"):
+        lines = (bundled("models/protocols") / f"{name}.toml").read_text().splitlines()
+        values = [line for line in lines if "=" in line and not line.startswith("#")]
+        if name == "paper2018":
+            marks = ("[code]", "[paper]", "[recalled]", "[ours]", " = 0.0", " = false")
+            assert not [line for line in values if not any(mark in line for mark in marks)]

@@ -2,23 +2,24 @@
 
 import csv
 import dataclasses
+import json
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
-from scipy import ndimage
 from training import small
 
-from gmseg import InputError, load_model, pipeline, pretrained, segment, train, window
+from gmseg import InputError, load_model, pretrained, segment, train
 from gmseg.augment import Augmentation
 from gmseg.datasets import bids_scans
-from gmseg.grid import to_working_grid
-from gmseg.image import check_scan
-from gmseg.phantom import make_phantom
-from gmseg.protocol import Optimiser, Phantoms
-from gmseg.samples import make_batch, prepare_training_scan
+from gmseg.phantom import write_challenge
+from gmseg.protocol import Loss, Optimiser, Phantoms, load_protocol
+from gmseg.samples import make_batch, prepare_source
 
 
 def run(dataset, out, protocol=None, **choices):
@@ -51,33 +52,19 @@ def test_poly_schedule():
     assert train.poly_rate(0, optimiser) == 0.001
     assert train.poly_rate(500, optimiser) == pytest.approx(0.001 * 0.5**0.9)
     assert train.poly_rate(999, optimiser) < 1e-5
-
-
-# ------------------------------------------------------------------------------- calibration
-
-
-def test_the_shift_makes_areas_right():
-    made = make_phantom(seed=3, spacing_mm=(0.5, 0.5, 5), shape=(110, 110, 2))
-    gm = np.asarray(made.mask.dataobj) == 1
-    scan = check_scan(made.image, name="phantom")
-    ready = pipeline.prepare(scan, load_model(), cord=gm)
-    case = train.Case(ready, gm, 2)
-    truth = window.cut(to_working_grid(gm.astype(np.float32), scan.affine).data, ready.centres, 200)
-    logits = 8 * (ndimage.gaussian_filter(truth, (0, 1, 1)) - 0.5)
-    for wrong in (1.5, -1.0, 0.0):
-        soft = 1 / (1 + np.exp(-(logits + wrong)))
-        assert train.logit_shift([case], [soft]) == pytest.approx(wrong, abs=0.35)
-        mask = pipeline.soft_on_scan(soft, ready) > 0.5
-        assert (wrong == 0) or abs(mask.sum() / gm.sum() - 1) > 0.1
-    assert train.logit_shift([case], [np.zeros_like(truth)]) == 0
+    paper = load_protocol("paper2018").optimiser  # constant within an epoch of 32 batches
+    assert train.poly_rate(31, paper) == 0.001
+    assert train.poly_rate(32, paper) == pytest.approx(0.001 * (1 - 1 / 1000) ** 0.9)
+    assert train.poly_rate(31999, paper) == pytest.approx(0.001 * (1 / 1000) ** 0.9)
 
 
 # ---------------------------------------------------------------------------------- training
 
 
 def test_a_run_repeats_resumes_and_leaves_a_model(dataset, tmp_path):
-    whole = run(dataset, tmp_path / "whole")
-    again = run(dataset, tmp_path / "again")
+    protocol = small(steps=20, validate_every=10)
+    whole = run(dataset, tmp_path / "whole", protocol)
+    again = run(dataset, tmp_path / "again", protocol)
     for one, two in zip(weights_of(whole), weights_of(again), strict=True):
         np.testing.assert_array_equal(one, two)
 
@@ -86,14 +73,14 @@ def test_a_run_repeats_resumes_and_leaves_a_model(dataset, tmp_path):
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run(dataset, tmp_path / "cut", progress=interrupt)
+        run(dataset, tmp_path / "cut", protocol, progress=interrupt)
     with np.load(tmp_path / "cut" / "checkpoint.npz") as saved:
-        assert saved["step"] == 5
+        assert json.loads(str(saved["log"]))["step"] == 5
     with pytest.raises(InputError, match="exists; use --resume"):
-        run(dataset, tmp_path / "cut")
+        run(dataset, tmp_path / "cut", protocol)
     with pytest.raises(InputError, match="of a run with another protocol, seed or data"):
-        run(dataset, tmp_path / "cut", resume=True, seed=7)
-    resumed = run(dataset, tmp_path / "cut", resume=True)
+        run(dataset, tmp_path / "cut", protocol, resume=True, seed=7)
+    resumed = run(dataset, tmp_path / "cut", protocol, resume=True)
     for one, two in zip(weights_of(whole), weights_of(resumed), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-6)
 
@@ -101,13 +88,111 @@ def test_a_run_repeats_resumes_and_leaves_a_model(dataset, tmp_path):
     assert whole.scores[0]["on"] == "sub-b_T2starw"
     logs = [list(csv.reader((tmp_path / n / "log.csv").open())) for n in ("whole", "cut")]
     assert logs[0][0] == ["step", "loss", "validation_dice"]
-    assert [row[0] for row in logs[0][1:]] == ["4", "8"]
+    assert [row[0] for row in logs[0][1:]] == ["10", "20"]
     np.testing.assert_allclose(
         np.array(logs[0][1:], float)[:, 2], np.array(logs[1][1:], float)[:, 2], atol=1e-3
     )
     model = load_model(tmp_path / "whole" / "model.json")
     scan = next((dataset / "sub-b").rglob("*.nii.gz"))
     assert segment(scan, model).mask.shape == (110, 110, 2)
+
+
+def test_early_stop_keeps_the_best_weights(dataset, tmp_path, monkeypatch):
+    scores, seen = iter((0.5, 0.7, 0.6, 0.65, 0.9, 0.9)), []
+
+    def scored(network, cases):
+        seen.append(network.get_weights())
+        return next(scores)
+
+    monkeypatch.setattr(train, "mean_dice", scored)
+    protocol = small(steps=8, validate_every=1, average=0.0)
+    protocol = dataclasses.replace(protocol, loss=Loss(calibrate=False))
+    stopped = run(dataset, tmp_path, protocol, early_stop=2)
+    rows = list(csv.reader((tmp_path / "log.csv").open()))[1:]
+    assert [row[2] for row in rows] == ["0.5", "0.7", "0.6", "0.65"]
+    for one, best in zip(pretrained.load_network(stopped).get_weights(), seen[1], strict=True):
+        np.testing.assert_array_equal(one, best)
+    with pytest.raises(InputError, match="--early-stop: needs somebody held out"):
+        train.train(dataset, tmp_path / "all", protocol=protocol, split="all", early_stop=2)
+
+
+def test_training_goes_on_from_a_model(dataset, tmp_path):
+    """At a rate next to nothing the weights stay; areas are not touched."""
+    protocol = small(steps=2, validate_every=2, rate=1e-9)
+    protocol = dataclasses.replace(protocol, loss=Loss(calibrate=False))
+    tuned = run(dataset, tmp_path / "out", protocol, start="default")
+    before, after = (pretrained.load_network(m) for m in (load_model(), tuned))
+    for one, two in zip(before.trainable_variables, after.trainable_variables, strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(two), atol=1e-6)
+    assert "begun with the weights of default (" in tuned.trained_on
+    wide = dataclasses.replace(protocol, network={"filters": 8})
+    with pytest.raises(InputError, match="default: its network has other sizes"):
+        run(dataset, tmp_path / "wide", wide, start="default")
+
+
+def test_numbers_for_tensorboard(dataset, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(dataset, tmp_path, small(steps=4, validate_every=2), tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    rows = list(csv.reader((tmp_path / "log.csv").open()))[1:]
+    for name, column in (("loss", 1), ("dice", 2)):
+        written = [tensor.tensor_proto.float_val[0] for tensor in events.Tensors(name)]
+        assert written == pytest.approx([float(row[column]) for row in rows], rel=1e-5)
+
+
+def test_a_challenge_is_described_trained_and_plotted(tmp_path):
+    write_challenge(tmp_path / "challenge", subjects=3, sites=1, raters=2, shape=(64, 64, 1))
+    lines = []
+    paper = load_protocol("paper2018")
+    paper = dataclasses.replace(
+        paper,
+        windows=dataclasses.replace(paper.windows, size=24, batch=1, standardise="training"),
+        optimiser=dataclasses.replace(paper.optimiser, steps=2, validate_every=1),
+    )
+    model = train.train(
+        tmp_path / "challenge", tmp_path / "out", protocol=paper, describe=lines.append
+    )
+    assert lines == ["3 scans of 3 persons at 1 sites, up to 2 raters"]
+    assert model.trained_on == "1 scans: site1-sc01"
+    assert model.scores[0]["on"] == "site1-sc02, site1-sc03"
+    assert "window at the image's centre" in model.scores[0]["what"]
+    # as the release's JSON: the training set's mean and standard deviation, in scan values
+    scan = np.asarray(nib.load(tmp_path / "challenge/site1-sc01-image.nii.gz").dataobj)
+    assert 0 < model.mean < scan.max()
+    assert model.std > 0
+    assert (tmp_path / "out/curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("engine", ["torch", "jax"])
+def test_other_engines_train_alike(dataset, tmp_path, engine):
+    """The same samples from the same weights: the losses of the first steps are the same."""
+    pytest.importorskip(engine)
+    script = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from training import small
+from gmseg import train
+losses = []
+train.train(sys.argv[2], sys.argv[3], protocol=small(steps=3, validate_every=3), split="b",
+            start="default", progress=lambda state: losses.append(state["loss"]))
+import keras
+print(keras.backend.backend(), *losses)
+"""
+    printed = {}
+    for backend in ("tensorflow", engine):
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(Path(__file__).parent), str(dataset),
+             str(tmp_path / backend)],
+            env=os.environ | {"KERAS_BACKEND": backend}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        name, *losses = done.stdout.split()
+        assert name == backend
+        printed[backend] = np.array(losses, float)
+    np.testing.assert_allclose(printed[engine], printed["tensorflow"], rtol=0.02)
+    assert printed[engine][0] == pytest.approx(printed["tensorflow"][0], rel=1e-4)
 
 
 def test_nothing_of_another_run_is_replaced(dataset, tmp_path):
@@ -135,8 +220,8 @@ def test_the_loss_falls(dataset, tmp_path):
     rows = list(csv.reader((tmp_path / "log.csv").open()))[1:]
     losses = [float(row[1]) for row in rows]
     # masks are soft at the border, so that a perfect prediction has a loss, too
-    scans = [prepare_training_scan(item) for item in bids_scans(dataset)[:2]]
-    masks = [make_batch(scans, [], protocol, 0, step)[1] for step in range(60)]
+    source = prepare_source(bids_scans(dataset)[:2], protocol)
+    masks = [make_batch(source, protocol, 0, step)[1] for step in range(60)]
     loss = train.make_loss(protocol.loss.cross_entropy)
     perfect = np.mean([float(loss(mask, mask)) for mask in masks])
     assert losses[-1] - perfect < 0.5 * (losses[0] - perfect)

@@ -1,0 +1,142 @@
+"""Train the default model, and its cross-validation, on the openly licensed scans.
+
+    python docs/make_default_model.py SHARED_DATA PUBLISHED_WEIGHTS OUT [--only STAGE ...]
+
+SHARED_DATA holds t2starw-multicentre, t2star-unlabelled and amu7t-template. In OUT come, one
+after the other, each resumed where it was interrupted and skipped where it is done:
+
+unlabelled/  the scans without masks, with automatic ones by the published network
+variety/     a first model, of template cross-sections and phantoms, the unlabelled person's
+             slices around them; it never sees a person with a mask
+folds/P/     the first model trained further on all persons but P
+final/       the first model trained further on everybody: models/default
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+from tqdm import tqdm
+
+from gmseg import cli, image, measure, pipeline, pretrained
+from gmseg.datasets import bids_scans
+from gmseg.train import train
+
+CHANGES = 8  # of each slice, whose soft segmentations are averaged with its own
+THRESHOLD = 0.55  # of that average: where its areas are those of 0.5 without changes
+AREA_MM2 = 5, 30  # slices outside are not trained on
+
+
+def main() -> None:
+    """Run the stages that are asked for, all by default."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("published", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--only", nargs="+", help="unlabelled, variety, a person, final")
+    chosen = parser.parse_args()
+    labelled = chosen.data / "t2starw-multicentre"
+    template = chosen.data / "amu7t-template"
+    unlabelled = chosen.out / "unlabelled"
+    persons = sorted({scan.person for scan in bids_scans(labelled)})
+    stages = chosen.only or ["unlabelled", "variety", *persons, "final"]
+
+    if "unlabelled" in stages and not unlabelled.exists():
+        label(chosen.data, pretrained.load_model(chosen.published), unlabelled)
+    if "variety" in stages:
+        run([unlabelled], chosen.out / "variety", template, "variety",
+            split=",".join(persons))  # fmt: skip
+    first = chosen.out / "variety" / "model.json"
+    for person in persons:
+        if person in stages:
+            run([labelled, unlabelled], chosen.out / "folds" / person, template, "default",
+                split=person, start=first)  # fmt: skip
+    if "final" in stages:
+        run([labelled, unlabelled], chosen.out / "final", template, "default", split="all",
+            start=first)  # fmt: skip
+
+
+def run(folders, out: Path, template: Path, protocol: str, *, split: str, start=None) -> None:
+    """Train one model, unless it is there."""
+    if (out / "model.json").exists():
+        return
+    command = f"gmseg train {' '.join(f.name for f in folders)} --protocol {protocol} --seed 1"
+    command += f" --split {split} --template {template.name} --out DIR"
+    command += " --from variety" if start else ""
+    with tqdm(desc=str(out.name), unit="step", smoothing=0.05) as bar:
+
+        def progress(state: dict) -> None:
+            bar.total = state["steps"]
+            bar.update(state["step"] - bar.n)
+            bar.set_postfix_str(f"loss {state['loss']:.3f}, Dice {state['dice']:.3f}, "
+                                f"waiting {state['waiting']:.1%}", refresh=False)  # fmt: skip
+
+        train(folders, out, protocol=protocol, split=split, start=start, template=template,
+              seed=1, resume=(out / "checkpoint.npz").exists(), command=command,
+              commit=cli.commit(), describe=bar.write, progress=progress)  # fmt: skip
+
+
+def label(data: Path, model: pretrained.Model, out: Path) -> None:
+    """Copy the scans without masks into a BIDS folder, with automatic masks beside them."""
+    predict = pretrained.load_predictor(model)
+    for name, path, beside, cord_path in tqdm(list(without_masks(data)), desc="labelling"):
+        scan, first = image.read_scan(path), image.read_scan(beside)
+        cord = image.read_mask(cord_path, first, what="cord mask")
+        # a second run has no cord mask: its window lies where the first run's cord was
+        centre = nib.affines.apply_affine(first.affine, np.argwhere(cord).mean(axis=0))
+        ready = pipeline.prepare(scan, model, name=path, centre=(centre[0], centre[1]))
+        soft = pipeline.soft_on_scan(averaged(predict, ready.windows), ready)
+        mask = (soft > THRESHOLD).astype(np.uint8)
+        areas = measure.slice_areas_mm2(mask, scan.affine)
+        odd = (areas < AREA_MM2[0]) | (areas > AREA_MM2[1])
+        np.moveaxis(mask, measure.slice_axis(scan.affine), 0)[odd] = 0
+        scans = out / name.split("_")[0] / "anat"
+        labels = out / "derivatives" / "labels" / name.split("_")[0] / "anat"
+        for folder in (scans, labels):
+            folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, scans / f"{name}.nii.gz")
+        image.write_image(image.like_scan(scan, mask), labels / f"{name}_gmseg-auto.nii.gz")
+        if beside == path:
+            shutil.copy(cord_path, labels / f"{name}_seg-manual.nii.gz")
+
+
+def without_masks(data: Path):
+    """Yield name and path of the scans without masks, and a scan with a cord mask and that."""
+    for item in bids_scans(data / "t2starw-multicentre"):
+        second = item.scan.with_name(item.scan.name.replace("_run-1_", "_run-2_"))
+        yield item.name.replace("_run-1_", "_run-2_"), second, item.scan, item.cord
+    for path in sorted((data / "t2star-unlabelled").glob("sub-*_T2star.nii.gz")):
+        name = path.name.removesuffix(".nii.gz")
+        yield name, path, path, path.with_name(f"{name}_seg-manual.nii.gz")
+
+
+def averaged(predict, windows: np.ndarray) -> np.ndarray:
+    """Return the mean soft segmentation of windows and of slightly changed copies of them."""
+    rng, found = np.random.default_rng(0), pipeline.predict_windows(predict, windows)
+    for _ in range(CHANGES):
+        angle, scale = np.deg2rad(rng.normal(0, 6)), np.exp(rng.normal(0, 0.08))
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        matrix = turn @ np.diag([scale * rng.choice([-1, 1]), scale])
+        gain, level = np.exp(rng.normal(0.1, 0.25)), rng.normal(0, 0.2)
+        changed = (moved(windows, matrix) * gain + level).astype(np.float32)
+        found += moved(pipeline.predict_windows(predict, changed), np.linalg.inv(matrix))
+    return found / (CHANGES + 1)
+
+
+def moved(planes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Sample planes (n, rows, columns) where a matrix about their centre points."""
+    centre = (np.array(planes.shape[1:]) - 1) / 2
+    offset = centre - matrix @ centre
+    return np.stack(
+        [ndimage.affine_transform(p, matrix, offset, order=1, mode="nearest") for p in planes]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
