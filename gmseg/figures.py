@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from nibabel import orientations
 
 from gmseg import measure
@@ -165,7 +165,7 @@ def draw_run(scan, mask, slice_index: int, *, field_mm: float = 30.0) -> Figure:
     across = np.clip(np.rint(centres[:, 0] / sizes[0]).astype(int), 0, scan.shape[0] - 1)
     view = np.stack([scan[across[j], :, j] for j in range(scan.shape[2])])
     depth_mm = np.arange(scan.shape[1]) * sizes[1]
-    vmin, vmax = _gray_limits(view[np.abs(depth_mm - centres[:, 1:]) < _CORD_RADIUS_MM])
+    vmin, vmax = gray_limits(view[np.abs(depth_mm - centres[:, 1:]) < _CORD_RADIUS_MM])
     where = {
         "extent": (-sizes[1] / 2, depth_mm[-1] + sizes[1] / 2, 0, length_mm),
         "origin": "lower",
@@ -245,6 +245,8 @@ def draw_curves(rows) -> Figure:
     figure = Figure(figsize=(6.4, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.semilogy(step, loss, color="#d55e00")
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left.yaxis.set(major_formatter="{x:g}", minor_locator=NullLocator())
     right.plot(step, dice, "o-", color="#0072b2", markersize=3)
     if not np.isfinite(dice).any():
         right.text(0.5, 0.5, "nobody held out", transform=right.transAxes, ha="center")
@@ -326,7 +328,7 @@ def _areas_mm2(mask: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return mask.sum(axis=(0, 1)) * float(sizes[0] * sizes[1])
 
 
-def _gray_limits(values: np.ndarray) -> tuple[float, float]:
+def gray_limits(values: np.ndarray) -> tuple[float, float]:
     """Return black and white such that gray and white matter differ; CSF may be all white."""
     values = values[np.isfinite(values)]
     if not values.size:
@@ -339,7 +341,7 @@ def _show_slice(ax, values: np.ndarray, sizes, centre, field_mm: float) -> None:
     """Show a slice in mm, its contrast set by what lies around the centre."""
     grids = [np.arange(n) * size for n, size in zip(values.shape, sizes, strict=False)]
     distance = np.hypot(grids[0][:, None] - centre[0], grids[1][None] - centre[1])
-    vmin, vmax = _gray_limits(values[distance < _CORD_RADIUS_MM])
+    vmin, vmax = gray_limits(values[distance < _CORD_RADIUS_MM])
     edges = [
         edge
         for g, size in zip(grids, sizes, strict=False)

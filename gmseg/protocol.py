@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gmseg.augment import Augmentation
@@ -135,6 +135,40 @@ def protocol_of(name: str, content: dict, *, source: str = "the protocol") -> Pr
     if parts["phantoms"].share > 0 and parts["phantoms"].count == 0:
         raise InputError(f"{source}: [phantoms] share needs a count; give both or neither")
     return Protocol(name=name, network=network, **parts)
+
+
+def shortened(protocol: Protocol, steps: int | None, *, batch: int, size: int) -> Protocol:
+    """Return a protocol for a trial: few steps, of few and small windows.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    steps : int or None
+        How many steps, with four validations among them; None gives the whole protocol back,
+        as it is.
+    batch, size : int
+        Windows per step, and their rows and columns.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If a number makes no sense.
+    """
+    if steps is None:
+        return protocol
+    for key, value in (("steps", steps), ("batch", batch), ("size", size)):
+        if not _fits(key, value, 1):
+            raise InputError(f"{key} = {value!r} cannot be used; choose another")
+    whole = protocol.optimiser
+    optimiser = replace(
+        whole,
+        steps=steps,
+        epoch=max(1, whole.epoch * steps // whole.steps),  # the rate falls as in the whole
+        validate_every=max(1, steps // 4),
+    )
+    windows = replace(protocol.windows, batch=batch, size=size)
+    name = f"{protocol.name}-shortened"
+    return replace(protocol, name=name, windows=windows, optimiser=optimiser)
 
 
 _AT_LEAST_ONE = {"batch", "steps", "epoch", "validate_every", "slices"}

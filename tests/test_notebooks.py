@@ -11,6 +11,8 @@ import nbformat
 import pytest
 from ipykernel.kernelspec import write_kernel_spec
 
+from gmseg.protocol import load_protocol, shortened
+
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SECONDS = 120
@@ -105,3 +107,28 @@ def test_calls_the_package_and_has_no_logic_of_its_own(path):
             assert not isinstance(node, ast.ClassDef), cell.source
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno <= 1, cell.source
+
+
+def test_the_training_notebook_is_a_trial_unless_told_otherwise():
+    notebook = read(FOLDER / "train-gm-challenge.ipynb")
+    chosen = {}
+    exec(code_cells(notebook)[0].source, chosen)
+    assert chosen["STEPS"] < 100
+    assert [chosen[name] for name in ("CHALLENGE", "OUT", "SPLIT", "START")] == [None] * 4
+    [shortening] = [c.source for c in code_cells(notebook) if "shortened(protocol," in c.source]
+    assert "shortened(protocol, STEPS, " in shortening
+    paper = load_protocol("paper2018")
+    assert shortened(paper, None, batch=4, size=80) is paper
+    said = notebook.cells[0].source
+    windows = paper.optimiser.steps * paper.windows.batch
+    for number in (f"{paper.optimiser.steps:,} steps", f"{windows:,} windows", "10.5 PFLOP"):
+        assert number in said
+    assert 1.045e16 < windows * 4.97e9 * 2 * 3 < 1.055e16
+
+
+def test_the_training_notebook_prints_no_recalled_value_without_saying_so():
+    for cell in code_cells(read(FOLDER / "train-gm-challenge.ipynb")):
+        shown = "".join(text for output in cell.outputs for text in texts(output))
+        if "[recalled]" in shown or "0.85 ±" in shown:
+            assert "verify against the paper" in shown
+            assert "transcribed" in shown

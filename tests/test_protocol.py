@@ -7,7 +7,7 @@ import pytest
 
 from gmseg import InputError
 from gmseg.bundled import bundled
-from gmseg.protocol import load_protocol
+from gmseg.protocol import load_protocol, shortened
 
 
 def test_default_protocol_is_complete():
@@ -74,3 +74,21 @@ def test_the_papers_protocol():
         if name == "paper2018":
             marks = ("[code]", "[paper]", "[recalled]", "[ours]", " = 0.0", " = false")
             assert not [line for line in values if not any(mark in line for mark in marks)]
+
+
+def test_a_shortened_protocol_differs_in_length_and_windows_alone():
+    paper = load_protocol("paper2018")
+    assert shortened(paper, None, batch=2, size=64) is paper
+    trial = shortened(paper, 4000, batch=2, size=64)
+    assert (trial.windows.batch, trial.windows.size) == (2, 64)
+    assert (trial.optimiser.steps, trial.optimiser.validate_every) == (4000, 1000)
+    assert trial.optimiser.steps / trial.optimiser.epoch == 1000  # the rate falls as in the whole
+    back = dataclasses.replace(
+        trial, name=paper.name, windows=paper.windows, optimiser=paper.optimiser
+    )
+    assert back == paper
+    shortest = shortened(paper, 1, batch=1, size=16).optimiser
+    assert (shortest.steps, shortest.epoch, shortest.validate_every) == (1, 1, 1)
+    for wrong in ({"steps": 0}, {"batch": 0}, {"size": 201}, {"steps": 2.5}):
+        with pytest.raises(InputError, match=f"{next(iter(wrong))} = .* cannot be used"):
+            shortened(paper, **{"steps": 3, "batch": 2, "size": 64} | wrong)

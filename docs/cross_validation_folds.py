@@ -1,0 +1,67 @@
+"""The folds of a cross-validation: load them, and refuse those that have seen their person."""
+
+import re
+from pathlib import Path
+
+import gmseg
+from gmseg.datasets import person_of
+from gmseg.errors import InputError
+
+
+def load_folds(folder, persons) -> dict:
+    """Load each held-out person's model, and refuse those that have seen the person.
+
+    Parameters
+    ----------
+    folder : path-like
+        With ``PERSON/model.json`` and its weights, for one person or more.
+    persons : set of str
+        Who was scanned.
+
+    Returns
+    -------
+    dict
+        Person to `gmseg.Model`.
+    """
+    folds = {}
+    for card in sorted(Path(folder).glob("*/model.json")):
+        person = card.parent.name
+        if person not in persons:
+            raise InputError(
+                f"{card}: nobody is called {person}; name a fold's folder after the person who "
+                f"is held out ({', '.join(sorted(persons))})"
+            )
+        folds[person] = gmseg.load_model(card)
+        check_unseen(folds[person], person, card)
+    if not folds:
+        raise InputError(f"{folder}: holds no PERSON/model.json; give the folder of the folds")
+    return folds
+
+
+def check_unseen(model, person, card) -> None:
+    """Refuse a model that a person's scans had any part in, or whose card leaves this open.
+
+    A card names the scans that a model was trained on, and those of the model whose weights it
+    began with.
+    """
+    names = re.findall(r"\bsub-[A-Za-z0-9][\w-]*", model.trained_on)
+    for name in names:
+        if person_of(name) == person:
+            raise InputError(
+                f"{card}: was trained on {name}, or began with a model that was; "
+                f"train the fold without person {person}"
+            )
+    begun = re.findall(r"begun with the weights of [^(]*\((\w+)", model.trained_on)
+    if "unknown" in begun if begun else "--from" in model.command:
+        raise InputError(
+            f"{card}: began with a model, and does not say what that was trained on; "
+            f"begin with one whose card says it"
+        )
+    if not names:
+        raise InputError(f"{card}: trained_on names no scan; give a model of gmseg train")
+
+
+def model_shown(name) -> str:
+    """Return a model's name, or of a file the last part of its path that tells something."""
+    path = Path(name)
+    return f"{path.parent.name}/{path.name}" if path.name.startswith("model.") else path.name
