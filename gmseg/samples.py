@@ -181,19 +181,22 @@ def make_sample(
         centre = centre + radius * np.array([np.cos(angle), np.sin(angle)])
     elif how.centre == "cord":
         centre = rng.uniform((0, 0), plane.shape)
-    where = random_coordinates(rng, centre, INFERENCE_WINDOW, protocol.augmentation, spacing_mm)
-    plane, mask = warp(plane, where), warp(mask, where)
     mean, std = scan.mean, scan.std
     if how.standardise == "training":
         mean, std = source.mean, source.std
-    if rng.random() < how.small_field:
+    small_field = rng.random() < how.small_field
+    # a small field changes the mean and s.d. of the whole window: only then all of it is made
+    size = INFERENCE_WINDOW if small_field else how.size
+    where = random_coordinates(rng, centre, size, protocol.augmentation, spacing_mm)
+    plane, mask = warp(plane, where), warp(mask, where)
+    if small_field:
         before = plane.mean() + 1e-6, plane.std() + 1e-6
         plane, mask = _blank_outside_field(rng, plane, mask, how.small_field_mm, spacing_mm)
         if how.standardise == "volume":
             # the scan's own mean and std would have changed as this slice's do
             mean *= plane.mean() / before[0]
             std *= max(plane.std() / before[1], 0.1)
-    start = (INFERENCE_WINDOW - how.size) // 2
+    start = size // 2 - how.size // 2
     inner = slice(start, start + how.size)
     plane = (plane[inner, inner] - mean) / std
     return change_intensity(rng, plane, protocol.augmentation, spacing_mm), mask[inner, inner]

@@ -9,7 +9,7 @@ from scipy import ndimage
 from gmseg.augment import Augmentation, change_intensity, random_coordinates, smooth_noise, warp
 from gmseg.protocol import load_protocol
 
-STRONG = load_protocol().augmentation
+STRONG = load_protocol("variety").augmentation
 
 
 def test_without_strength_nothing_moves():
