@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import gmseg
-from gmseg.datasets import person_of
+from gmseg.datasets import persons_named
 from gmseg.errors import InputError
 
 
@@ -44,20 +44,19 @@ def check_unseen(model, person, card) -> None:
     A card names the scans that a model was trained on, and those of the model whose weights it
     began with.
     """
-    names = re.findall(r"\bsub-[A-Za-z0-9][\w-]*", model.trained_on)
-    for name in names:
-        if person_of(name) == person:
-            raise InputError(
-                f"{card}: was trained on {name}, or began with a model that was; "
-                f"train the fold without person {person}"
-            )
+    persons = persons_named(model.trained_on)
+    if person in persons:
+        raise InputError(
+            f"{card}: was trained on scans of {person}, or began with a model that was; "
+            f"train the fold without person {person}"
+        )
     begun = re.findall(r"begun with the weights of [^(]*\((\w+)", model.trained_on)
     if "unknown" in begun if begun else "--from" in model.command:
         raise InputError(
             f"{card}: began with a model, and does not say what that was trained on; "
             f"begin with one whose card says it"
         )
-    if not names:
+    if not persons:
         raise InputError(f"{card}: trained_on names no scan; give a model of gmseg train")
 
 

@@ -48,7 +48,9 @@ def main() -> None:
     stages = chosen.only or ["unlabelled", "variety", *persons, "final"]
 
     if "unlabelled" in stages and not unlabelled.exists():
-        label(chosen.data, pretrained.load_model(chosen.published), unlabelled)
+        partly = chosen.out / "unlabelled.partly"
+        label(chosen.data, pretrained.load_model(chosen.published), partly)
+        partly.rename(unlabelled)
     if "variety" in stages:
         run([unlabelled], chosen.out / "variety", template, "variety",
             split=",".join(persons))  # fmt: skip

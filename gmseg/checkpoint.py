@@ -12,7 +12,7 @@ import numpy as np
 from gmseg.errors import InputError
 from gmseg.files import atomic_path
 
-AVERAGE_EVERY = 10  # steps: often enough for averages over hundreds
+AVERAGE_EVERY = 10  # steps, and before validations: enough for averages over hundreds
 
 
 @dataclass
@@ -21,8 +21,8 @@ class State:
 
     Attributes
     ----------
-    step : int
-        Steps done.
+    step, followed : int
+        Steps done, and how many of them the average knows.
     rows : list of [step, loss, validation Dice]
         One per validation.
     average : list of numpy.ndarray
@@ -36,6 +36,7 @@ class State:
     average: list
     best: list
     step: int = 0
+    followed: int = 0
     rows: list = field(default_factory=list)
     losses: list = field(default_factory=list)
 
@@ -52,7 +53,11 @@ class State:
 
         Polyak & Juditsky, SIAM J. Control Optim. 30:838 (1992), with forgetting.
         """
-        share = min(decay, self.step / (self.step + 100)) ** AVERAGE_EVERY if decay > 0 else 0.0
+        passed = self.step - self.followed
+        if passed == 0:
+            return
+        share = min(decay, self.step / (self.step + 100)) ** passed if decay > 0 else 0.0
+        self.followed = self.step
         self.average = [
             share * old + (1 - share) * new
             for old, new in zip(self.average, weights, strict=True)
@@ -76,7 +81,8 @@ def save(path: Path, network, state: State, identity: str) -> None:
     values = {f"variable_{i}": np.asarray(v) for i, v in enumerate(_variables(network))}
     for name in ("average", "best"):
         values |= {f"{name}_{i}": value for i, value in enumerate(getattr(state, name))}
-    log = json.dumps({"step": state.step, "rows": state.rows, "losses": state.losses})
+    kept = ("step", "followed", "rows", "losses")
+    log = json.dumps({name: getattr(state, name) for name in kept})
     with atomic_path(path) as temporary:
         np.savez(temporary, identity=identity, log=log, **values)
 

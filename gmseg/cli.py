@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+import textwrap
 import traceback
 from enum import StrEnum
 from functools import partial
@@ -240,7 +241,7 @@ def _segment_with_bar(scan: Path, model, **choices):
 def train(
     dataset: Annotated[list[Path], typer.Argument(metavar="DATASET...", help="GM Challenge folders (siteN-scNN-image.nii.gz, -mask-rN.nii.gz), or BIDS folders with *_gmseg-manual.nii.gz masks under derivatives/labels.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the model, the log and the checkpoint.")],
-    protocol: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="How to train: default, made for few scans; paper2018, the paper's on the GM Challenge (32,000 steps, days on a CPU); exvivo, the paper's at 0.1 mm; or your own.")] = "default",
+    protocol: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="How to train: default, made for few scans and to go on from a model (--from default); paper2018, the paper's on the GM Challenge (32,000 steps, days on a CPU); exvivo, the paper's at 0.1 mm; or your own.")] = "default",
     split: Annotated[str | None, typer.Option(metavar="PERSON,...|challenge|all", help="Persons to validate on and never train on; two of every site of the challenge; all trains on everybody. [default: challenge for its folders]")] = None,
     start: Annotated[str | None, typer.Option("--from", metavar="MODEL", help="Begin with a model's weights. [default: from scratch]")] = None,
     template: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with *_gm.nii.gz and *_wm.nii.gz of a template, PAM50 or AMU7T: its cross-sections are painted over some of the cords, as the protocol says.")] = None,
@@ -261,7 +262,9 @@ def train(
     with tqdm(unit="step", smoothing=0.05, disable=None) as bar:
 
         def progress(state: dict) -> None:
-            bar.total = state["steps"]
+            if bar.total is None:  # after --resume, the steps done before took no time
+                bar.total = state["steps"]
+                bar.initial = bar.n = bar.last_print_n = state["step"] - 1
             bar.update(state["step"] - bar.n)
             bar.set_postfix_str(
                 f"loss {state['loss']:.3f}, validation Dice {state['dice']:.3f}, "
@@ -272,6 +275,7 @@ def train(
         choices += ["--split", split] if split else []
         choices += ["--from", start] if start else []
         choices += ["--template", template.name] if template else []
+        choices += ["--early-stop", str(early_stop)] if early_stop else []
         folders = [folder.name for folder in dataset]
         command = shlex.join(["gmseg", "train", *folders, *choices, "--out", "DIR"])
         trained = run(
@@ -311,9 +315,8 @@ def models_list() -> int:
         except InputError as error:
             print(f"{name:12} cannot be used: {error}")
             continue
-        print(
-            f"{name:12} {model.network.get('filters', 32)} filters  trained on: {model.trained_on}"
-        )
+        trained_on = textwrap.shorten(model.trained_on, 100, placeholder=" ...")
+        print(f"{name:12} {model.network.get('filters', 32)} filters  trained on: {trained_on}")
     for name in DOWNLOADS:
         if name not in known:
             print(f"{name:12} not here yet: gmseg models download {name}")

@@ -67,9 +67,30 @@ def find_scans(folder) -> list[LabelledScan]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; check the path")
-    if any(folder.glob("site*-sc*-*.nii*")):
-        return challenge_scans(folder)
-    return bids_scans(folder)
+    challenge = any(_challenge_files(folder))
+    if challenge and (folder / "derivatives" / "labels").is_dir():
+        raise InputError(
+            f"{folder}: holds GM Challenge files and derivatives/labels; give them as two folders"
+        )
+    return challenge_scans(folder) if challenge else bids_scans(folder)
+
+
+def _challenge_files(folder: Path) -> list[Path]:
+    """Return the files of the challenge, or what looks so, but for our own results."""
+    return [
+        file
+        for file in sorted(folder.iterdir())
+        if re.match(r"site\d*-sc", file.name, re.IGNORECASE)
+        and not re.search(r"_gm(seg|soft)\.", file.name)
+    ]
+
+
+def without_masks(folder) -> list[str]:
+    """Return the challenge subjects of a folder that have an image and no mask."""
+    names = [file.name for file in _challenge_files(Path(folder))]
+    labelled = {name.split("-mask-")[0] for name in names if "-mask-" in name}
+    images = {name.split("-image.")[0] for name in names if "-image." in name}
+    return sorted(images - labelled)
 
 
 def challenge_scans(folder) -> list[LabelledScan]:
@@ -93,7 +114,7 @@ def challenge_scans(folder) -> list[LabelledScan]:
         If a mask has no image, a name is not the challenge's, or nothing is labelled.
     """
     subjects, faults = defaultdict(dict), []
-    for file in sorted(Path(folder).glob("site*-sc*")):
+    for file in _challenge_files(Path(folder)):
         match = _CHALLENGE_FILE.fullmatch(file.name)
         if match is None:
             faults.append(f"{file.name} is not named as the challenge's files are")
@@ -148,10 +169,15 @@ def bids_scans(folder) -> list[LabelledScan]:
             f"give a BIDS folder with masks or a GM Challenge folder"
         )
     found, orphans = [], []
-    for reference in sorted(labels.glob("sub-*/**/*_gmseg-*.nii.gz")):
-        if not reference.name.endswith((MANUAL, AUTOMATIC)):
-            continue
+    references = sorted(labels.glob("sub-*/**/*gmseg*.nii*"))
+    if odd := [file.name for file in references if not file.name.endswith((MANUAL, AUTOMATIC))]:
+        raise InputError(
+            f"{labels}: {', '.join(odd)}: GM masks end in {MANUAL} or {AUTOMATIC}; rename them"
+        )
+    for reference in references:
         manual = reference.name.endswith(MANUAL)
+        if not manual and reference.with_name(reference.name.replace(AUTOMATIC, MANUAL)).exists():
+            continue  # what a human drew is better
         name = reference.name.removesuffix(MANUAL).removesuffix(AUTOMATIC)
         scan = folder / reference.relative_to(labels).with_name(f"{name}.nii.gz")
         cord = reference.with_name(name + _CORD)
@@ -177,10 +203,16 @@ def person_of(name: str) -> str:
     Sessions are written as ``ses-`` entities, or, in the multicentre data, as ``SesN``
     behind the participant's label.
     """
-    match = re.match(r"sub-([A-Za-z0-9]+?)(?:[Ss]es-?\d+)?(?:_|$)", name)
+    match = re.match(r"sub-([A-Za-z0-9]+?)(?:Ses\d+)?(?:_|$)", name)
     if match is None:
         raise InputError(f"{name}: is not a BIDS name; it should begin with sub-")
     return match[1]
+
+
+def persons_named(text: str) -> set[str]:
+    """Return the persons whose scans a model's card names in its ``trained_on``."""
+    bids = {person_of(name) for name in re.findall(r"\bsub-[A-Za-z0-9][\w-]*", text)}
+    return bids | set(re.findall(r"\bsite\d+-sc\d+", text))
 
 
 # ------------------------------------------------------------------------------------- read
@@ -194,7 +226,8 @@ def read_labelled(item: LabelledScan) -> tuple[nib.Nifti1Image, list[np.ndarray]
     challenge = item.gm_label is not None
     return scan, [
         gm_image.read_mask(
-            file, scan, what="reference", label=item.gm_label, voxelwise=challenge
+            file, scan, what="reference", label=item.gm_label, voxelwise=challenge,
+            one_value=True,
         )
         for file in item.references
     ]  # fmt: skip
@@ -224,6 +257,9 @@ def check_scans(scans: list[LabelledScan]) -> list[str]:
         With every fault of every file.
     """
     faults, notes = [], []
+    files = [item.scan.resolve() for item in scans]
+    if twice := {file.name for file in files if files.count(file) > 1}:
+        faults.append(f"{', '.join(sorted(twice))}: given twice")
     raters = max(len(item.references) for item in scans)
     for item in scans:
         try:
@@ -316,5 +352,7 @@ def _last_of_every_site(scans: list[LabelledScan]) -> set[str]:
     return {
         person
         for persons in sites.values()
-        for person in sorted(persons)[-VALIDATION_PER_SITE:]
+        for person in sorted(persons, key=lambda name: int(name.split("-sc")[1]))[
+            -VALIDATION_PER_SITE:
+        ]
     }  # fmt: skip

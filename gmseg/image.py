@@ -102,6 +102,7 @@ def read_mask(
     what: str,
     label: int | None = None,
     voxelwise: bool = False,
+    one_value: bool = False,
 ) -> np.ndarray:
     """Read a mask that belongs to a scan: voxels over 0.5 are in it.
 
@@ -117,6 +118,8 @@ def read_mask(
     voxelwise : bool
         Do not ask for the scan's affine: axes of the same directions and voxel sizes are
         enough, as in the GM Challenge, whose masks may lie elsewhere by their headers.
+    one_value : bool
+        Refuse several whole numbers above 0, which are labels of several tissues.
 
     Returns
     -------
@@ -150,6 +153,12 @@ def read_mask(
         raise InputError(
             f"{path}: the {what} holds {', '.join(f'{v:g}' for v in sorted(unknown)[:3])} beside "
             f"0, 1 (gray matter) and 2 (white matter); relabel it"
+        )
+    inside = np.unique(values[values > 0.5])
+    if one_value and label is None and len(inside) > 1 and (inside == np.rint(inside)).all():
+        raise InputError(
+            f"{path}: the {what} holds {', '.join(f'{v:g}' for v in inside[:4])}, as labels of "
+            f"several tissues; give one with GM alone"
         )
     mask = values > 0.5 if label is None else values == label
     if not mask.any():

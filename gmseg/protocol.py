@@ -172,7 +172,7 @@ def shortened(protocol: Protocol, steps: int | None, *, batch: int, size: int) -
 
 
 _AT_LEAST_ONE = {"batch", "steps", "epoch", "validate_every", "slices"}
-_MORE_THAN_ZERO = {"rate", "spacing_mm", "elastic_sigma"}
+_MORE_THAN_ZERO = {"rate", "elastic_sigma"}
 _CHOICES = {
     "standardise": ("volume", "training"),
     "raters": ("each", "majority"),
@@ -202,4 +202,6 @@ def _fits(key: str, value, default) -> bool:
         return type(value) is int and low <= value <= high
     if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
         return False
+    if key == "spacing_mm":
+        return 0.05 <= value <= 2
     return value <= 1 if key in _SHARES else value > 0 if key in _MORE_THAN_ZERO else True

@@ -97,6 +97,8 @@ def prepare_training_scan(item: LabelledScan, protocol: Protocol) -> TrainingSca
     cord = item.cord and read_mask(item.cord, scan, what="cord mask")
     if protocol.windows.raters == "majority":
         references = [majority(references)]
+        if not references[0].any():
+            raise InputError(f"{item.scan}: its raters agree nowhere; remove it or its raters")
     made = _training_scan(np.asarray(scan.dataobj), references, scan.affine, protocol, cord)
     if len(made.slices) == 0 or made.std == 0:
         raise InputError(f"{item.scan}: has nothing to train on around its GM; remove it")
@@ -117,7 +119,7 @@ def _training_scan(data, references, affine, protocol: Protocol, cord) -> Traini
         centres = window.locate(grid, centre="image")
     else:
         centres = window.locate(grid, cord=anybody)
-    windows = window.cut(grid.data, centres, INFERENCE_WINDOW)[keep]
+    windows = window.cut(grid.data, centres, INFERENCE_WINDOW)  # of all slices, as at inference
     reach = round(_REACH_WINDOWS * INFERENCE_WINDOW)
     low = np.maximum(centres.min(axis=0) - reach // 2, 0)
     high = centres.max(axis=0) + reach // 2
@@ -131,8 +133,8 @@ def _training_scan(data, references, affine, protocol: Protocol, cord) -> Traini
         masks=np.stack([kept(mask) for mask in masks]),
         cords=None if cord is None else kept(on_grid(cord)),
         centres=centres[keep] - low,
-        mean=float(windows.mean(dtype=np.float64)) if len(windows) else 0.0,
-        std=float(windows.std(dtype=np.float64)) if len(windows) else 0.0,
+        mean=float(windows.mean(dtype=np.float64)),
+        std=float(windows.std(dtype=np.float64)),
     )
 
 

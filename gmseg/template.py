@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
 from gmseg.augment import smooth_noise
 from gmseg.errors import InputError
 from gmseg.grid import to_las
+from gmseg.image import read_scan
 
 _HALF_MM = 13.0  # of the patch around the cord that is painted anew
 _LEAST_CORD_MM2 = 20.0
@@ -71,10 +71,7 @@ def read_template(folder) -> Sections:
                 f"{folder}: holds {len(files)} files *_{tissue}.nii.gz; give a folder with one "
                 f"*_gm.nii.gz and one *_wm.nii.gz"
             )
-        try:
-            maps.append(nib.load(files[0]))
-        except (OSError, nib.filebasedimages.ImageFileError):
-            raise InputError(f"{files[0]}: cannot be read; get it again") from None
+        maps.append(read_scan(files[0]))
     if maps[0].shape != maps[1].shape or not np.allclose(maps[0].affine, maps[1].affine, atol=1e-3):
         raise InputError(f"{folder}: its gm and wm maps have different grids; get them again")
     (gm, spacing_mm), (wm, _) = (to_las(part) for part in maps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import importlib.util
 import io
 import json
 import os
@@ -19,10 +20,17 @@ from pathlib import Path
 import numpy as np
 
 from gmseg import checkpoint, pretrained
-from gmseg.datasets import LabelledScan, check_scans, find_scans, split_by_person
+from gmseg.datasets import (
+    LabelledScan,
+    check_scans,
+    find_scans,
+    persons_named,
+    split_by_person,
+    without_masks,
+)
 from gmseg.engine import import_keras
 from gmseg.errors import InputError
-from gmseg.files import atomic_path, check_folder
+from gmseg.files import atomic_path, check_folder, sha256
 from gmseg.protocol import Optimiser, Protocol, load_protocol
 from gmseg.samples import INFERENCE_WINDOW, Source, make_batch, prepare_source
 from gmseg.validation import calibrate, mean_dice, read_cases
@@ -145,17 +153,21 @@ def train(
     training, held_out = split_by_person(found, split)
     if early_stop and not held_out:
         raise InputError("--early-stop: needs somebody held out; choose another --split")
-    lines = check_scans(training + held_out)
-    for line in lines if describe is not None else ():
-        describe(line)
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise InputError("--tensorboard: is not installed; pip install tensorboard")
+    if start is not None:
+        start = start if isinstance(start, pretrained.Model) else pretrained.load_model(start)
+        _check_start(start, pretrained.network_sizes(protocol.network), held_out)
+    for line in _description(folders, training, held_out, protocol, start):
+        if describe is not None:
+            describe(line)
 
     keras.utils.set_random_seed(seed)
     sizes = pretrained.network_sizes(protocol.network)
     network, averaged = build_network(sizes), build_network(sizes)
     network.get_layer("logits").bias.assign([np.log(_GM_SHARE / (1 - _GM_SHARE))])
     if start is not None:
-        start = start if isinstance(start, pretrained.Model) else pretrained.load_model(start)
-        _start_from(network, start)
+        network.set_weights(pretrained.load_network(start).get_weights())
     network.compile(
         keras.optimizers.Adam(protocol.optimiser.rate),
         loss=make_loss(protocol.loss.cross_entropy),
@@ -165,9 +177,12 @@ def train(
         {
             "protocol": asdict(protocol),
             "seed": seed,
-            "training": [scan.name for scan in training],
+            "training": _checksums(training),
+            "held_out": _checksums(held_out),
             "start": start.weights_sha256 if start is not None else None,
-            "template": template is not None,
+            "template": [sha256(file) for file in sorted(Path(template).glob("*_[gw]m.nii.gz"))]
+            if template is not None
+            else None,
         }
     )
     state = checkpoint.State(network.get_weights(), network.get_weights())
@@ -180,7 +195,7 @@ def train(
         "voxel_size_mm": protocol.windows.spacing_mm,
         "window": INFERENCE_WINDOW,
         "standardise": protocol.windows.standardise,
-        "trained_on": _trained_on(training, protocol, template, start),
+        "trained_on": _trained_on(training, protocol, source, start),
         "command": command,
         "commit": commit,
     }
@@ -206,6 +221,9 @@ def train(
             windows, masks = next(batches)
             waited += time.perf_counter() - before
             network.optimizer.learning_rate = poly_rate(state.step, optimiser)
+            # dropout on PyTorch draws from its global state, which no checkpoint holds
+            keras.utils.set_random_seed((seed * 1_000_003 + state.step) % 2**32)
+            network.reset_metrics()  # or older Keras returns the mean of all steps
             state.losses.append(float(network.train_on_batch(windows, masks)))
             if not np.isfinite(state.losses[-1]):
                 raise InputError(
@@ -214,9 +232,10 @@ def train(
                 )
             state.step += 1
             last = state.step == optimiser.steps
-            if state.step % checkpoint.AVERAGE_EVERY == 0 or last:
+            due = state.step % optimiser.validate_every == 0 or last
+            if state.step % checkpoint.AVERAGE_EVERY == 0 or due:
                 state.follow(network.get_weights(), optimiser.average)
-            if state.step % optimiser.validate_every == 0 or last:
+            if due:
                 validate()
                 write_event(state.step, loss=state.loss, dice=state.dice,
                             rate=poly_rate(state.step - 1, optimiser))  # fmt: skip
@@ -237,7 +256,8 @@ def train(
     if protocol.loss.calibrate:
         manual = [scan for scan in training if scan.manual]
         shift = calibrate(averaged, read_cases(manual, blank))
-        card["trained_on"] += f"; logits shifted by {-shift:.2f} to give the training scans' areas"
+        if shift != 0:
+            card["trained_on"] += f"; logits shifted by {-shift:.2f} to give their areas"
     if held_out:
         names = ", ".join(item.name for item in held_out)
         place = {"cord": "on the reference", "image": "at the image's centre"}
@@ -253,22 +273,49 @@ def train(
     return pretrained.save_model(averaged, out, "model", **card)
 
 
-def _start_from(network, model: pretrained.Model) -> None:
-    weights = pretrained.load_network(model).get_weights()
-    if [w.shape for w in weights] != [w.shape for w in network.get_weights()]:
+def _check_start(start: pretrained.Model, sizes, held_out: list[LabelledScan]) -> None:
+    """Refuse to begin with a network of another shape, or one that has seen the held-out."""
+    theirs = pretrained.network_sizes(start.network)
+    for what in ("filters", "dilation_rates"):
+        if getattr(theirs, what) != getattr(sizes, what):
+            raise InputError(
+                f"--from {start.name}: its network has {what} {getattr(theirs, what)}, the "
+                f"protocol's {getattr(sizes, what)}; change the protocol's [network]"
+            )
+    seen = persons_named(start.trained_on) & {scan.person for scan in held_out}
+    if seen:
         raise InputError(
-            f"{model.name}: its network has other sizes than the protocol's; "
-            f"give a model of {network.get_layer('stem_1').filters} filters"
+            f"--from {start.name}: was trained on {', '.join(sorted(seen))}, who are held out; "
+            f"hold out others, or begin with another model"
         )
-    network.set_weights(weights)
 
 
-def _trained_on(training: list[LabelledScan], protocol: Protocol, template, start) -> str:
+def _description(folders, training, held_out, protocol: Protocol, start) -> list[str]:
+    """Return what to tell before anything starts; every fault of the data is raised here."""
+    lines = check_scans(training + held_out)
+    if left_out := [name for folder in folders for name in without_masks(folder)]:
+        lines.append(f"left out, for they have no mask: {', '.join(left_out)}")
+    persons = sorted({scan.person for scan in training})
+    lines.append(f"trained on: {', '.join(persons)}")
+    names = ", ".join(scan.name for scan in held_out)
+    lines.append(f"held out: {names or 'nobody, so nothing is validated'}")
+    if start is None and protocol.name == "default":
+        lines.append("the protocol default is made to go on from a model: --from default")
+    if start is not None and not persons_named(start.trained_on):
+        lines.append(f"{start.name}'s card names no persons: it may have seen those held out")
+    return lines
+
+
+def _checksums(scans: list[LabelledScan]) -> dict[str, list[str]]:
+    return {scan.name: [sha256(f) for f in (scan.scan, *scan.references)] for scan in scans}
+
+
+def _trained_on(training: list[LabelledScan], protocol: Protocol, source: Source, start) -> str:
     text = f"{len(training)} scans: {', '.join(item.name for item in training)}"
     if automatic := [item.name for item in training if not item.manual]:
         text += f" (with automatic masks: {', '.join(automatic)})"
-    if template is not None and protocol.template.share > 0:
-        text += f"; template cross-sections over {protocol.template.share:.0%} of the cords"
+    if source.sections is not None and protocol.template.share > 0:
+        text += f"; template cross-sections over {protocol.template.share:.0%} of the known cords"
     if protocol.phantoms.share > 0:
         text += f"; and {protocol.phantoms.count} made-up phantoms"
     if start is not None:
@@ -302,10 +349,8 @@ def _events(folder: Path | None) -> Iterator[Callable]:
     if folder is None:
         yield lambda *_, **__: None
         return
-    try:
-        from tensorboard.summary import Writer
-    except ImportError:
-        raise InputError("--tensorboard: is not installed; pip install tensorboard") from None
+    from tensorboard.summary import Writer
+
     writer = Writer(str(folder))
 
     def write(step: int, **numbers) -> None:

@@ -75,6 +75,11 @@ def logit_shift(cases: list[Case], soft_windows: list[np.ndarray], threshold=0.5
         slices that the reference labels. 0 where no shift does it.
     """
     references = [majority(case.references) for case in cases]
+    agreed = [reference.any() for reference in references]
+    cases, references, soft_windows = (
+        [part for part, keep in zip(parts, agreed, strict=True) if keep]
+        for parts in (cases, references, soft_windows)
+    )
     soft_windows = [np.clip(soft, 1e-6, 1 - 1e-6) for soft in soft_windows]
     if not cases:
         return 0.0

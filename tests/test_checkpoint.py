@@ -19,13 +19,17 @@ def compiled(value=0.0):
 
 def test_the_average_forgets_slowly():
     state = checkpoint.State([np.zeros(1)], [np.zeros(1)])
-    state.step = 10**6
+    state.step = state.followed = 10**6
     state.follow([np.ones(1)], decay=0.9)
-    assert state.average[0][0] == pytest.approx(1 - 0.9**checkpoint.AVERAGE_EVERY)
+    assert state.average[0][0] == 0  # nothing passed
+    state.step += 7
+    state.follow([np.ones(1)], decay=0.9)
+    assert state.average[0][0] == pytest.approx(1 - 0.9**7)
+    state.step += 1
     state.follow([np.full(1, 5.0)], decay=0.0)
     assert state.average[0][0] == 5
     # early on, where the weights still run, little of them is kept
-    state.step = 10
+    state.step, state.followed = 10, 0
     state.follow([np.full(1, 7.0)], decay=0.999)
     assert state.average[0][0] == pytest.approx(7, abs=1e-6)
 
@@ -44,11 +48,12 @@ def test_the_best_weights_are_the_validations_best():
 def test_what_is_read_is_what_was_written(tmp_path):
     network = compiled()
     network.train_on_batch(np.ones((4, 1)), np.ones((4, 1)))
-    state = checkpoint.State([np.ones(1)], [np.zeros(1)], 7, [[5, 0.25, float("nan")]], [0.5])
+    state = checkpoint.State([np.ones(1)], [np.zeros(1)], 7, 6, [[5, 0.25, float("nan")]], [0.5])
     checkpoint.save(tmp_path / "c.npz", network, state, "run")
     other = compiled(3.0)
     read = checkpoint.load(tmp_path / "c.npz", other, "run")
-    assert (read.step, read.losses, read.rows[0][:2]) == (7, [0.5], [5, 0.25])
+    assert (read.step, read.followed, read.losses) == (7, 6, [0.5])
+    assert read.rows[0][:2] == [5, 0.25]
     assert (read.average[0][0], read.best[0][0]) == (1, 0)
     for one, two in zip(
         [*network.variables, *network.optimizer.variables],

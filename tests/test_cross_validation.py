@@ -40,8 +40,12 @@ def card(**fields):
 @pytest.mark.parametrize(
     ("trained_on", "command", "fault"),
     [
-        ("2 scans: sub-b_T2starw, sub-aSes2_run-2_T2starw; and 4 more", "gmseg train", "sub-aSes2"),
-        (OTHERS + "; begun with the weights of w (1 scans: sub-a_T2starw)", "", "sub-a_T2starw"),
+        (
+            "2 scans: sub-b_T2starw, sub-aSes2_run-2_T2starw; and 4 more",
+            "gmseg train",
+            "scans of a",
+        ),
+        (OTHERS + "; begun with the weights of w (1 scans: sub-a_T2starw)", "", "scans of a"),
         (OTHERS, "gmseg train X --from w", "does not say what that was trained on"),
         (OTHERS + "; begun with the weights of w (unknown)", "--from w", "does not say"),
         ("unknown", "unknown", "names no scan"),

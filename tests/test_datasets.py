@@ -1,5 +1,7 @@
 """Labelled scans on disk, and splits by person."""
 
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ from gmseg.datasets import (
     find_scans,
     majority,
     person_of,
+    persons_named,
     read_labelled,
     split_by_person,
+    without_masks,
 )
 from gmseg.phantom import write_challenge
 
@@ -26,6 +30,8 @@ from gmseg.phantom import write_challenge
         ("sub-9584_run-1_T2starw", "9584"),
         ("sub-amu01_ses-02_T2starw", "amu01"),
         ("sub-Sess_T2starw", "Sess"),
+        ("sub-cases1_T2starw", "cases1"),
+        ("sub-cases2_T2starw", "cases2"),
     ],
 )
 def test_sessions_of_one_person_belong_together(name, person):
@@ -180,3 +186,51 @@ def test_majority_is_more_than_half():
     ]
     assert majority(masks).tolist() == [True, True, False, False]
     assert majority(masks[1:]).tolist() == [True, False, False, False]  # of two, both
+
+
+def test_persons_named_on_a_card():
+    text = "2 scans: sub-9709Ses2_run-1_T2starw, site1-sc03; begun with x (1 scans: sub-a_T2s)"
+    assert persons_named(text) == {"9709", "site1-sc03", "a"}
+    assert persons_named("the challenge's 40 scans") == set()
+
+
+def test_what_looks_like_data_is_not_passed_over(challenge, tmp_path):
+    for rater in (1, 2, 3):
+        (challenge / f"site2-sc02-mask-r{rater}.nii.gz").unlink()
+    (challenge / "site1-sc01-image_gmseg.nii.gz").touch()  # gmseg's own result
+    assert without_masks(challenge) == ["site2-sc02"]
+    assert len(find_scans(challenge)) == 5
+    (challenge / "Site1-sc04-image.nii.gz").touch()
+    with pytest.raises(InputError, match=r"Site1-sc04-image.nii.gz is not named as"):
+        find_scans(challenge)
+    (challenge / "derivatives/labels").mkdir(parents=True)
+    with pytest.raises(InputError, match="GM Challenge files and derivatives/labels"):
+        find_scans(challenge)
+
+
+def test_bids_masks_that_would_be_passed_over(dataset, tmp_path):
+    root = tmp_path / "bids"
+    shutil.copytree(dataset, root)
+    mask = next(root.rglob("*_gmseg-manual.nii.gz"))
+    automatic = mask.with_name(mask.name.replace("manual", "auto"))
+    shutil.copy(mask, automatic)
+    assert len(bids_scans(root)) == 3  # what a human drew is better
+    assert all(scan.manual for scan in bids_scans(root))
+    with pytest.raises(InputError, match="given twice"):
+        check_scans([*bids_scans(root), bids_scans(root)[0]])
+    image = nib.load(mask)
+    labels = np.asarray(image.dataobj).copy()
+    labels[:3] = 2
+    nib.save(nib.Nifti1Image(labels, image.affine), mask)
+    with pytest.raises(InputError, match="holds 1, 2, as labels of several tissues"):
+        check_scans(bids_scans(root))
+    automatic.rename(mask.with_name("sub-b_T2starw_gmseg_manual.nii.gz"))
+    with pytest.raises(InputError, match=r"_gmseg_manual\.nii\.gz: GM masks end in"):
+        bids_scans(root)
+
+
+def test_the_last_two_subjects_by_number():
+    scans = [
+        LabelledScan(f"site1-sc{i}", f"site1-sc{i}", None, (), site="site1") for i in (8, 9, 10)
+    ]
+    assert [s.name for s in split_by_person(scans, None)[1]] == ["site1-sc9", "site1-sc10"]

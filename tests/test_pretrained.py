@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 
+import nibabel as nib
 import numpy as np
 import pytest
 from release2017 import forward, write_release
@@ -108,6 +109,18 @@ def test_card_tells_what_the_model_is(imported):
     }  # fmt: skip
     assert card.keys() == wanted
     assert card["weights_sha256"] == pretrained.sha256(imported.weights)
+
+
+def test_the_default_models_card_tells_true_scores(shared):
+    """On the scan that nothing was trained on: measured again, and found on the card."""
+    from gmseg import dice_labelled, segment
+
+    folder, model = shared / "data/t2s-small-fov", load_model()
+    mask = segment(folder / "t2s.nii.gz", model).mask
+    score = dice_labelled(mask.dataobj, nib.load(folder / "t2s_gmseg_manual.nii.gz").dataobj)
+    told = [entry["value"] for entry in model.scores if entry["on"].startswith("t2s-small-fov")]
+    assert told == [pytest.approx(score, abs=0.002)]
+    assert "t2s-small-fov" not in model.trained_on
 
 
 def test_weights_are_saved_without_an_optimiser(tmp_path):

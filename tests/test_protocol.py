@@ -44,6 +44,7 @@ def test_protocols_that_cannot_be_used(tmp_path):
         ("[windows]\ncentre = 'left'\n", "centre = 'left' cannot be used"),
         ("[windows]\nstandardise = 1\n", "standardise = 1 cannot be used"),
         ("[windows]\nspacing_mm = 0\n", "spacing_mm = 0 cannot be used"),
+        ("[windows]\nspacing_mm = 3.0\n", "spacing_mm = 3.0 cannot be used"),
         ("[loss]\ncalibrate = 1\n", "calibrate = 1 cannot be used"),
         ("[optimiser]\nepoch = 0\n", "epoch = 0 cannot be used"),
         ("[template]\ncontrast = [0.5, 0.1]\n", r"contrast = \[0.5, 0.1\] cannot be used"),
@@ -71,9 +72,8 @@ def test_the_papers_protocol():
     for name in ("paper2018", "exvivo"):
         lines = (bundled("models/protocols") / f"{name}.toml").read_text().splitlines()
         values = [line for line in lines if "=" in line and not line.startswith("#")]
-        if name == "paper2018":
-            marks = ("[code]", "[paper]", "[recalled]", "[ours]", " = 0.0", " = false")
-            assert not [line for line in values if not any(mark in line for mark in marks)]
+        marks = ("[code]", "[paper]", "[recalled]", "[ours]", " = 0.0", " = false")
+        assert not [line for line in values if not any(mark in line for mark in marks)]
 
 
 def test_a_shortened_protocol_differs_in_length_and_windows_alone():

@@ -117,7 +117,7 @@ def test_folders_that_hold_no_template(tmp_path):
     with pytest.raises(InputError, match="different grids"):
         read_template(folder)
     (folder / "T_wm.nii.gz").write_bytes(b"junk")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is not an image that can be read"):
         read_template(folder)
 
 

@@ -17,6 +17,7 @@ from training import small
 from gmseg import InputError, load_model, pretrained, segment, train
 from gmseg.augment import Augmentation
 from gmseg.datasets import bids_scans
+from gmseg.grid import to_working_grid
 from gmseg.phantom import write_challenge
 from gmseg.protocol import Loss, Optimiser, Phantoms, load_protocol
 from gmseg.samples import make_batch, prepare_source
@@ -24,6 +25,10 @@ from gmseg.samples import make_batch, prepare_source
 
 def run(dataset, out, protocol=None, **choices):
     return train.train(dataset, out, protocol=protocol or small(), split="b", **choices)
+
+
+def trained_on(name):
+    return dataclasses.replace(load_model(), trained_on=f"1 scans: {name}")
 
 
 def weights_of(model):
@@ -63,6 +68,7 @@ def test_poly_schedule():
 
 def test_a_run_repeats_resumes_and_leaves_a_model(dataset, tmp_path):
     protocol = small(steps=20, validate_every=10)
+    protocol = dataclasses.replace(protocol, network=protocol.network | {"dropout": 0.4})
     whole = run(dataset, tmp_path / "whole", protocol)
     again = run(dataset, tmp_path / "again", protocol)
     for one, two in zip(weights_of(whole), weights_of(again), strict=True):
@@ -90,7 +96,7 @@ def test_a_run_repeats_resumes_and_leaves_a_model(dataset, tmp_path):
     assert logs[0][0] == ["step", "loss", "validation_dice"]
     assert [row[0] for row in logs[0][1:]] == ["10", "20"]
     np.testing.assert_allclose(
-        np.array(logs[0][1:], float)[:, 2], np.array(logs[1][1:], float)[:, 2], atol=1e-3
+        np.array(logs[0][1:], float), np.array(logs[1][1:], float), atol=1e-3
     )
     model = load_model(tmp_path / "whole" / "model.json")
     scan = next((dataset / "sub-b").rglob("*.nii.gz"))
@@ -112,6 +118,8 @@ def test_early_stop_keeps_the_best_weights(dataset, tmp_path, monkeypatch):
     assert [row[2] for row in rows] == ["0.5", "0.7", "0.6", "0.65"]
     for one, best in zip(pretrained.load_network(stopped).get_weights(), seen[1], strict=True):
         np.testing.assert_array_equal(one, best)
+    for other in (0, 2, 3):  # every validation saw other weights
+        assert (seen[1][0] != seen[other][0]).any()
     with pytest.raises(InputError, match="--early-stop: needs somebody held out"):
         train.train(dataset, tmp_path / "all", protocol=protocol, split="all", early_stop=2)
 
@@ -125,8 +133,10 @@ def test_training_goes_on_from_a_model(dataset, tmp_path):
     for one, two in zip(before.trainable_variables, after.trainable_variables, strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(two), atol=1e-6)
     assert "begun with the weights of default (" in tuned.trained_on
+    with pytest.raises(InputError, match="was trained on b, who are held out"):
+        run(dataset, tmp_path / "seen", protocol, start=trained_on("sub-b_T2starw"))
     wide = dataclasses.replace(protocol, network={"filters": 8})
-    with pytest.raises(InputError, match="default: its network has other sizes"):
+    with pytest.raises(InputError, match="its network has filters 32, the protocol's 8"):
         run(dataset, tmp_path / "wide", wide, start="default")
 
 
@@ -144,7 +154,9 @@ def test_numbers_for_tensorboard(dataset, tmp_path):
 
 
 def test_a_challenge_is_described_trained_and_plotted(tmp_path):
-    write_challenge(tmp_path / "challenge", subjects=3, sites=1, raters=2, shape=(64, 64, 1))
+    write_challenge(tmp_path / "challenge", subjects=4, sites=1, raters=2, shape=(64, 64, 1))
+    for mask in (tmp_path / "challenge").glob("site1-sc04-mask-*"):
+        mask.unlink()
     lines = []
     paper = load_protocol("paper2018")
     paper = dataclasses.replace(
@@ -155,14 +167,23 @@ def test_a_challenge_is_described_trained_and_plotted(tmp_path):
     model = train.train(
         tmp_path / "challenge", tmp_path / "out", protocol=paper, describe=lines.append
     )
-    assert lines == ["3 scans of 3 persons at 1 sites, up to 2 raters"]
+    assert lines == [
+        "3 scans of 3 persons at 1 sites, up to 2 raters",
+        "left out, for they have no mask: site1-sc04",
+        "trained on: site1-sc01",
+        "held out: site1-sc02, site1-sc03",
+    ]
     assert model.trained_on == "1 scans: site1-sc01"
     assert model.scores[0]["on"] == "site1-sc02, site1-sc03"
     assert "window at the image's centre" in model.scores[0]["what"]
     # as the release's JSON: the training set's mean and standard deviation, in scan values
-    scan = np.asarray(nib.load(tmp_path / "challenge/site1-sc01-image.nii.gz").dataobj)
-    assert 0 < model.mean < scan.max()
-    assert model.std > 0
+    item = tmp_path / "challenge/site1-sc01-image.nii.gz"
+    scan = np.asarray(nib.load(item).dataobj)
+    window = np.zeros((200, 200))
+    fine = to_working_grid(scan, nib.load(item).affine).data[..., 0]
+    rows, columns = fine.shape
+    window[100 - rows // 2 :, 100 - columns // 2 :][:rows, :columns] = fine
+    assert (model.mean, model.std) == pytest.approx((window.mean(), window.std()), rel=1e-4)
     assert (tmp_path / "out/curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -239,3 +260,6 @@ def test_the_command_trains_and_resumes(dataset, tmp_path):
     card = load_model(tmp_path / "out" / "model.json")
     assert card.command.startswith("gmseg train bids")
     assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+    (tmp_path / "out" / "model.json").unlink()
+    subprocess.run([*command, "--resume"], capture_output=True, check=True)
+    assert load_model(tmp_path / "out" / "model.json").weights_sha256 == card.weights_sha256
