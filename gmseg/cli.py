@@ -259,7 +259,8 @@ def train(
 
     from gmseg.train import train as run
 
-    with tqdm(unit="step", smoothing=0.05, disable=None) as bar:
+    seldom = 0.1 if sys.stderr.isatty() else 60  # seconds: in a log file, a line a minute
+    with tqdm(unit="step", smoothing=0.05, mininterval=seldom, maxinterval=seldom) as bar:
 
         def progress(state: dict) -> None:
             if bar.total is None:  # after --resume, the steps done before took no time
@@ -273,7 +274,7 @@ def train(
 
         choices = ["--protocol", protocol, "--seed", str(seed)]
         choices += ["--split", split] if split else []
-        choices += ["--from", start] if start else []
+        choices += ["--from", Path(start).name] if start else []
         choices += ["--template", template.name] if template else []
         choices += ["--early-stop", str(early_stop)] if early_stop else []
         folders = [folder.name for folder in dataset]
