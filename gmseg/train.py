@@ -221,8 +221,10 @@ def train(
             windows, masks = next(batches)
             waited += time.perf_counter() - before
             network.optimizer.learning_rate = poly_rate(state.step, optimiser)
-            # dropout on PyTorch draws from its global state, which no checkpoint holds
-            keras.utils.set_random_seed((seed * 1_000_003 + state.step) % 2**32)
+            if keras.backend.backend() == "torch":
+                # its dropout draws from a global state, which no checkpoint holds; on
+                # TensorFlow this would clear caches and take three times as long
+                keras.utils.set_random_seed((seed * 1_000_003 + state.step) % 2**32)
             network.reset_metrics()  # or older Keras returns the mean of all steps
             state.losses.append(float(network.train_on_batch(windows, masks)))
             if not np.isfinite(state.losses[-1]):
