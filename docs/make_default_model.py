@@ -24,7 +24,8 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from gmseg import cli, image, measure, pipeline, pretrained
+from gmseg import image, measure, pipeline, pretrained
+from gmseg.bundled import commit
 from gmseg.datasets import bids_scans
 from gmseg.train import train
 
@@ -81,7 +82,7 @@ def run(folders, out: Path, template: Path, protocol: str, *, split: str, start=
 
         train(folders, out, protocol=protocol, split=split, start=start, template=template,
               seed=1, resume=(out / "checkpoint.npz").exists(), command=command,
-              commit=cli.commit(), describe=bar.write, progress=progress)  # fmt: skip
+              commit=commit(), describe=bar.write, progress=progress)  # fmt: skip
 
 
 def label(data: Path, model: pretrained.Model, out: Path) -> None:

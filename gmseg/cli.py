@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 import sys
 import textwrap
 import traceback
@@ -257,20 +256,23 @@ def train(
     """
     from tqdm import tqdm
 
+    from gmseg.bundled import commit
     from gmseg.train import train as run
 
     seldom = 0.1 if sys.stderr.isatty() else 60  # seconds: in a log file, a line a minute
     with tqdm(unit="step", smoothing=0.05, mininterval=seldom, maxinterval=seldom) as bar:
 
         def progress(state: dict) -> None:
-            if bar.total is None:  # after --resume, the steps done before took no time
+            if bar.total is None:  # neither preparing nor steps before --resume took its time
                 bar.total = state["steps"]
                 bar.initial = bar.n = bar.last_print_n = state["step"] - 1
-            bar.update(state["step"] - bar.n)
+                bar.unpause()
             bar.set_postfix_str(
                 f"loss {state['loss']:.3f}, validation Dice {state['dice']:.3f}, "
-                f"waiting {state['waiting']:.0%}"
+                f"waiting {state['waiting']:.0%}",
+                refresh=False,
             )
+            bar.update(state["step"] - bar.n)
 
         choices = ["--protocol", protocol, "--seed", str(seed)]
         choices += ["--split", split] if split else []
@@ -282,23 +284,11 @@ def train(
         trained = run(
             dataset, out, protocol=protocol, split=split, start=start, template=template,
             early_stop=early_stop, tensorboard=tensorboard, seed=seed, resume=resume,
-            command=command, commit=commit(), describe=partial(tqdm.write, file=sys.stderr), progress=progress,
+            command=command, commit=commit(), describe=partial(tqdm.write, file=sys.stderr),
+            progress=progress,
         )  # fmt: skip
     print(f"{trained.weights}  {trained.scores[0]['value'] if trained.scores else ''}".rstrip())
     return 0
-
-
-def commit() -> str:
-    """Return the commit of the clone that runs, or the version of an installed package."""
-    from importlib import metadata
-
-    place = Path(__file__).resolve().parent.parent
-    if (place / ".git").exists():
-        command = ["git", "-C", str(place), "describe", "--always", "--dirty", "--abbrev=12"]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        if answer.returncode == 0:
-            return answer.stdout.strip()
-    return f"gmseg {metadata.version('gmseg')}"
 
 
 # ----------------------------------------------------------------------------------- models

@@ -6,17 +6,16 @@ picture's right. Every figure is a plain ``matplotlib.figure.Figure`` and needs 
 
 from __future__ import annotations
 
-import nibabel as nib
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
-from nibabel import orientations
 
 from gmseg import measure
 from gmseg.diagrams import axes_at, draw_architecture, draw_receptive_field
 from gmseg.errors import InputError
+from gmseg.grid import to_las
 from gmseg.image import affine_difference_mm
 
 __all__ = [
@@ -84,7 +83,7 @@ def draw_overlay(
     gmseg.errors.InputError
         If the images are not on one grid, or there is no such slice.
     """
-    scan, sizes, numbers, layers = _to_las(scan, mask=mask, reference=reference, soft=soft)
+    scan, sizes, numbers, layers = _checked_las(scan, mask=mask, reference=reference, soft=soft)
     shown = _choose(numbers, slices)
     centres = _centres(layers["mask"], sizes)
     areas = {name: _areas_mm2(las, sizes) for name, las in layers.items()}
@@ -142,7 +141,7 @@ def draw_run(scan, mask, slice_index: int, *, field_mm: float = 30.0) -> Figure:
     gmseg.errors.InputError
         If the images are not on one grid, or there is no such slice.
     """
-    scan, sizes, numbers, layers = _to_las(scan, mask=mask)
+    scan, sizes, numbers, layers = _checked_las(scan, mask=mask)
     (k,) = _choose(numbers, [slice_index])
     mask = layers["mask"]
     centres = _centres(mask, sizes)
@@ -261,15 +260,8 @@ def draw_curves(rows) -> Figure:
 # ------------------------------------------------------------------------ scans, and drawing
 
 
-def _to_las(scan, **masks):
+def _checked_las(scan, **masks):
     """Return scan, voxel sizes, own numbers of the slices, and masks, all in LAS."""
-    target = orientations.axcodes2ornt("LAS")
-
-    def las(image):
-        return image.as_reoriented(
-            orientations.ornt_transform(orientations.io_orientation(image.affine), target)
-        )
-
     for name, image in masks.items():
         if image is None:
             continue
@@ -284,15 +276,9 @@ def _to_las(scan, **masks):
             )
     numbers = np.arange(scan.shape[measure.slice_axis(scan.affine)])
     numbers = numbers[::-1] if measure.runs_downwards(scan.affine) else numbers
-    layers = {
-        name: np.asarray(las(image).dataobj, np.float32)
-        for name, image in masks.items()
-        if image is not None
-    }
+    layers = {name: to_las(image)[0] for name, image in masks.items() if image is not None}
     layers = {name: data if name == "soft" else data > 0.5 for name, data in layers.items()}
-    reoriented = las(scan)
-    sizes = nib.affines.voxel_sizes(reoriented.affine)
-    return np.asarray(reoriented.dataobj, np.float32), sizes, numbers, layers
+    return *to_las(scan), numbers, layers
 
 
 def _choose(numbers: np.ndarray, slices) -> list[int]:

@@ -62,8 +62,7 @@ def to_working_grid(
     from the voxel sizes alone, so the 48 orders and flips of an image's axes give one and
     the same working grid.
     """
-    las = orientations.apply_orientation(data, _to_las(affine)).astype(np.float32, copy=False)
-    las_affine = affine @ orientations.inv_ornt_aff(_to_las(affine), data.shape)
+    las, las_affine = _reoriented(data, affine)
     step = _working_steps(las_affine, spacing_mm)
     shape = tuple(max(1, round(n / s)) for n, s in zip(las.shape, step, strict=True))
     return WorkingGrid(
@@ -76,9 +75,13 @@ def to_working_grid(
 
 def to_las(image) -> tuple[np.ndarray, np.ndarray]:
     """Return an image's voxels in LAS orientation, float32, and their size in mm, (3,)."""
-    data = orientations.apply_orientation(np.asarray(image.dataobj), _to_las(image.affine))
-    affine = image.affine @ orientations.inv_ornt_aff(_to_las(image.affine), image.shape)
-    return data.astype(np.float32, copy=False), nib.affines.voxel_sizes(affine)
+    data, affine = _reoriented(np.asarray(image.dataobj), image.affine)
+    return data, nib.affines.voxel_sizes(affine)
+
+
+def _reoriented(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    las = orientations.apply_orientation(data, _to_las(affine)).astype(np.float32, copy=False)
+    return las, affine @ orientations.inv_ornt_aff(_to_las(affine), data.shape)
 
 
 def to_native_grid(values: np.ndarray, grid: WorkingGrid) -> np.ndarray:

@@ -173,18 +173,7 @@ def train(
         loss=make_loss(protocol.loss.cross_entropy),
     )
     network.optimizer.build(network.trainable_variables)
-    identity = json.dumps(
-        {
-            "protocol": asdict(protocol),
-            "seed": seed,
-            "training": _checksums(training),
-            "held_out": _checksums(held_out),
-            "start": start.weights_sha256 if start is not None else None,
-            "template": [sha256(file) for file in sorted(Path(template).glob("*_[gw]m.nii.gz"))]
-            if template is not None
-            else None,
-        }
-    )
+    identity = _identity(protocol, seed, training, held_out, start, template)
     state = checkpoint.State(network.get_weights(), network.get_weights())
     if saved.exists():
         state = checkpoint.load(saved, network, identity)
@@ -261,16 +250,14 @@ def train(
         if shift != 0:
             card["trained_on"] += f"; logits shifted by {-shift:.2f} to give their areas"
     if held_out:
-        names = ", ".join(item.name for item in held_out)
         place = {"cord": "on the reference", "image": "at the image's centre"}
-        what = "mean Dice over labelled slices, native grid, window "
-        card["scores"] = [
-            {
-                "what": what + place[protocol.windows.centre],
-                "on": names,
-                "value": round(mean_dice(averaged, validation), 4),
-            }
-        ]
+        score = {
+            "what": "mean Dice over labelled slices, native grid, window "
+            + place[protocol.windows.centre],
+            "on": ", ".join(item.name for item in held_out),
+            "value": round(mean_dice(averaged, validation), 4),
+        }
+        card["scores"] = [score]
     _write_curves(out / "curves.png", state.rows)
     return pretrained.save_model(averaged, out, "model", **card)
 
@@ -308,8 +295,22 @@ def _description(folders, training, held_out, protocol: Protocol, start) -> list
     return lines
 
 
-def _checksums(scans: list[LabelledScan]) -> dict[str, list[str]]:
-    return {scan.name: [sha256(f) for f in (scan.scan, *scan.references)] for scan in scans}
+def _identity(protocol: Protocol, seed: int, training, held_out, start, template) -> str:
+    """Return what two runs must have in common for one to go on from the other's checkpoint."""
+    maps = sorted(Path(template).glob("*_[gw]m.nii.gz")) if template is not None else []
+    scans = {
+        kind: {item.name: [sha256(f) for f in (item.scan, *item.references)] for item in items}
+        for kind, items in (("training", training), ("held_out", held_out))
+    }
+    return json.dumps(
+        {
+            "protocol": asdict(protocol),
+            "seed": seed,
+            **scans,
+            "start": start.weights_sha256 if start is not None else None,
+            "template": [sha256(file) for file in maps],
+        }
+    )
 
 
 def _trained_on(training: list[LabelledScan], protocol: Protocol, source: Source, start) -> str:

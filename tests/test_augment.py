@@ -24,27 +24,16 @@ def test_without_strength_nothing_moves():
     )
 
 
+@pytest.mark.parametrize("protocol", ["variety", "paper2018"])
 @pytest.mark.parametrize("seed", range(10))
-def test_the_warped_mask_is_the_mask_of_the_warped_slice(seed):
+def test_the_warped_mask_is_the_mask_of_the_warped_slice(seed, protocol):
+    how = load_protocol(protocol).augmentation
     # a soft edge drawn at four times the resolution, warped there: the truth
     fine = np.zeros((800, 800), np.float32)
     rows, columns = np.ogrid[:800, :800]
     fine[((rows - 380) / 150) ** 2 + ((columns - 420) / 90) ** 2 < 1] = 1
     coarse = fine.reshape(200, 4, 200, 4).mean(axis=(1, 3))
-    where = random_coordinates(np.random.default_rng(seed), (100, 100), 120, STRONG)
-    truth = ndimage.map_coordinates(fine, where * 4 + 1.5, order=1) > 0.5
-    mask = warp(coarse, where) > 0.5
-    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.99
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_the_papers_transforms_warp_masks_alike(seed):
-    paper = load_protocol("paper2018").augmentation
-    fine = np.zeros((800, 800), np.float32)
-    rows, columns = np.ogrid[:800, :800]
-    fine[((rows - 380) / 150) ** 2 + ((columns - 420) / 90) ** 2 < 1] = 1
-    coarse = fine.reshape(200, 4, 200, 4).mean(axis=(1, 3))
-    where = random_coordinates(np.random.default_rng(seed), (100, 100), 120, paper)
+    where = random_coordinates(np.random.default_rng(seed), (100, 100), 120, how)
     truth = ndimage.map_coordinates(fine, where * 4 + 1.5, order=1) > 0.5
     mask = warp(coarse, where) > 0.5
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.99
