@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-import textwrap
 import traceback
 from enum import StrEnum
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from gmseg.cli_models import Overwrite, models_app
 from gmseg.errors import InputError
 
 app = typer.Typer(
@@ -24,7 +24,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(help="List, download and import models.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 
 
@@ -33,9 +32,6 @@ class Standardise(StrEnum):
 
     volume = "volume"
     training = "training"
-
-
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 
 def main(args: list[str] | None = None) -> None:
@@ -233,6 +229,63 @@ def _segment_with_bar(scan: Path, model, **choices):
         return run(scan, model, progress=progress, **choices)
 
 
+# --------------------------------------------------------------------------------- evaluate
+
+
+@app.command()
+def evaluate(
+    prediction: Annotated[Path, typer.Argument(metavar="PREDICTION", help="A mask, or a folder of masks.")],
+    references: Annotated[list[Path], typer.Argument(metavar="REFERENCE...", help="The references on the same grid, one per rater; or folders of them, whose names match the predictions' (t2s_gmseg.nii.gz and t2s_gmseg-manual.nii.gz, site1-sc01-image_gmseg.nii.gz and site1-sc01-mask-r1.nii.gz).")],
+    label: Annotated[int | None, typer.Option(metavar="N", help="The value of gray matter in the references, 1 in the GM Challenge's. [default: they hold nothing but 0 and 1]")] = None,
+    resample: Annotated[bool, typer.Option("--resample", help="Bring what lies on another grid onto the first reference's.")] = False,
+    tsv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all scores, per rater and slice, too.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="The same as JSON.")] = None,
+    overwrite: Overwrite = False,
+) -> int:  # fmt: skip
+    """Compare masks with references by the ten metrics of the GM Challenge.
+
+    Distances are in mm. Over the whole volume, and over the slices that a reference labels.
+    """
+    from tqdm import tqdm
+
+    from gmseg import files, scorecard
+    from gmseg.evaluation import evaluate as run
+    from gmseg.evaluation import evaluate_folders
+
+    for file in filter(None, (tsv, json_file)):
+        files.check_output(file, inputs=[prediction, *references], overwrite=overwrite)
+    if tsv and json_file and tsv.resolve() == json_file.resolve():
+        raise InputError(f"{tsv}: --tsv and --json name the same file; give two")
+    faults: list[str] = []
+    folders = [path.is_dir() for path in (prediction, *references)]
+    if any(folders) and not all(folders):
+        raise InputError(f"{prediction}: compare a file with files, or a folder with folders")
+    if all(folders):
+        with tqdm(unit="scan", leave=False, disable=None) as bar:
+
+            def progress(count: int, total: int) -> None:
+                bar.total = total
+                bar.update(count - bar.n)
+
+            found, faults, warnings = evaluate_folders(
+                prediction, references, label=label, resample=resample, progress=progress
+            )
+        for warning in warnings:
+            _warn(warning)
+    else:
+        found = run(prediction, references, label=label, resample=resample)
+    for file, text in ((tsv, scorecard.as_tsv), (json_file, scorecard.as_json)):
+        if file:
+            with files.atomic_path(file) as temporary:
+                temporary.write_text(text(found), encoding="utf-8")
+    print(scorecard.as_table(found))
+    for name, why in found["undefined"].items():
+        _warn(f"{name}: {why}")
+    for fault in faults:
+        _fail(fault)
+    return 2 if faults else 0
+
+
 # ------------------------------------------------------------------------------------ train
 
 
@@ -288,54 +341,6 @@ def train(
             progress=progress,
         )  # fmt: skip
     print(f"{trained.weights}  {trained.scores[0]['value'] if trained.scores else ''}".rstrip())
-    return 0
-
-
-# ----------------------------------------------------------------------------------- models
-
-
-@models_app.command("list")
-def models_list() -> int:
-    """List the known models."""
-    from gmseg.pretrained import DOWNLOADS, list_models, load_model
-
-    known = list_models()
-    for name in known:
-        try:
-            model = load_model(name)
-        except InputError as error:
-            print(f"{name:12} cannot be used: {error}")
-            continue
-        trained_on = textwrap.shorten(model.trained_on, 100, placeholder=" ...")
-        print(f"{name:12} {model.network.get('filters', 32)} filters  trained on: {trained_on}")
-    for name in DOWNLOADS:
-        if name not in known:
-            print(f"{name:12} not here yet: gmseg models download {name}")
-    return 0
-
-
-@models_app.command("download")
-def models_download(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="published: the 2017 release.")],
-) -> int:
-    """Download a model from its authors, verify its checksum, and import it."""
-    from gmseg.pretrained import download
-
-    print(f"{download(name).weights}  segment with --model {name}")
-    return 0
-
-
-@models_app.command("import")
-def models_import(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="challenge_model.hdf5, its mean/std JSON beside it.")],
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="[default: published, or the file's name]")] = None,
-    overwrite: Overwrite = False,
-) -> int:  # fmt: skip
-    """Turn a weights file of the 2017 release (32 or 64 filters) into a model."""
-    from gmseg.pretrained import import_release
-
-    model = import_release(file, name=name, overwrite=overwrite)
-    print(f"{model.weights}  segment with --model {model.name}")
     return 0
 
 

@@ -62,7 +62,7 @@ def to_working_grid(
     from the voxel sizes alone, so the 48 orders and flips of an image's axes give one and
     the same working grid.
     """
-    las, las_affine = _reoriented(data, affine)
+    las, las_affine = reoriented(data, affine)
     step = _working_steps(las_affine, spacing_mm)
     shape = tuple(max(1, round(n / s)) for n, s in zip(las.shape, step, strict=True))
     return WorkingGrid(
@@ -75,11 +75,12 @@ def to_working_grid(
 
 def to_las(image) -> tuple[np.ndarray, np.ndarray]:
     """Return an image's voxels in LAS orientation, float32, and their size in mm, (3,)."""
-    data, affine = _reoriented(np.asarray(image.dataobj), image.affine)
+    data, affine = reoriented(np.asarray(image.dataobj), image.affine)
     return data, nib.affines.voxel_sizes(affine)
 
 
-def _reoriented(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def reoriented(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return voxels in LAS orientation, float32, and their affine."""
     las = orientations.apply_orientation(data, _to_las(affine)).astype(np.float32, copy=False)
     return las, affine @ orientations.inv_ornt_aff(_to_las(affine), data.shape)
 

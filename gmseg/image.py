@@ -166,6 +166,45 @@ def read_mask(
     return mask
 
 
+def read_segmentation(path, *, label: int | None = None) -> nib.Nifti1Image:
+    """Read a mask that stands for itself, such as a prediction or a reference; it may be empty.
+
+    Parameters
+    ----------
+    path : path-like
+    label : int, optional
+        Take the voxels of this value; by default the mask must hold nothing but 0 and 1.
+
+    Returns
+    -------
+    nibabel.Nifti1Image or nibabel.Nifti2Image
+        uint8, 0 or 1, 3-D, on the file's grid.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If it cannot be read, is not 3-D, or holds other values than 0 and 1.
+    """
+    path = Path(path)
+    image = _open(path)
+    if (volumes := math.prod(image.shape[3:])) > 1:
+        raise InputError(f"{path}: holds {volumes} volumes; give one mask, 3-D")
+    shape = _check_shape(path, image.shape, None, False)
+    _check_dtype(path, image)
+    check_affine(path, image.affine, shape)
+    values = _load_voxels(path, image).reshape(shape)
+    held = np.unique(values)
+    if label is None and not np.isin(held, (0, 1)).all():
+        others = [f"{value:g}" for value in held if value not in (0, 1)]
+        if len(others) == 1 or np.equal(held, np.rint(held)).all():
+            named = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+            remedy = f"say which value is GM with --label {1 if 1 in held else others[0]}"
+            raise InputError(f"{path}: holds {named} beside 0 and 1; {remedy}")
+        raise InputError(f"{path}: holds values such as {others[len(others) // 2]}, as a soft "
+                         f"segmentation does; give a mask of 0 and 1")  # fmt: skip
+    return like_scan(image, (values == (1 if label is None else label)).astype(np.uint8))
+
+
 def _same_axes(affine: np.ndarray, other: np.ndarray) -> bool:
     """Return whether two grids' axes point the same way and their voxels are equally large."""
     sizes = nib.affines.voxel_sizes(affine), nib.affines.voxel_sizes(other)

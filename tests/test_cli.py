@@ -423,3 +423,80 @@ def test_the_command_is_quiet_about_its_engine(scan, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 1
+
+
+# --------------------------------------------------------------------------------- evaluate
+
+
+def masks(folder, seed=0):
+    from test_metrics import blobs
+
+    folder.mkdir(exist_ok=True)
+    for name, mask in zip(("t2s_gmseg", "t2s_gmseg-manual"), blobs(seed), strict=True):
+        save(folder / f"{name}.nii.gz", mask.astype(np.uint8))
+    return folder / "t2s_gmseg.nii.gz", folder / "t2s_gmseg-manual.nii.gz"
+
+
+def test_evaluate_prints_and_writes(tmp_path, capsys):
+    files = masks(tmp_path)
+    code, out, err = run(
+        capsys, "evaluate", *files, "--tsv", tmp_path / "s.tsv", "--json", tmp_path / "s.json"
+    )
+    assert (code, err) == (0, "")
+    assert out.splitlines()[1].startswith("DSC ")
+    scores = json.loads((tmp_path / "s.json").read_text())
+    assert {"volume", "labelled_slices", "slices", "raters"} <= set(scores)
+    assert list(scores["volume"])[:10] == [
+        "DSC",
+        "MSD",
+        "HSD",
+        "SHD",
+        "SMD",
+        "TPR",
+        "TNR",
+        "P",
+        "J",
+        "CC",
+    ]
+    assert (tmp_path / "s.tsv").read_text().startswith("scan\trater\tregion\tslice\tDSC\tMSD_mm")
+    code, out, err = run(capsys, "evaluate", *files, "--tsv", tmp_path / "s.tsv")
+    assert (code, out) == (2, "")
+    assert "exists; use --overwrite" in err
+    assert run(capsys, "evaluate", *files, "--tsv", tmp_path / "s.tsv", "--overwrite")[0] == 0
+
+
+def test_evaluate_tells_an_empty_prediction(tmp_path, capsys):
+    _, reference = masks(tmp_path)
+    empty = tmp_path / "empty.nii.gz"
+    save(empty, np.zeros(nib.load(reference).shape, np.uint8))
+    code, out, err = run(capsys, "evaluate", empty, reference)
+    assert code == 0
+    assert out.splitlines()[1].split()[-1] == "0.000"
+    assert err.startswith(
+        "gmseg: warning: against t2s_gmseg-manual.nii.gz: the prediction is empty"
+    )
+    assert "nan" not in out.lower()
+
+
+def test_evaluate_folders_and_faults(tmp_path, capsys):
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    prediction, reference = masks(ours)
+    theirs.mkdir()
+    reference.rename(theirs / reference.name)
+    code, out, err = run(capsys, "evaluate", ours, theirs)
+    assert (code, err) == (0, "")
+    assert "over the labelled slices" in out
+    assert out.splitlines()[1].startswith("t2s ")
+    save(ours / "more_gmseg.nii.gz", np.ones((3, 3, 3), np.uint8))
+    code, out, err = run(capsys, "evaluate", ours, theirs)
+    assert code == 2
+    assert "more_gmseg.nii.gz: has no reference" in err
+    assert "t2s " in out  # the good one is scored all the same
+    for wrong in ((prediction, theirs), (ours, theirs / reference.name)):
+        code, out, err = run(capsys, "evaluate", *wrong)
+        assert (code, out) == (2, "")
+        assert "a file with files, or a folder with folders" in err
+    code, _, err = run(capsys, "evaluate", prediction, tmp_path / "missing.nii.gz")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "no such file" in err

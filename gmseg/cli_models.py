@@ -1,0 +1,59 @@
+"""The commands under ``gmseg models``."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gmseg.errors import InputError
+
+models_app = typer.Typer(help="List, download and import models.", no_args_is_help=True)
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+
+
+@models_app.command("list")
+def models_list() -> int:
+    """List the known models."""
+    from gmseg.pretrained import DOWNLOADS, list_models, load_model
+
+    known = list_models()
+    for name in known:
+        try:
+            model = load_model(name)
+        except InputError as error:
+            print(f"{name:12} cannot be used: {error}")
+            continue
+        trained_on = textwrap.shorten(model.trained_on, 100, placeholder=" ...")
+        print(f"{name:12} {model.network.get('filters', 32)} filters  trained on: {trained_on}")
+    for name in DOWNLOADS:
+        if name not in known:
+            print(f"{name:12} not here yet: gmseg models download {name}")
+    return 0
+
+
+@models_app.command("download")
+def models_download(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="published: the 2017 release.")],
+) -> int:
+    """Download a model from its authors, verify its checksum, and import it."""
+    from gmseg.pretrained import download
+
+    print(f"{download(name).weights}  segment with --model {name}")
+    return 0
+
+
+@models_app.command("import")
+def models_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="challenge_model.hdf5, its mean/std JSON beside it.")],
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="[default: published, or the file's name]")] = None,
+    overwrite: Overwrite = False,
+) -> int:  # fmt: skip
+    """Turn a weights file of the 2017 release (32 or 64 filters) into a model."""
+    from gmseg.pretrained import import_release
+
+    model = import_release(file, name=name, overwrite=overwrite)
+    print(f"{model.weights}  segment with --model {model.name}")
+    return 0

@@ -1,0 +1,350 @@
+"""Score predictions against references: one pair, several raters, folders of them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import permutations
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.processing import resample_from_to
+
+from gmseg import image, metrics
+from gmseg.datasets import majority
+from gmseg.errors import InputError
+from gmseg.measure import slice_axis
+
+_GRID_MM = 1e-3
+_IMAGE = re.compile(r"\.nii(\.gz)?$")
+# what the names of masks end in: ours, BIDS derivatives', the challenge's
+_ENDS = re.compile(r"[_-](gmseg|gm|manual|auto|mask|label|rater-?\w+|r\d+)$|-image(?=_gmseg)")
+# soft segmentations, masks of the whole cord, and the challenge's scans
+_NO_GM = re.compile(r"(_gmsoft|[_-]seg([_-]manual)?|-image)$")
+
+
+def evaluate(
+    prediction, references, *, label: int | None = None, resample: bool = False
+) -> dict:  # fmt: skip
+    """Score a prediction against one reference or several raters' references.
+
+    Parameters
+    ----------
+    prediction : path-like
+        A mask of 0 and 1 (or of `label`).
+    references : path-like or sequence of path-like
+        Masks on the same grid, one per rater.
+    label : int, optional
+        The value of GM in the references; by default they must hold nothing but 0 and 1.
+    resample : bool
+        Bring what is on another grid onto the first reference's, linearly, and threshold it
+        at 0.5. By default another grid is an error.
+
+    Returns
+    -------
+    dict
+        See `compare_raters`; ``raters`` are named by their files, ``name`` is the prediction's.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If a file cannot be read, holds other labels, or lies on another grid.
+    """
+    files = [references] if isinstance(references, str | Path) else list(references)
+    files = [Path(file) for file in files]
+    if not files:
+        raise InputError("there is no reference; give one at least")
+    truths = [image.read_segmentation(file, label=label) for file in files]
+    predicted = _read_prediction(Path(prediction), label)
+    grid = truths[0]
+    masks = [
+        _on_grid(one, grid, file, files[0], resample)
+        for one, file in zip([predicted, *truths], [Path(prediction), *files], strict=True)
+    ]
+    names = [file.name for file in files]
+    raters = dict(zip(_distinct(files, names), masks[1:], strict=True))
+    return {"name": Path(prediction).name} | compare_raters(masks[0], raters, grid.affine)
+
+
+def _distinct(files: list[Path], names: list[str]) -> list[str]:
+    """Return file names, or whole paths where two raters' files are called the same."""
+    return names if len(set(names)) == len(names) else [str(file) for file in files]
+
+
+def _read_prediction(file: Path, label: int | None) -> nib.Nifti1Image:
+    """Read a prediction: 0 and 1, or, if it holds more and a label is given, that label."""
+    try:
+        return image.read_segmentation(file)
+    except InputError:
+        if label is None:
+            raise
+        return image.read_segmentation(file, label=label)
+
+
+def _on_grid(mask, grid, file: Path, other: Path, resample: bool) -> np.ndarray:
+    """Return a mask's voxels, bool, on a grid; refuse another grid unless it may be resampled."""
+    shift = image.affine_difference_mm(mask.affine, grid.affine)
+    if mask.shape == grid.shape and shift <= _GRID_MM:
+        return np.asarray(mask.dataobj, bool)
+    if not resample:
+        fault = (
+            f"its shape is {mask.shape}, that of {other} {grid.shape}"
+            if mask.shape != grid.shape
+            else f"its affine differs from that of {other} by {shift:.3g} mm"
+        )
+        raise InputError(f"{file}: {fault}; --resample brings it onto that grid")
+    soft = nib.Nifti1Image(np.asarray(mask.dataobj, np.float32), mask.affine)
+    # "constant" would blank the edge voxels that rounding puts a hair outside
+    moved = resample_from_to(soft, (grid.shape, grid.affine), order=1, mode="grid-constant")
+    return np.asarray(moved.dataobj) > 0.5
+
+
+# ------------------------------------------------------------------------------- comparing
+
+
+def compare_raters(
+    prediction: np.ndarray, references: dict[str, np.ndarray], affine: np.ndarray
+) -> dict:
+    """Compare a prediction with every rater's reference, and the raters with one another.
+
+    Parameters
+    ----------
+    prediction : numpy.ndarray
+        bool, (x, y, z).
+    references : dict of str to numpy.ndarray
+        By rater.
+    affine : numpy.ndarray
+        (4, 4), in mm.
+
+    Returns
+    -------
+    dict
+        ``volume`` and ``labelled_slices``: the metrics of `gmseg.metrics.METRICS`, over the
+        whole volume and over the slices with reference GM, averaged over the raters as the
+        authors did (paper, "Evaluation"). ``slices``: the same per slice, in plane.
+        ``raters``: all this for each. ``undefined``: which metrics are not defined, and why.
+        Of several raters, too, ``consensus``: against what most of them see (of two, both);
+        and ``between_raters``: the raters against each other, the human ceiling, the mean over
+        all pairs, each rater as the prediction and as the reference.
+    """
+    raters = [
+        {"name": name} | compare_one(prediction, reference, affine)
+        for name, reference in references.items()
+    ]
+    found = {
+        "volume": metrics.mean_of([rater["volume"] for rater in raters]),
+        "labelled_slices": metrics.mean_of([rater["labelled_slices"] for rater in raters]),
+        "slices": _mean_slices(raters),
+        "raters": raters,
+    }
+    undefined = {
+        f"against {rater['name']}": rater["undefined"] for rater in raters if rater["undefined"]
+    }
+    if len(references) > 1:
+        consensus = majority(list(references.values()))
+        found["consensus"] = compare_one(prediction, consensus, affine)
+        if reason := found["consensus"]["undefined"]:
+            undefined["against the majority"] = reason
+        pairs = [
+            {"name": f"{one} against {other}"}
+            | compare_one(references[one], references[other], affine)
+            for one, other in permutations(references, 2)
+        ]
+        found["between_raters"] = {
+            region: metrics.mean_of([pair[region] for pair in pairs])
+            for region in ("volume", "labelled_slices")
+        }
+        undefined |= {pair["name"]: pair["undefined"] for pair in pairs if pair["undefined"]}
+    return found | {"undefined": undefined}
+
+
+def compare_one(prediction: np.ndarray, reference: np.ndarray, affine: np.ndarray) -> dict:
+    """Compare a prediction with one reference: over the volume, labelled slices, every slice.
+
+    Returns
+    -------
+    dict
+        ``volume``, ``labelled_slices``, ``slices``, and ``undefined``: why metrics are not
+        defined, "" if all are; in single slices, too.
+    """
+    axis = slice_axis(affine)
+    slices = []
+    for number, scores in metrics.compare_slices(prediction, reference, affine).items():
+        pair = (np.take(mask, number, axis) for mask in (prediction, reference))
+        slices.append({"slice": number} | scores | {"undefined": metrics.why_undefined(*pair)})
+    keep = metrics.labelled_slices(reference, axis)
+    labelled = (np.compress(keep, mask, axis) for mask in (prediction, reference))
+    why = metrics.why_undefined(prediction, reference)
+    if not keep.any():
+        why += "; no slice is labelled"
+    elif not why and (why := metrics.why_undefined(*labelled)):
+        why = f"over the labelled slices, {why}"
+    return {
+        "volume": metrics.compare(prediction, reference, affine),
+        "labelled_slices": metrics.compare_labelled(prediction, reference, affine),
+        "slices": slices,
+        "undefined": why,
+    }
+
+
+def _mean_slices(raters: list[dict]) -> list[dict]:
+    by_number = defaultdict(list)
+    for rater in raters:
+        for scores in rater["slices"]:
+            by_number[scores["slice"]].append(scores)
+    found = []
+    for number, scores in sorted(by_number.items()):
+        reasons = dict.fromkeys(one["undefined"] for one in scores if one["undefined"])
+        means = metrics.mean_of(scores)
+        found.append({"slice": number} | means | {"undefined": "; ".join(reasons)})
+    return found
+
+
+# --------------------------------------------------------------------------------- folders
+
+
+def evaluate_folders(
+    predictions, references, *, label=None, resample=False, progress=None
+) -> tuple[dict, list[str], list[str]]:
+    """Score a folder of predictions against folders of references.
+
+    Parameters
+    ----------
+    predictions : path-like
+    references : sequence of path-like
+    label, resample
+        See `evaluate`.
+    progress : callable, optional
+        Called with the number of scans done and of all.
+
+    Returns
+    -------
+    found : dict
+        See `pool`.
+    faults : list of str
+        Of scans that could not be compared: the others were.
+    warnings : list of str
+        What has no counterpart.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If nothing could be compared.
+    """
+    matched, without, unused = match_files(Path(predictions), [Path(f) for f in references])
+    faults = [f"{file}: has no reference of its name; add one, or remove it" for file in without]
+    warnings = [f"{file}: no prediction is named so; it counts nowhere" for file in unused]
+    scans = {}
+    for count, (name, (prediction, truths)) in enumerate(matched.items(), 1):
+        try:
+            scans[name] = evaluate(prediction, truths, label=label, resample=resample)
+        except InputError as error:
+            faults.append(str(error))
+        if progress is not None:
+            progress(count, len(matched))
+    if not scans:
+        raise InputError("; ".join(faults))
+    return pool(scans), faults, warnings
+
+
+def match_files(
+    predictions: Path, references: Sequence[Path]
+) -> tuple[dict[str, tuple[Path, list[Path]]], list[Path], list[Path]]:
+    """Find which files of two or more folders belong together, by their names.
+
+    Names match that are the same once endings as ``_gmseg``, ``-image``, ``-mask-r1`` or
+    ``_gmseg-manual`` are cut off; several references of one name are several raters. Folders
+    are searched with all that is in them.
+
+    Parameters
+    ----------
+    predictions : pathlib.Path
+    references : sequence of pathlib.Path
+
+    Returns
+    -------
+    matched : dict
+        Name to prediction and references, sorted.
+    predictions_left, references_left : list of pathlib.Path
+        Without a counterpart.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If a folder holds no image, nothing matches, or a name has two predictions.
+    """
+    found = _masks_by_stem(predictions)
+    truths = defaultdict(list)
+    for folder in references:
+        for stem, files in _masks_by_stem(folder).items():
+            truths[stem] += files
+    if twice := [files for files in found.values() if len(files) > 1]:
+        raise InputError(f"{predictions}: {' and '.join(f.name for f in twice[0])} would be "
+                         f"compared with the same reference; keep one")  # fmt: skip
+    matched = {name: (found[name][0], truths[name]) for name in sorted(found) if name in truths}
+    if not matched:
+        raise InputError(
+            f"{predictions}: no name matches one in {', '.join(map(str, references))}; name "
+            f"predictions as their references, such as t2s_gmseg.nii.gz for t2s_gmseg-manual.nii.gz"
+        )
+    return (
+        matched,
+        [files[0] for name, files in sorted(found.items()) if name not in truths],
+        [file for name, files in sorted(truths.items()) if name not in found for file in files],
+    )
+
+
+def _masks_by_stem(folder: Path) -> dict[str, list[Path]]:
+    """Return a folder's GM masks by what their names begin with."""
+    found = defaultdict(list)
+    for file in sorted(folder.rglob("*")):
+        name = _IMAGE.sub("", file.name)
+        if name != file.name and not file.name.startswith(".") and not _NO_GM.search(name):
+            stem = name
+            while (shorter := _ENDS.sub("", stem)) != stem:
+                stem = shorter
+            found[stem].append(file)
+    if not found:
+        raise InputError(f"{folder}: holds no .nii.gz or .nii file; give a folder of masks")
+    for stem, files in found.items():  # scans may lie beside their masks
+        masks = [file for file in files if _ENDS.search(_IMAGE.sub("", file.name))]
+        found[stem] = masks or files
+    return found
+
+
+def pool(scans: dict[str, dict]) -> dict:
+    """Put the scores of several scans together.
+
+    Parameters
+    ----------
+    scans : dict of str to dict
+        Name to what `compare_raters` returned.
+
+    Returns
+    -------
+    dict
+        ``volume`` and ``labelled_slices``: the mean over the scans, and with ``_sd`` at the
+        end of their names the standard deviation; where several raters drew them,
+        ``consensus`` and ``between_raters``, too. ``scans``: each scan's own. ``undefined``.
+    """
+    found: dict = {}
+    for region in ("volume", "labelled_slices"):
+        scores = [scan[region] for scan in scans.values()]
+        found[region] = metrics.mean_of(scores)
+        found[f"{region}_sd"] = metrics.deviation_of(scores)
+    for kind in ("consensus", "between_raters"):
+        with_raters = [scan[kind] for scan in scans.values() if kind in scan]
+        if with_raters:
+            found[kind] = {
+                region: metrics.mean_of([one[region] for one in with_raters])
+                for region in ("volume", "labelled_slices")
+            }
+    found["scans"] = [scan | {"name": name} for name, scan in scans.items()]
+    found["undefined"] = {
+        f"{name}, {where}": why
+        for name, scan in scans.items()
+        for where, why in scan["undefined"].items()
+    }
+    return found
