@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,16 @@ import typer
 
 from gmseg.errors import InputError
 
-models_app = typer.Typer(help="List, download and import models.", no_args_is_help=True)
+models_app = typer.Typer(help="List, download, import and export models.", no_args_is_help=True)
+
+
+class Format(StrEnum):
+    """What a network can be exported as."""
+
+    onnx = "onnx"
+    torch = "torch"
+
+
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 
@@ -56,4 +66,22 @@ def models_import(
 
     model = import_release(file, name=name, overwrite=overwrite)
     print(f"{model.weights}  segment with --model {model.name}")
+    return 0
+
+
+@models_app.command("export")
+def models_export(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A known model, or a model's file.")],
+    file_format: Annotated[Format, typer.Option("--format", help="ONNX, or weights for the plain PyTorch module in gmseg/torch_network.py.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="[default: NAME.onnx or NAME.pt, here]")] = None,
+    overwrite: Overwrite = False,
+) -> int:  # fmt: skip
+    """Write a network for other programs, beside a JSON that says what it is."""
+    from gmseg.export import FORMATS, export_model
+    from gmseg.pretrained import load_model
+
+    model = load_model(name)
+    output = output or Path(f"{model.name}{FORMATS[file_format.value][1]}")
+    for file in export_model(model, output, file_format.value, overwrite=overwrite):
+        print(file)
     return 0
