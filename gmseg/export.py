@@ -14,7 +14,7 @@ from gmseg.errors import InputError
 from gmseg.files import atomic_path, check_output, sha256
 
 FORMATS = {"onnx": ("onnx", ".onnx"), "torch": ("torch", ".pt")}  # the package, the file's ending
-_OPSET, _IR_VERSION = 13, 8  # of 2021: old programs read them, and nothing newer is needed
+_OPSET, _IR_VERSION = 13, 7  # those of ONNX 1.8: older programs read them, too
 
 
 def export_model(model, out, file_format: str, *, overwrite: bool = False) -> list[Path]:
