@@ -6,6 +6,8 @@ from matplotlib.figure import Figure
 
 from gmseg.calibration import coefficient_of_variation_percent, expected_calibration_error
 from gmseg.diagrams import INK
+from gmseg.metrics import METRICS, deviation_of, mean_of
+from gmseg.scorecard import shown
 
 PALE, ORANGE = "#9aa3ad", "#d55e00"
 NAMES = {"fold": "fold model", "published": "published"}
@@ -21,7 +23,8 @@ def write_page(found) -> str:
         All that ``make_cross_validation.py`` found, by the name of the section.
     """
     sections = (
-        _opening, _models, _dice, _small_field, _areas, _calibration, _repeats, _partial_volume,
+        _opening, _models, _dice, _small_field, _metrics, _areas, _calibration, _repeats,
+        _partial_volume,
     )  # fmt: skip
     return "\n\n".join(section(found).strip() for section in sections) + "\n"
 
@@ -112,6 +115,29 @@ fold model has its own score; no mean is taken over them, for nobody would use a
 
 {_table(["model", *(f"window on the {where}" for where in WINDOWS.values())], rows)}
 """
+
+
+def _metrics(found):
+    header = ["scan", "model"]
+    header += [f"{key} {metric.unit}".strip() for key, metric in METRICS.items()]
+    parts = []
+    for region, systems in found["metrics"].items():
+        rows = []
+        for case in found["cases"]:
+            for (system, _), of in systems.items():
+                cells = (shown(key, of[case.name][key]) for key in METRICS)
+                rows.append([f"`{case.name}`", NAMES[system], *cells])
+        for (system, _), of in systems.items():
+            mean, deviation = (f(list(of.values())) for f in (mean_of, deviation_of))
+            cells = (f"{shown(key, mean[key])} ± {shown(key, deviation[key])}" for key in METRICS)
+            rows.append(["**mean ± s.d.**", NAMES[system], *cells])
+        parts.append(f"### Over the {region}\n\n{_table(header, rows, text=2)}")
+    return """
+## The ten metrics of the challenge
+
+And the Hausdorff distance at 95 %. [Their definitions](metrics.md), with mm taken from the affine;
+window on the cord. Over the volume, GM in slices that the mask does not label counts as wrong.
+""" + "\n".join(f"\n{part}\n" for part in parts)
 
 
 def _areas(found):

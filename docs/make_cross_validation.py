@@ -16,6 +16,7 @@ import json
 import shlex
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ SATURATED = 0.999  # the threshold of the 2018 paper
 MULTICENTRE, SMALL_FIELD = "t2starw-multicentre", "t2s-small-fov"
 FOLD, PUBLISHED, FINAL = "fold", "published", "final"
 RESCAN = "place"  # the window on a rescan, at the place of the cord in the scan
+REGIONS = {"labelled slices": metrics.compare_labelled, "volume": metrics.compare}
 PIXELS_MM = (0.25, 0.5, 0.8)
 FIRST_SEED = 10_001  # training counts its phantoms from 0
 PHANTOM_FIELD_MM, PHANTOM_SLICE_MM, PHANTOM_SLICES = 60, 5.0, 4
@@ -71,6 +73,10 @@ def main(arguments=None):
         "command": _command_shown(choices),
         "dice": scores(soft, cases, dice_of),
         "small_field": small_field_scores(soft, small),
+        "metrics": {
+            region: scores(soft, cases, partial(metrics_of, compare), windows=("cord",))
+            for region, compare in REGIONS.items()
+        },
         "area_ratio": scores(soft, cases, area_ratio_of, windows=("cord",)),
         "calibration": {
             system: calibration_of(soft, cases, system) for system in (FOLD, PUBLISHED)
@@ -255,6 +261,11 @@ def scores(soft, cases, score, windows=("image", "cord")) -> dict:
 def dice_of(soft, case) -> float:
     """Dice over the slices that the reference labels."""
     return metrics.dice_labelled(soft > THRESHOLD, case.reference, case.axis)
+
+
+def metrics_of(compare, soft, case) -> dict[str, float]:
+    """All metrics of the GM Challenge, over the region that `compare` looks at."""
+    return compare(soft > THRESHOLD, case.reference, case.affine)
 
 
 def area_ratio_of(soft, case) -> float:

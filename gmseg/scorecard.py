@@ -53,7 +53,7 @@ def _block(title: str, columns: dict[str, dict]) -> list[str]:
     wide = {column: max(8, len(column)) + 2 for column in columns}
     lines = [f"{title:<{first + 6}}" + "".join(f"{name:>{wide[name]}}" for name in columns)]
     for name, (key, metric) in zip(names, METRICS.items(), strict=True):
-        cells = (f"{_shown(key, scores[key]):>{wide[column]}}"
+        cells = (f"{shown(key, scores[key]):>{wide[column]}}"
                  for column, scores in columns.items())  # fmt: skip
         lines.append(f"{name:<{first}}  {metric.unit:<4}" + "".join(cells))
     return lines
@@ -72,12 +72,13 @@ def _scans_table(found: dict) -> list[str]:
             rows["mean, consensus"] = found["consensus"][region]
             rows["raters among them"] = found["between_raters"][region]
         for label, scores in rows.items():
-            cells = (_shown(key, scores[key]) for key in METRICS)
+            cells = (shown(key, scores[key]) for key in METRICS)
             lines.append(f"{label:<{first}}" + "".join(f"  {cell:>8}" for cell in cells))
     return lines[1:]
 
 
-def _shown(key: str, value: float) -> str:
+def shown(key: str, value: float) -> str:
+    """Return a metric's value with as many digits as mean something, "-" if not defined."""
     digits = _MORE_DIGITS.get(key, _DIGITS[METRICS[key].unit])
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
 

@@ -141,6 +141,8 @@ def test_page_picture_and_predictions(run, tmp_path):
     assert "`sub-aSes1_run-1_T2starw` | a | Here |" in page
     assert "sub-b_run-1_T2starw` |" not in page
     assert "nan" not in page
+    assert "| scan | model | DSC | MSD mm | HSD mm |" in page
+    assert page.count("| **mean ± s.d.** | fold model |") == 2
     assert str(tmp_path.parent) not in page
     assert "secret" not in page
     assert (out / "img" / "reliability.png").stat().st_size > 10_000
