@@ -238,8 +238,8 @@ def evaluate(
     references: Annotated[list[Path], typer.Argument(metavar="REFERENCE...", help="The references on the same grid, one per rater; or folders of them, whose names match the predictions' (t2s_gmseg.nii.gz and t2s_gmseg-manual.nii.gz, site1-sc01-image_gmseg.nii.gz and site1-sc01-mask-r1.nii.gz).")],
     label: Annotated[int | None, typer.Option(metavar="N", help="The value of gray matter in the references, 1 in the GM Challenge's. [default: they hold nothing but 0 and 1]")] = None,
     resample: Annotated[bool, typer.Option("--resample", help="Bring what lies on another grid onto the first reference's.")] = False,
-    tsv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all scores, per rater and slice, too.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="The same as JSON.")] = None,
+    tsv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scores against each rater, and the raters' majority, of every slice, too.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON.")] = None,
     overwrite: Overwrite = False,
 ) -> int:  # fmt: skip
     """Compare masks with references by the ten metrics of the GM Challenge.
@@ -256,6 +256,9 @@ def evaluate(
         files.check_output(file, inputs=[prediction, *references], overwrite=overwrite)
     if tsv and json_file and tsv.resolve() == json_file.resolve():
         raise InputError(f"{tsv}: --tsv and --json name the same file; give two")
+    for path in (prediction, *references):
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder; check the path")
     faults: list[str] = []
     folders = [path.is_dir() for path in (prediction, *references)]
     if any(folders) and not all(folders):
@@ -274,6 +277,10 @@ def evaluate(
             _warn(warning)
     else:
         found = run(prediction, references, label=label, resample=resample)
+    for fault in faults:
+        _fail(fault)
+    if not found.get("scans", True):
+        return 2
     for file, text in ((tsv, scorecard.as_tsv), (json_file, scorecard.as_json)):
         if file:
             with files.atomic_path(file) as temporary:
@@ -281,8 +288,6 @@ def evaluate(
     print(scorecard.as_table(found))
     for name, why in found["undefined"].items():
         _warn(f"{name}: {why}")
-    for fault in faults:
-        _fail(fault)
     return 2 if faults else 0
 
 

@@ -37,7 +37,8 @@ def models_list() -> int:
             print(f"{name:12} cannot be used: {error}")
             continue
         trained_on = textwrap.shorten(model.trained_on, 100, placeholder=" ...")
-        print(f"{name:12} {model.network.get('filters', 32)} filters  trained on: {trained_on}")
+        kind = model.network.get("kind") or f"{model.network.get('filters', 32)} filters"
+        print(f"{name:12} {kind}  trained on: {trained_on}")
     for name in DOWNLOADS:
         if name not in known:
             print(f"{name:12} not here yet: gmseg models download {name}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
 
@@ -15,14 +13,10 @@ from nibabel.processing import resample_from_to
 from gmseg import image, metrics
 from gmseg.datasets import majority
 from gmseg.errors import InputError
+from gmseg.matching import match_files
 from gmseg.measure import slice_axis
 
 _GRID_MM = 1e-3
-_IMAGE = re.compile(r"\.nii(\.gz)?$")
-# what the names of masks end in: ours, BIDS derivatives', the challenge's
-_ENDS = re.compile(r"[_-](gmseg|gm|manual|auto|mask|label|rater-?\w+|r\d+)$|-image(?=_gmseg)")
-# soft segmentations, masks of the whole cord, and the challenge's scans
-_NO_GM = re.compile(r"(_gmsoft|[_-]seg([_-]manual)?|-image)$")
 
 
 def evaluate(
@@ -94,11 +88,19 @@ def _on_grid(mask, grid, file: Path, other: Path, resample: bool) -> np.ndarray:
             if mask.shape != grid.shape
             else f"its affine differs from that of {other} by {shift:.3g} mm"
         )
-        raise InputError(f"{file}: {fault}; --resample brings it onto that grid")
+        wrong = ""
+        if mask.shape == grid.shape:  # as some masks of the challenge
+            wrong = "; if a header is wrong, copy the scan's to it instead"
+        raise InputError(f"{file}: {fault}; --resample brings it onto that grid{wrong}")
     soft = nib.Nifti1Image(np.asarray(mask.dataobj, np.float32), mask.affine)
     # "constant" would blank the edge voxels that rounding puts a hair outside
     moved = resample_from_to(soft, (grid.shape, grid.affine), order=1, mode="grid-constant")
-    return np.asarray(moved.dataobj) > 0.5
+    found = np.asarray(moved.dataobj) > 0.5
+    if np.any(mask.dataobj) and not found.any():
+        raise InputError(
+            f"{file}: nothing of it is left on the grid of {other}; check that both are of one scan"
+        )
+    return found
 
 
 # ------------------------------------------------------------------------------- comparing
@@ -140,13 +142,15 @@ def compare_raters(
         "raters": raters,
     }
     undefined = {
-        f"against {rater['name']}": rater["undefined"] for rater in raters if rater["undefined"]
+        f"against {rater['name']}": _told(rater["undefined"])
+        for rater in raters
+        if rater["undefined"]
     }
     if len(references) > 1:
         consensus = majority(list(references.values()))
         found["consensus"] = compare_one(prediction, consensus, affine)
         if reason := found["consensus"]["undefined"]:
-            undefined["against the majority"] = reason
+            undefined["against the majority"] = _told(reason)
         pairs = [
             {"name": f"{one} against {other}"}
             | compare_one(references[one], references[other], affine)
@@ -156,7 +160,7 @@ def compare_raters(
             region: metrics.mean_of([pair[region] for pair in pairs])
             for region in ("volume", "labelled_slices")
         }
-        undefined |= {pair["name"]: pair["undefined"] for pair in pairs if pair["undefined"]}
+        undefined |= {p["name"]: _told(p["undefined"]) for p in pairs if p["undefined"]}
     return found | {"undefined": undefined}
 
 
@@ -166,8 +170,8 @@ def compare_one(prediction: np.ndarray, reference: np.ndarray, affine: np.ndarra
     Returns
     -------
     dict
-        ``volume``, ``labelled_slices``, ``slices``, and ``undefined``: why metrics are not
-        defined, "" if all are; in single slices, too.
+        ``volume``, ``labelled_slices``, ``slices``, and ``undefined``: for either region why
+        metrics are not defined, if any are not; for single slices a text, "" if all are.
     """
     axis = slice_axis(affine)
     slices = []
@@ -176,17 +180,28 @@ def compare_one(prediction: np.ndarray, reference: np.ndarray, affine: np.ndarra
         slices.append({"slice": number} | scores | {"undefined": metrics.why_undefined(*pair)})
     keep = metrics.labelled_slices(reference, axis)
     labelled = (np.compress(keep, mask, axis) for mask in (prediction, reference))
-    why = metrics.why_undefined(prediction, reference)
-    if not keep.any():
-        why += "; no slice is labelled"
-    elif not why and (why := metrics.why_undefined(*labelled)):
-        why = f"over the labelled slices, {why}"
+    reasons = {
+        "volume": metrics.why_undefined(prediction, reference),
+        "labelled_slices": metrics.why_undefined(*labelled)
+        if keep.any()
+        else "no slice is labelled: nothing is defined",
+    }
     return {
         "volume": metrics.compare(prediction, reference, affine),
         "labelled_slices": metrics.compare_labelled(prediction, reference, affine),
         "slices": slices,
-        "undefined": why,
+        "undefined": {region: why for region, why in reasons.items() if why},
     }
+
+
+def _told(undefined: dict[str, str]) -> str:
+    """Return the reasons of both regions as one text, what is the same only once."""
+    if len(set(undefined.values())) == 1 and len(undefined) == 2:
+        return undefined["volume"]
+    return "; ".join(
+        why if region == "volume" else f"over the labelled slices, {why}"
+        for region, why in undefined.items()
+    )
 
 
 def _mean_slices(raters: list[dict]) -> list[dict]:
@@ -222,7 +237,7 @@ def evaluate_folders(
     Returns
     -------
     found : dict
-        See `pool`.
+        See `pool`; without any scan if none could be compared.
     faults : list of str
         Of scans that could not be compared: the others were.
     warnings : list of str
@@ -231,11 +246,9 @@ def evaluate_folders(
     Raises
     ------
     gmseg.errors.InputError
-        If nothing could be compared.
+        If a folder holds no image, or nothing matches.
     """
-    matched, without, unused = match_files(Path(predictions), [Path(f) for f in references])
-    faults = [f"{file}: has no reference of its name; add one, or remove it" for file in without]
-    warnings = [f"{file}: no prediction is named so; it counts nowhere" for file in unused]
+    matched, faults, warnings = match_files(Path(predictions), [Path(f) for f in references])
     scans = {}
     for count, (name, (prediction, truths)) in enumerate(matched.items(), 1):
         try:
@@ -244,74 +257,7 @@ def evaluate_folders(
             faults.append(str(error))
         if progress is not None:
             progress(count, len(matched))
-    if not scans:
-        raise InputError("; ".join(faults))
     return pool(scans), faults, warnings
-
-
-def match_files(
-    predictions: Path, references: Sequence[Path]
-) -> tuple[dict[str, tuple[Path, list[Path]]], list[Path], list[Path]]:
-    """Find which files of two or more folders belong together, by their names.
-
-    Names match that are the same once endings as ``_gmseg``, ``-image``, ``-mask-r1`` or
-    ``_gmseg-manual`` are cut off; several references of one name are several raters. Folders
-    are searched with all that is in them.
-
-    Parameters
-    ----------
-    predictions : pathlib.Path
-    references : sequence of pathlib.Path
-
-    Returns
-    -------
-    matched : dict
-        Name to prediction and references, sorted.
-    predictions_left, references_left : list of pathlib.Path
-        Without a counterpart.
-
-    Raises
-    ------
-    gmseg.errors.InputError
-        If a folder holds no image, nothing matches, or a name has two predictions.
-    """
-    found = _masks_by_stem(predictions)
-    truths = defaultdict(list)
-    for folder in references:
-        for stem, files in _masks_by_stem(folder).items():
-            truths[stem] += files
-    if twice := [files for files in found.values() if len(files) > 1]:
-        raise InputError(f"{predictions}: {' and '.join(f.name for f in twice[0])} would be "
-                         f"compared with the same reference; keep one")  # fmt: skip
-    matched = {name: (found[name][0], truths[name]) for name in sorted(found) if name in truths}
-    if not matched:
-        raise InputError(
-            f"{predictions}: no name matches one in {', '.join(map(str, references))}; name "
-            f"predictions as their references, such as t2s_gmseg.nii.gz for t2s_gmseg-manual.nii.gz"
-        )
-    return (
-        matched,
-        [files[0] for name, files in sorted(found.items()) if name not in truths],
-        [file for name, files in sorted(truths.items()) if name not in found for file in files],
-    )
-
-
-def _masks_by_stem(folder: Path) -> dict[str, list[Path]]:
-    """Return a folder's GM masks by what their names begin with."""
-    found = defaultdict(list)
-    for file in sorted(folder.rglob("*")):
-        name = _IMAGE.sub("", file.name)
-        if name != file.name and not file.name.startswith(".") and not _NO_GM.search(name):
-            stem = name
-            while (shorter := _ENDS.sub("", stem)) != stem:
-                stem = shorter
-            found[stem].append(file)
-    if not found:
-        raise InputError(f"{folder}: holds no .nii.gz or .nii file; give a folder of masks")
-    for stem, files in found.items():  # scans may lie beside their masks
-        masks = [file for file in files if _ENDS.search(_IMAGE.sub("", file.name))]
-        found[stem] = masks or files
-    return found
 
 
 def pool(scans: dict[str, dict]) -> dict:

@@ -12,6 +12,7 @@ import numpy as np
 from gmseg import pretrained
 from gmseg.errors import InputError
 from gmseg.files import atomic_path, check_output, sha256
+from gmseg.networks import network_sizes
 
 FORMATS = {"onnx": ("onnx", ".onnx"), "torch": ("torch", ".pt")}  # the package, the file's ending
 _OPSET, _IR_VERSION = 13, 7  # those of ONNX 1.8: older programs read them, too
@@ -53,6 +54,8 @@ def export_model(model, out, file_format: str, *, overwrite: bool = False) -> li
         raise InputError(
             f"--format {file_format}: {package} is not installed; pip install {package}"
         )
+    if "kind" in model.network:
+        raise InputError(f"{model.name}: is not the paper's network; only that can be exported")
     card = out.with_suffix(".json")
     sources = [model.weights, pretrained.card_of(model.weights)]
     for file in (out, card):
@@ -78,7 +81,8 @@ def _card(model, checksum: str) -> dict:
     described.pop("weights")
     return described | {
         "exported_from_sha256": model.weights_sha256,
-        "filters": pretrained.network_sizes(model.network).filters,
+        "orientation": "LAS",  # of the windows: rows from right to left, columns to the front
+        "filters": network_sizes(model.network).filters,
         "mean_train": model.mean,
         "std_train": model.std,
     }
@@ -136,8 +140,9 @@ def to_onnx(network, model):
     Returns
     -------
     onnx.ModelProto
-        From ``window``, float32 (n, height, width, 1), to ``soft``, of the same shape: as the
-        network takes and gives them. n, height and width are free.
+        From ``window``, float32 (n, height, width, 1), rows from right to left, columns from
+        back to front (LAS), to ``soft``, of the same shape: as the network takes and gives them.
+        n, height and width are free.
     """
     from onnx import TensorProto, checker, helper, numpy_helper
 
@@ -167,7 +172,7 @@ def to_onnx(network, model):
     def step(x: str, name: str, rate: int = 1) -> str:
         return norm(node("Relu", [conv(x, name, rate)], f"{name}_relu"), f"{name}_norm")
 
-    rates = pretrained.network_sizes(model.network).dilation_rates
+    rates = network_sizes(model.network).dilation_rates
     x = node("Transpose", ["window"], "channels_first", perm=[0, 3, 1, 2])
     stem = step(step(x, "stem_1"), "stem_2")
     trunk = step(step(stem, "rate2_1", 2), "rate2_2", 2)

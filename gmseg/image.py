@@ -173,7 +173,8 @@ def read_segmentation(path, *, label: int | None = None) -> nib.Nifti1Image:
     ----------
     path : path-like
     label : int, optional
-        Take the voxels of this value; by default the mask must hold nothing but 0 and 1.
+        Take the voxels of this value, of a label image; by default the mask must hold nothing
+        but 0 and 1.
 
     Returns
     -------
@@ -183,7 +184,8 @@ def read_segmentation(path, *, label: int | None = None) -> nib.Nifti1Image:
     Raises
     ------
     gmseg.errors.InputError
-        If it cannot be read, is not 3-D, or holds other values than 0 and 1.
+        If it cannot be read, is not 3-D, holds other values than 0 and 1, or, with a label,
+        fractions or other labels alone.
     """
     path = Path(path)
     image = _open(path)
@@ -194,15 +196,21 @@ def read_segmentation(path, *, label: int | None = None) -> nib.Nifti1Image:
     check_affine(path, image.affine, shape)
     values = _load_voxels(path, image).reshape(shape)
     held = np.unique(values)
-    if label is None and not np.isin(held, (0, 1)).all():
-        others = [f"{value:g}" for value in held if value not in (0, 1)]
-        if len(others) == 1 or np.equal(held, np.rint(held)).all():
-            named = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-            remedy = f"say which value is GM with --label {1 if 1 in held else others[0]}"
-            raise InputError(f"{path}: holds {named} beside 0 and 1; {remedy}")
-        raise InputError(f"{path}: holds values such as {others[len(others) // 2]}, as a soft "
+    wanted = 1 if label is None else label
+    if not np.equal(held, np.rint(held)).all():
+        some = held[held != np.rint(held)]
+        raise InputError(f"{path}: holds values such as {some[len(some) // 2]:g}, as a soft "
                          f"segmentation does; give a mask of 0 and 1")  # fmt: skip
-    return like_scan(image, (values == (1 if label is None else label)).astype(np.uint8))
+    others = [f"{value:g}" for value in held if value not in (0, wanted)]
+    shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+    if label is None and others:
+        which = 1 if 1 in held else others[0]
+        raise InputError(
+            f"{path}: holds {shown} beside 0 and 1; say which value is GM with --label {which}"
+        )
+    if label is not None and others and wanted not in held:
+        raise InputError(f"{path}: holds {shown} and no {label}; give GM's value with --label")
+    return like_scan(image, (values == wanted).astype(np.uint8))
 
 
 def _same_axes(affine: np.ndarray, other: np.ndarray) -> bool:
@@ -224,8 +232,11 @@ def affine_difference_mm(affine: np.ndarray, other: np.ndarray) -> float:
 def _open(path: Path):
     """Open an image without reading its voxels."""
     check_input(path)
-    with path.open("rb") as file:
-        dicom = file.read(132)[128:] == b"DICM"
+    try:
+        with path.open("rb") as file:
+            dicom = file.read(132)[128:] == b"DICM"
+    except PermissionError:
+        raise InputError(f"{path}: may not be read; check its permissions") from None
     if dicom:
         raise InputError(f"{path}: is a DICOM file; convert the series to NIfTI with dcm2niix")
     try:

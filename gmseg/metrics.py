@@ -140,15 +140,15 @@ def compare_labelled(
     """Return all metrics over the slices in which the reference has GM.
 
     The others are taken as if they had not been segmented: raters often label a part of the
-    scan, and GM that they had no mind to draw is no error. See `compare`.
+    scan, and GM that they had no mind to draw is no error. See `compare`: other slices count as
+    outside the mask, so that the surface of a labelled slice without labelled neighbours is all
+    of its GM; where there is but one labelled slice, it is compared in plane.
     """
     prediction, reference, affine = _as_las(prediction, reference, affine)
     keep = labelled_slices(reference)
     return _ordered(
         overlap(prediction[..., keep], reference[..., keep])
-        | _distances(
-            prediction & keep, reference, affine, surface_in_plane=prediction.shape[2] == 1
-        )
+        | _distances(prediction & keep, reference, affine, surface_in_plane=keep.sum() == 1)
     )
 
 
@@ -184,9 +184,12 @@ def why_undefined(prediction: np.ndarray, reference: np.ndarray) -> str:
         return "the prediction is empty: distances, P and CC are not defined"
     if not reference.any():
         return "the reference is empty: distances, TPR and CC are not defined"
+    reasons = []
     if not (prediction & reference).any():
-        return "nothing overlaps: CC is not defined"
-    return ""
+        reasons.append("nothing overlaps: CC is not defined")
+    if reference.all():
+        reasons.append("the reference fills the image: TNR is not defined")
+    return "; ".join(reasons)
 
 
 def mean_of(scores: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -7,7 +7,6 @@ are). This is also the one place that decides which engine runs a network.
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import warnings
@@ -18,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from gmseg.bundled import bundled
-from gmseg.engine import import_keras
 from gmseg.errors import InputError
 from gmseg.files import atomic_path, check_folder, read_json, sha256
+from gmseg.networks import build, is_number, network_entry, network_sizes, sizes_fit
 from gmseg.release import RELEASE_SHA256, RELEASE_URL, fill_network, read_release
 
 DEFAULT_MODEL = "default"
@@ -170,45 +169,17 @@ def _release_model(path: Path) -> Model:
     return model
 
 
-def _is_number(value) -> bool:
-    try:
-        return type(value) in (int, float) and math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def sizes_fit(sizes) -> bool:
-    """Return whether a ``network`` entry describes a network that can be built."""
-    if not isinstance(sizes, dict):
-        return False
-    rates = sizes.get("dilation_rates", [6])
-    return (
-        set(sizes) <= {"filters", "dilation_rates", "dropout", "batchnorm_momentum"}
-        and type(sizes.get("filters", 32)) is int
-        and 1 <= sizes.get("filters", 32) <= 512
-        and isinstance(rates, list | tuple)
-        and len(rates) == len(set(map(str, rates))) > 0
-        # the branch at rate 1 and the layers at rate 2 are there already
-        and all(type(rate) is int and 3 <= rate <= 200 for rate in rates)
-        and all(
-            _is_number(sizes.get(key, 0)) and 0 <= sizes.get(key, 0) < 1
-            for key in ("dropout", "batchnorm_momentum")
-        )
-    )
-
-
 def _check_card(card: Path, model: Model) -> None:
     """Raise InputError where a card's figures make no sense."""
     faults = {
         "name": not isinstance(model.name, str),
         "network": not sizes_fit(model.network),
-        "voxel_size_mm": not _is_number(model.voxel_size_mm)
-        or not 0.05 <= model.voxel_size_mm <= 2,
+        "voxel_size_mm": not is_number(model.voxel_size_mm) or not 0.05 <= model.voxel_size_mm <= 2,
         "window": type(model.window) is not int or not 16 <= model.window <= 1024,
         "standardise": model.standardise not in STANDARDISATIONS,
-        "mean": model.mean is not None and not _is_number(model.mean),
-        "std": model.std is not None and not (_is_number(model.std) and model.std > 0),
-        "threshold": not _is_number(model.threshold) or not 0 <= model.threshold <= 1,
+        "mean": model.mean is not None and not is_number(model.mean),
+        "std": model.std is not None and not (is_number(model.std) and model.std > 0),
+        "threshold": not is_number(model.threshold) or not 0 <= model.threshold <= 1,
         "threshold_grid": model.threshold_grid != "native",
         "scores": not isinstance(model.scores, list),
     }
@@ -220,15 +191,6 @@ def _check_card(card: Path, model: Model) -> None:
 # ---------------------------------------------------------------------------------- networks
 
 
-def network_sizes(sizes: dict):
-    """Return a card's or protocol's ``network`` entry as `gmseg.network.NetworkSizes`."""
-    import_keras()
-    from gmseg.network import NetworkSizes
-
-    rates = {k: tuple(v) for k, v in sizes.items() if k == "dilation_rates"}
-    return NetworkSizes(**(sizes | rates))
-
-
 def load_network(model: Model):
     """Build a model's network and fill in its weights.
 
@@ -237,10 +199,7 @@ def load_network(model: Model):
     keras.Model
         See `gmseg.network.build_network`.
     """
-    import_keras()
-    from gmseg.network import build_network
-
-    network = build_network(network_sizes(model.network))
+    network = build(network_sizes(model.network))
     if model.weights.suffix == ".hdf5":
         fill_network(network, model.weights)
         return network
@@ -298,11 +257,9 @@ def save_model(network, folder, name: str, /, **card) -> Model:
     **card
         The other fields of `Model`.
     """
-    from gmseg.network import build_network
-
     weights = Path(folder) / f"{name}.weights.h5"
     # a network that was compiled for training would take its optimiser along
-    plain = build_network(network_sizes(card["network"]))
+    plain = build(network_sizes(card["network"]))
     plain.set_weights(network.get_weights())
     with atomic_path(weights) as temporary:
         plain.save_weights(temporary)
@@ -357,7 +314,7 @@ def import_release(path, folder=None, name: str | None = None, *, overwrite: boo
     fields = {key: getattr(card, key) for key in Model.__dataclass_fields__}
     for key in ("name", "weights", "weights_sha256"):
         del fields[key]
-    fields["network"] = asdict(network_sizes(card.network))
+    fields["network"] = network_entry(network_sizes(card.network))
     return save_model(network, folder, name, **fields)
 
 

@@ -67,7 +67,9 @@ def _scans_table(found: dict) -> list[str]:
     for region, name in sorted(_REGIONS.items()):
         lines += ["", f"{'over the ' + name:<{first}}" + "".join(f"  {head:>8}" for head in heads)]
         rows = {scan["name"]: scan[region] for scan in found["scans"]}
-        rows |= {"mean": found[region], "s.d.": found[f"{region}_sd"]}
+        rows["mean"] = found[region]
+        if len(found["scans"]) > 1:
+            rows["s.d."] = found[f"{region}_sd"]
         if "consensus" in found:
             rows["mean, consensus"] = found["consensus"][region]
             rows["raters among them"] = found["between_raters"][region]
@@ -105,7 +107,7 @@ def as_tsv(found: dict) -> str:
             for region, number, scores in rows:
                 values = [scores[key] for key in METRICS]
                 cells = [f"{value:.6g}" if math.isfinite(value) else "n/a" for value in values]
-                why = (scores if region == "slice" else judge)["undefined"]
+                why = scores["undefined"] if region == "slice" else judge["undefined"].get(region)
                 writer.writerow([scan["name"], judge["name"], region, number, *cells, why or "n/a"])
     return text.getvalue()
 

@@ -19,10 +19,11 @@ from torch import nn
 class GrayMatterNetwork(nn.Module):
     """The dilated-convolution network of Perone, Calabrese & Cohen-Adad (2018).
 
-    It equals `gmseg.network.build_network`, with whose layers it shares the names. The authors'
-    own PyTorch port differs from their Keras network: it silences whole channels, takes another
-    batch normalisation (momentum 0.1 where Keras' 0.1 is PyTorch's 0.9, epsilon 1e-5), and the
-    global branch leaves after the rate-2 convolutions.
+    With the same weights it computes what `gmseg.network.build_network` does, with whose layers
+    it shares the names; fresh, its weights are PyTorch's. The authors' own PyTorch port differs
+    from their Keras network: it silences whole channels, takes another batch normalisation
+    (momentum 0.1 where Keras' 0.1 is PyTorch's 0.9, epsilon 1e-5), and the global branch leaves
+    after the rate-2 convolutions.
 
     Parameters
     ----------
@@ -33,7 +34,8 @@ class GrayMatterNetwork(nn.Module):
     dropout : float
         Share of elements that each dropout silences in training.
     batchnorm_momentum : float
-        In PyTorch's sense: ``moving = (1 - momentum) * moving + momentum * batch``.
+        In Keras' sense, as everywhere in gmseg and in the paper:
+        ``moving = momentum * moving + (1 - momentum) * batch``.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class GrayMatterNetwork(nn.Module):
         filters: int = 32,
         dilation_rates: Sequence[int] = (6, 12, 18, 24),
         dropout: float = 0.4,
-        batchnorm_momentum: float = 0.9,
+        batchnorm_momentum: float = 0.1,
     ):
         super().__init__()
         self.dilation_rates = tuple(dilation_rates)
@@ -49,7 +51,7 @@ class GrayMatterNetwork(nn.Module):
 
         def norm(name: str, channels: int) -> None:
             self.add_module(
-                f"{name}_norm", nn.BatchNorm2d(channels, eps=1e-3, momentum=batchnorm_momentum)
+                f"{name}_norm", nn.BatchNorm2d(channels, eps=1e-3, momentum=1 - batchnorm_momentum)
             )
 
         def conv(name: str, channels: int, kernel: int = 3, rate: int = 1, to: int = filters):
@@ -77,8 +79,8 @@ class GrayMatterNetwork(nn.Module):
         Parameters
         ----------
         windows : torch.Tensor
-            float32, (n, 1, height, width): rows from the front of the body to its back, columns
-            from its left to its right, as gmseg cuts them; 200 x 200 in the paper.
+            float32, (n, 1, height, width): rows from the body's right to its left, columns from
+            its back to its front (LAS), as gmseg cuts them; 200 x 200 in the paper.
 
         Returns
         -------

@@ -31,6 +31,7 @@ from gmseg.datasets import (
 from gmseg.engine import import_keras
 from gmseg.errors import InputError
 from gmseg.files import atomic_path, check_folder, sha256
+from gmseg.networks import build, network_entry, network_sizes
 from gmseg.protocol import Optimiser, Protocol, load_protocol
 from gmseg.samples import INFERENCE_WINDOW, Source, make_batch, prepare_source
 from gmseg.validation import calibrate, mean_dice, read_cases
@@ -139,8 +140,6 @@ def train(
         After Ctrl-C: the step was finished and a checkpoint written.
     """
     keras = import_keras()
-    from gmseg.network import build_network
-
     if not isinstance(protocol, Protocol):
         protocol = load_protocol(protocol)
     out = check_folder(out)
@@ -157,14 +156,17 @@ def train(
         raise InputError("--tensorboard: is not installed; pip install tensorboard")
     if start is not None:
         start = start if isinstance(start, pretrained.Model) else pretrained.load_model(start)
-        _check_start(start, pretrained.network_sizes(protocol.network), held_out)
-    for line in _description(folders, training, held_out, protocol, start):
+        _check_start(start, network_sizes(protocol.network), held_out)
+    lines = _description(folders, training, held_out, protocol, start)
+    if resume and not saved.exists():
+        lines.append(f"{out} holds no checkpoint: this run starts from the beginning")
+    for line in lines:
         if describe is not None:
             describe(line)
 
     keras.utils.set_random_seed(seed)
-    sizes = pretrained.network_sizes(protocol.network)
-    network, averaged = build_network(sizes), build_network(sizes)
+    sizes = network_sizes(protocol.network)
+    network, averaged = build(sizes), build(sizes)
     network.get_layer("logits").bias.assign([np.log(_GM_SHARE / (1 - _GM_SHARE))])
     if start is not None:
         network.set_weights(pretrained.load_network(start).get_weights())
@@ -180,7 +182,7 @@ def train(
 
     source = prepare_source(training, protocol, template)
     card = {
-        "network": asdict(sizes),
+        "network": network_entry(sizes),
         "voxel_size_mm": protocol.windows.spacing_mm,
         "window": INFERENCE_WINDOW,
         "standardise": protocol.windows.standardise,
@@ -264,12 +266,12 @@ def train(
 
 def _check_start(start: pretrained.Model, sizes, held_out: list[LabelledScan]) -> None:
     """Refuse to begin with a network of another shape, or one that has seen the held-out."""
-    theirs = pretrained.network_sizes(start.network)
-    for what in ("filters", "dilation_rates"):
-        if getattr(theirs, what) != getattr(sizes, what):
+    theirs, ours = network_entry(network_sizes(start.network)), network_entry(sizes)
+    for what in sorted((theirs.keys() | ours.keys()) - {"dropout", "batchnorm_momentum"}):
+        if theirs.get(what) != ours.get(what):
             raise InputError(
-                f"--from {start.name}: its network has {what} {getattr(theirs, what)}, the "
-                f"protocol's {getattr(sizes, what)}; change the protocol's [network]"
+                f"--from {start.name}: its network has {what} {theirs.get(what)}, the "
+                f"protocol's {ours.get(what)}; change the protocol's [network]"
             )
     seen = persons_named(start.trained_on) & {scan.person for scan in held_out}
     if seen:

@@ -11,7 +11,7 @@ from orientations import ALL_48, reoriented
 from test_metrics import AFFINE, blobs
 
 from gmseg import InputError, metrics
-from gmseg.evaluation import compare_raters, evaluate, evaluate_folders, match_files, pool
+from gmseg.evaluation import compare_raters, evaluate, evaluate_folders, pool
 
 
 def save(path, mask, affine=AFFINE, dtype=np.uint8):
@@ -72,8 +72,11 @@ def test_what_is_not_defined_is_told_with_its_place():
     above, below = prediction.copy(), reference.copy()
     above[..., :2], below[..., 2:] = False, False
     found = compare_raters(above, {"a": below}, AFFINE)
+    assert math.isfinite(found["volume"]["HSD"])
     assert math.isnan(found["labelled_slices"]["HSD"])
-    assert found["undefined"]["against a"]
+    volume, labelled = found["undefined"]["against a"].split("; ")
+    assert volume.startswith("nothing overlaps")
+    assert labelled.startswith("over the labelled slices, the prediction is empty: distances")
     assert all(scores["undefined"] for scores in found["slices"] + found["raters"][0]["slices"])
 
 
@@ -104,7 +107,15 @@ def test_another_grid_is_told_and_can_be_resampled(files, tmp_path):
     # a rater on another grid, too
     with pytest.raises(InputError, match=r"finer.nii.gz.*--resample"):
         evaluate(files[0], [files[1], finer])
-    evaluate(files[0], [files[1], finer], resample=True)
+    second = evaluate(files[0], [files[1], finer], resample=True)["raters"][1]
+    assert second["volume"]["DSC"] == pytest.approx(1, abs=0.02)  # it is the prediction, finer
+    away = AFFINE.copy()
+    away[0, 3] += 100
+    far = save(tmp_path / "far.nii.gz", prediction, away)
+    with pytest.raises(InputError, match="if a header is wrong, copy the scan's to it"):
+        evaluate(far, files[1])
+    with pytest.raises(InputError, match=r"far\.nii\.gz: nothing of it is left on the grid"):
+        evaluate(far, files[1], resample=True)
 
 
 @pytest.mark.parametrize("ornt", ALL_48[1::7])
@@ -125,36 +136,19 @@ def test_labels(files, tmp_path):
     with pytest.raises(InputError, match=r"holds 255 beside 0 and 1.*--label 255"):
         evaluate(files[0], bright)
     soft = save(tmp_path / "soft.nii.gz", np.random.default_rng(0).random((24, 22, 4)), dtype=float)
-    with pytest.raises(InputError, match="soft segmentation"):
-        evaluate(soft, files[1])
+    for label in (None, 1):
+        with pytest.raises(InputError, match="soft segmentation"):
+            evaluate(soft, files[1], label=label)
+    with pytest.raises(InputError, match=r"holds 255 and no 1; give GM's value"):
+        evaluate(files[0], bright, label=1)
+    empty = save(tmp_path / "empty.nii.gz", 0 * reference)
+    assert evaluate(empty, gray_and_white, label=1)["volume"]["DSC"] == 0
     stack = save(tmp_path / "stack.nii.gz", np.stack([reference] * 2, axis=-1))
     with pytest.raises(InputError, match="holds 2 volumes"):
         evaluate(stack, files[1])
 
 
 # --------------------------------------------------------------------------------- folders
-
-
-def test_names_that_belong_together(tmp_path):
-    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-    mask, _ = blobs(0)
-    for name in ("site1-sc01-image_gmseg", "sub-1_run-1_T2starw_gmseg", "sub-2_T2starw_gmseg"):
-        save(ours / f"{name}.nii.gz", mask)
-    save(ours / "sub-1_run-1_T2starw_gmsoft.nii.gz", mask)
-    for name in (
-        "site1-sc01-image", "site1-sc01-mask-r2", "site1-sc01-mask-r1", "sub-1/sub-1_run-1_T2starw",
-        "sub-1/sub-1_run-1_T2starw_gmseg-manual", "sub-1/sub-1_run-1_T2starw_seg-manual",
-        "sub-3_T2starw_gmseg-manual",
-    ):  # fmt: skip
-        save(theirs / f"{name}.nii.gz", mask)
-    matched, without, unused = match_files(ours, [theirs])
-    names = {name: [file.name for file in raters] for name, (_, raters) in matched.items()}
-    assert names == {
-        "site1-sc01": ["site1-sc01-mask-r1.nii.gz", "site1-sc01-mask-r2.nii.gz"],
-        "sub-1_run-1_T2starw": ["sub-1_run-1_T2starw_gmseg-manual.nii.gz"],
-    }
-    assert [file.name for file in without] == ["sub-2_T2starw_gmseg.nii.gz"]
-    assert [file.name for file in unused] == ["sub-3_T2starw_gmseg-manual.nii.gz"]
 
 
 def test_folders(tmp_path):
@@ -178,20 +172,6 @@ def test_folders(tmp_path):
     assert "s9_gmseg.nii.gz: has no reference" in faults[0]
     assert "s2_gmseg-manual.nii.gz" in faults[1]
     assert warnings == []
-
-
-def test_folders_without_anything_in_common(tmp_path):
-    mask, _ = blobs(0)
-    save(tmp_path / "a" / "one_gmseg.nii.gz", mask)
-    save(tmp_path / "b" / "two_gmseg.nii.gz", mask)
-    (tmp_path / "c").mkdir()
-    with pytest.raises(InputError, match="no name matches"):
-        match_files(tmp_path / "a", [tmp_path / "b"])
-    with pytest.raises(InputError, match="holds no"):
-        match_files(tmp_path / "a", [tmp_path / "c"])
-    save(tmp_path / "a" / "deep" / "one-gm.nii.gz", mask)
-    with pytest.raises(InputError, match="keep one"):
-        match_files(tmp_path / "a", [tmp_path / "b"])
 
 
 def test_pooled_scans_tell_what_is_not_defined():

@@ -32,7 +32,7 @@ def test_a_table_of_one_scan():
     assert len({len(line) for line in lines}) == 1
 
 
-def test_a_table_of_several_raters_fits_a_terminal():
+def test_a_table_of_several_raters():
     scores = found(raters=3)
     table = scorecard.as_table(scores)
     head = table.splitlines()[0].split()

@@ -69,8 +69,10 @@ def test_poly_schedule():
 def test_a_run_repeats_resumes_and_leaves_a_model(dataset, tmp_path):
     protocol = small(steps=20, validate_every=10)
     protocol = dataclasses.replace(protocol, network=protocol.network | {"dropout": 0.4})
+    told = []
     whole = run(dataset, tmp_path / "whole", protocol)
-    again = run(dataset, tmp_path / "again", protocol)
+    again = run(dataset, tmp_path / "again", protocol, resume=True, describe=told.append)
+    assert "holds no checkpoint: this run starts from the beginning" in told[-1]
     for one, two in zip(weights_of(whole), weights_of(again), strict=True):
         np.testing.assert_array_equal(one, two)
 

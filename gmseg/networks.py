@@ -1,0 +1,85 @@
+"""From the ``network`` entry of a model's card or a protocol to a network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+
+from gmseg.engine import import_keras
+
+_CHANNELS = 512
+_SHARES = ("dropout", "batchnorm_momentum")
+
+
+def sizes_fit(entry) -> bool:
+    """Return whether a ``network`` entry describes a network that can be built.
+
+    Parameters
+    ----------
+    entry : dict
+        The fields of `gmseg.network.NetworkSizes`; or ``kind = "unet"`` and the fields of
+        `gmseg.unet.UNetSizes`. What is missing has its default value.
+    """
+    if not isinstance(entry, dict):
+        return False
+    if not all(is_number(entry.get(key, 0)) and 0 <= entry.get(key, 0) < 1 for key in _SHARES):
+        return False
+    if "kind" in entry:
+        widths = entry.get("widths", [26])
+        return (
+            entry["kind"] == "unet"
+            and set(entry) <= {"kind", "widths", *_SHARES}
+            and isinstance(widths, list | tuple)
+            and 1 <= len(widths) <= 4  # a window of 200 pixels can be halved three times
+            and all(type(width) is int and 1 <= width <= _CHANNELS for width in widths)
+        )
+    filters, rates = entry.get("filters", 32), entry.get("dilation_rates", [6])
+    return (
+        set(entry) <= {"filters", "dilation_rates", *_SHARES}
+        and type(filters) is int
+        and 1 <= filters <= _CHANNELS
+        and isinstance(rates, list | tuple)
+        and len(rates) == len(set(map(str, rates))) > 0
+        # the branch at rate 1 and the layers at rate 2 are there already
+        and all(type(rate) is int and 3 <= rate <= 200 for rate in rates)
+    )
+
+
+def is_number(value) -> bool:
+    """Return whether a value from a file is a finite number."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def network_sizes(entry: dict):
+    """Return a ``network`` entry as `gmseg.network.NetworkSizes` or `gmseg.unet.UNetSizes`."""
+    import_keras()
+    from gmseg.network import NetworkSizes
+    from gmseg.unet import UNetSizes
+
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items() if k != "kind"}
+    return UNetSizes(**values) if "kind" in entry else NetworkSizes(**values)
+
+
+def network_entry(sizes) -> dict:
+    """Return sizes as a ``network`` entry: the other way round."""
+    from gmseg.unet import UNetSizes
+
+    return ({"kind": "unet"} if isinstance(sizes, UNetSizes) else {}) | asdict(sizes)
+
+
+def build(sizes):
+    """Build the network of some sizes, with random weights.
+
+    Returns
+    -------
+    keras.Model
+        See `gmseg.network.build_network`, `gmseg.unet.build_unet`.
+    """
+    import_keras()
+    from gmseg.network import build_network
+    from gmseg.unet import UNetSizes, build_unet
+
+    return build_unet(sizes) if isinstance(sizes, UNetSizes) else build_network(sizes)
