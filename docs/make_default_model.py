@@ -8,8 +8,9 @@ after the other, each resumed where it was interrupted and skipped where it is d
 unlabelled/  the scans without masks, with automatic ones by the published network
 variety/     a first model, of template cross-sections and phantoms, the unlabelled person's
              slices around them; it never sees a person with a mask
-folds/P/     the first model trained further on all persons but P
-final/       the first model trained further on everybody: models/default
+trained/P/   the first model trained further on all persons but P
+folds/P/     the mean of both
+final/       the same, trained on everybody (trained/all): models/default
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import nibabel as nib
@@ -26,8 +28,9 @@ from tqdm import tqdm
 
 from gmseg import image, measure, pipeline, pretrained
 from gmseg.bundled import commit
-from gmseg.datasets import bids_scans
+from gmseg.datasets import bids_scans, persons_named
 from gmseg.train import train
+from gmseg.validation import mean_dice, read_cases
 
 CHANGES = 8  # of each slice, whose soft segmentations are averaged with its own
 THRESHOLD = 0.55  # of that average: where its areas are those of 0.5 without changes
@@ -56,13 +59,12 @@ def main() -> None:
         run([unlabelled], chosen.out / "variety", template, "variety",
             split=",".join(persons))  # fmt: skip
     first = chosen.out / "variety" / "model.json"
-    for person in persons:
-        if person in stages:
-            run([labelled, unlabelled], chosen.out / "folds" / person, template, "default",
-                split=person, start=first)  # fmt: skip
-    if "final" in stages:
-        run([labelled, unlabelled], chosen.out / "final", template, "default", split="all",
-            start=first)  # fmt: skip
+    places = {person: (person, chosen.out / "folds" / person) for person in persons}
+    for stage, (split, out) in (places | {"final": ("all", chosen.out / "final")}).items():
+        if stage in stages:
+            trained = chosen.out / "trained" / split
+            run([labelled, unlabelled], trained, template, "default", split=split, start=first)
+            average(first, trained / "model.json", out, labelled)
 
 
 def run(folders, out: Path, template: Path, protocol: str, *, split: str, start=None) -> None:
@@ -83,6 +85,30 @@ def run(folders, out: Path, template: Path, protocol: str, *, split: str, start=
         train(folders, out, protocol=protocol, split=split, start=start, template=template,
               seed=1, resume=(out / "checkpoint.npz").exists(), command=command,
               commit=commit(), describe=bar.write, progress=progress)  # fmt: skip
+
+
+def average(first: Path, trained: Path, out: Path, labelled: Path) -> None:
+    """Write the mean of the weights before and after the training on labels.
+
+    Training on few labels makes a network better on their sites and worse on others; half the
+    way back keeps most of the first and mends the second (Wortsman et al., Robust fine-tuning of
+    zero-shot models, CVPR 2022). Half is that paper's choice, too, and not tuned here.
+    """
+    if (out / "model.json").exists():
+        return
+    before, after = pretrained.load_model(first), pretrained.load_model(trained)
+    network = pretrained.load_network(after)
+    pairs = zip(pretrained.load_network(before).get_weights(), network.get_weights(), strict=True)
+    network.set_weights([(one + other) / 2 for one, other in pairs])
+    left_out = [s for s in bids_scans(labelled) if s.person not in persons_named(after.trained_on)]
+    scores = [score | {"value": round(mean_dice(network, read_cases(left_out, after)), 4)}
+              for score in after.scores]  # fmt: skip
+    card = asdict(after) | {"scores": scores}
+    card["trained_on"] += "; then the mean of these weights and those that it began with"
+    for key in ("name", "weights", "weights_sha256"):
+        del card[key]
+    out.mkdir(parents=True, exist_ok=True)
+    pretrained.save_model(network, out, "model", **card)
 
 
 def label(data: Path, model: pretrained.Model, out: Path) -> None:

@@ -1,7 +1,8 @@
-"""Make the pictures of the documentation: ``python docs/make_figures.py [FOLDER]``.
+"""Make the pictures of the documentation: ``python docs/make_figures.py [FOLDER MODEL]``.
 
-FOLDER holds the openly licensed scans (``t2starw-multicentre/sub-9584/...``). Without it, only
-the pictures that need no real scan are made.
+FOLDER holds the openly licensed scans (``t2starw-multicentre/sub-9584/...``), MODEL is the fold of
+``docs/make_default_model.py`` that never saw that person. Without them, only the pictures that need
+no real scan are made.
 """
 
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import gmseg
 from gmseg import pipeline
 from gmseg.bundled import bundled
+from gmseg.datasets import persons_named
 from gmseg.diagrams import INK, axes_at
 from gmseg.engine import import_keras
 from gmseg.figures import (
@@ -26,11 +28,12 @@ from gmseg.pretrained import load_predictor
 
 IMAGES = Path(__file__).resolve().parent / "img"
 REAL_SCAN = "t2starw-multicentre/sub-9584/anat/sub-9584_run-1_T2starw.nii.gz"
+PERSON = "9584"
 CREDIT = "scan: 2018 GM imaging challenge data, CC0"
 LARGEST_BYTES = 250_000
 
 
-def main(folder=None):
+def main(folder=None, model=None):
     """Make every picture that can be made."""
     import_keras()
     from gmseg.network import build_network
@@ -42,8 +45,11 @@ def main(folder=None):
     if folder is None:
         print("no folder given: segsample.jpg and video_ss.png need a real scan")
         return
+    model = gmseg.load_model(model)
+    if PERSON in persons_named(model.trained_on):
+        sys.exit(f"{model.weights}: was trained on {PERSON}; give the fold without that person")
     scan = read_scan(Path(folder) / REAL_SCAN)
-    mask = gmseg.segment(scan).mask
+    mask = gmseg.segment(scan, model).mask
     figure = draw_overlay(scan, mask, slices=range(1, 17, 2), columns=4, field_mm=22)
     save(credited(figure, "right"), "segsample.jpg", dpi=150, pil_kwargs={"quality": 88})
     save(credited(draw_run(scan, mask, 8), "left"), "video_ss.png", dpi=130)
@@ -128,4 +134,4 @@ def draw_pipeline():
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(*sys.argv[1:3])

@@ -249,7 +249,7 @@ def train(
     if protocol.loss.calibrate:
         manual = [scan for scan in training if scan.manual]
         shift = calibrate(averaged, read_cases(manual, blank))
-        if shift != 0:
+        if abs(shift) >= 0.005:  # else it says 0.00
             card["trained_on"] += f"; logits shifted by {-shift:.2f} to give their areas"
     if held_out:
         place = {"cord": "on the reference", "image": "at the image's centre"}
