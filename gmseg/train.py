@@ -43,10 +43,14 @@ _GM_SHARE = 0.02  # of a window, about: where a network begins that has learnt n
 
 
 def make_loss(cross_entropy: float) -> Callable:
-    """Return the loss: Dice with a share of cross-entropy.
+    """Return the loss of logits: Dice with a share of cross-entropy.
 
     Notes
     -----
+    It takes the output before the sigmoid: of probabilities, TensorFlow's graphs look for the
+    logits behind them, other engines cut them off at 1e-7, and the losses differ where a network
+    is sure and wrong.
+
     The Dice part is the paper's, smooth 1 over the flattened batch, as 1 - Dice. Alone, it
     is best served by calling GM whatever is GM with a probability over about 0.4, so that
     areas come out too large where the border is uncertain. Cross-entropy wants the
@@ -55,10 +59,12 @@ def make_loss(cross_entropy: float) -> Callable:
     """
     from keras import losses, ops
 
-    def loss(reference, soft):
+    def loss(reference, logits):
+        soft = ops.sigmoid(logits)
         area = ops.sum(reference) + 1
         dice = (2 * ops.sum(reference * soft) + 1) / (area + ops.sum(soft))
-        entropy = ops.sum(losses.binary_crossentropy(reference, soft)) / area
+        entropy = losses.binary_crossentropy(reference, logits, from_logits=True)
+        entropy = ops.sum(entropy) / area
         return (1 - cross_entropy) * (1 - dice) + cross_entropy * entropy
 
     return loss
@@ -140,6 +146,8 @@ def train(
         After Ctrl-C: the step was finished and a checkpoint written.
     """
     keras = import_keras()
+    from gmseg.network import logits_of
+
     if not isinstance(protocol, Protocol):
         protocol = load_protocol(protocol)
     out = check_folder(out)
@@ -166,7 +174,7 @@ def train(
 
     keras.utils.set_random_seed(seed)
     sizes = network_sizes(protocol.network)
-    network, averaged = build(sizes), build(sizes)
+    network, averaged = logits_of(build(sizes)), build(sizes)
     network.get_layer("logits").bias.assign([np.log(_GM_SHARE / (1 - _GM_SHARE))])
     if start is not None:
         network.set_weights(pretrained.load_network(start).get_weights())

@@ -69,3 +69,9 @@ def test_any_height_and_width(shape):
     assert ((soft > 0) & (soft < 1)).all()
     logits = np.asarray(logits_of(network).predict_on_batch(windows))
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), soft, atol=1e-6)
+
+
+def test_up_to_the_logits_the_weights_keep_their_order():
+    network = build_network(NetworkSizes(filters=2, dilation_rates=(3, 6)))
+    for one, other in zip(network.weights, logits_of(network).weights, strict=True):
+        assert one is other

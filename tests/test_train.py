@@ -42,14 +42,17 @@ def test_loss_of_known_masks():
     reference = np.zeros((1, 4, 4, 1), np.float32)
     reference[0, :2] = 1
     dice_alone = train.make_loss(0.0)
-    assert float(dice_alone(reference, reference)) == pytest.approx(0, abs=1e-6)
-    nothing = np.full_like(reference, 1e-7)
+    assert float(dice_alone(reference, 60 * reference - 30)) == pytest.approx(0, abs=1e-6)
+    nothing = np.full_like(reference, -30)  # before the sigmoid, as all that follow
     assert float(dice_alone(reference, nothing)) == pytest.approx(1 - 1 / 9, abs=1e-4)
-    half = np.full_like(reference, 0.5)
+    half = np.zeros_like(reference)
     entropy = 16 * np.log(2) / 9  # of 16 pixels, per pixel of GM (smooth 1)
     assert float(train.make_loss(1.0)(reference, half)) == pytest.approx(entropy, abs=1e-5)
     mixed = float(train.make_loss(0.25)(reference, half))
     assert mixed == pytest.approx(0.75 * (1 - 9 / 17) + 0.25 * entropy, abs=1e-5)
+    # sure and wrong: no engine cuts it off
+    wrong = 60 - 120 * reference
+    assert float(train.make_loss(1.0)(reference, wrong)) == pytest.approx(60 * 16 / 9, rel=1e-5)
 
 
 def test_poly_schedule():
@@ -246,7 +249,8 @@ def test_the_loss_falls(dataset, tmp_path):
     source = prepare_source(bids_scans(dataset)[:2], protocol)
     masks = [make_batch(source, protocol, 0, step)[1] for step in range(60)]
     loss = train.make_loss(protocol.loss.cross_entropy)
-    perfect = np.mean([float(loss(mask, mask)) for mask in masks])
+    masks = [np.clip(mask, 1e-6, 1 - 1e-6) for mask in masks]
+    perfect = np.mean([float(loss(mask, np.log(mask / (1 - mask)))) for mask in masks])
     assert losses[-1] - perfect < 0.5 * (losses[0] - perfect)
 
 
