@@ -31,7 +31,7 @@ from gmseg import calibration, measure, metrics
 from gmseg.datasets import bids_scans, majority, read_labelled
 from gmseg.errors import InputError
 from gmseg.files import atomic_path, check_folder, read_json, sha256
-from gmseg.image import affine_difference_mm, read_mask, read_scan, write_images
+from gmseg.image import GRID_MM, affine_difference_mm, read_mask, read_scan, write_images
 from gmseg.phantom import SITES, make_phantom
 
 THRESHOLD = 0.5
@@ -156,7 +156,7 @@ def multicentre_cases(folder) -> list[Case]:
 def check_same_grid(rescan, scan) -> None:
     """Refuse a rescan whose slices are not those of the scan."""
     other = read_scan(rescan)
-    if other.shape != scan.shape or affine_difference_mm(other.affine, scan.affine) > 1e-3:
+    if other.shape != scan.shape or affine_difference_mm(other.affine, scan.affine) > GRID_MM:
         raise InputError(f"{rescan}: lies on another grid than run-1; leave this rescan out")
 
 

@@ -221,12 +221,17 @@ def _segment_with_bar(scan: Path, model, **choices):
     from gmseg.pipeline import segment as run
 
     with tqdm(desc=scan.name, unit="slice", leave=False, disable=None) as bar:
+        return run(scan, model, progress=_moves(bar), **choices)
 
-        def progress(count: int, total: int) -> None:
-            bar.total = total
-            bar.update(count - bar.n)
 
-        return run(scan, model, progress=progress, **choices)
+def _moves(bar):
+    """Return what moves a bar to so many of so many."""
+
+    def progress(count: int, total: int) -> None:
+        bar.total = total
+        bar.update(count - bar.n)
+
+    return progress
 
 
 # --------------------------------------------------------------------------------- evaluate
@@ -265,13 +270,8 @@ def evaluate(
         raise InputError(f"{prediction}: compare a file with files, or a folder with folders")
     if all(folders):
         with tqdm(unit="scan", leave=False, disable=None) as bar:
-
-            def progress(count: int, total: int) -> None:
-                bar.total = total
-                bar.update(count - bar.n)
-
             found, faults, warnings = evaluate_folders(
-                prediction, references, label=label, resample=resample, progress=progress
+                prediction, references, label=label, resample=resample, progress=_moves(bar)
             )
         for warning in warnings:
             _warn(warning)

@@ -273,7 +273,7 @@ def check_scans(scans: list[LabelledScan]) -> list[str]:
             notes.append(f"{item.name}: {len(item.references)} of {raters} raters")
         for file in item.references:
             difference = gm_image.affine_difference_mm(nib.load(file).affine, scan.affine)
-            if difference > 1e-3:
+            if difference > gm_image.GRID_MM:
                 notes.append(
                     f"{file.name}: affine differs from the image's by {difference:.3g} mm; "
                     f"taken voxel by voxel"

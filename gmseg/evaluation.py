@@ -16,12 +16,10 @@ from gmseg.errors import InputError
 from gmseg.matching import match_files
 from gmseg.measure import slice_axis
 
-_GRID_MM = 1e-3
+REGIONS = ("volume", "labelled_slices")
 
 
-def evaluate(
-    prediction, references, *, label: int | None = None, resample: bool = False
-) -> dict:  # fmt: skip
+def evaluate(prediction, references, *, label: int | None = None, resample: bool = False) -> dict:
     """Score a prediction against one reference or several raters' references.
 
     Parameters
@@ -80,7 +78,7 @@ def _read_prediction(file: Path, label: int | None) -> nib.Nifti1Image:
 def _on_grid(mask, grid, file: Path, other: Path, resample: bool) -> np.ndarray:
     """Return a mask's voxels, bool, on a grid; refuse another grid unless it may be resampled."""
     shift = image.affine_difference_mm(mask.affine, grid.affine)
-    if mask.shape == grid.shape and shift <= _GRID_MM:
+    if mask.shape == grid.shape and shift <= image.GRID_MM:
         return np.asarray(mask.dataobj, bool)
     if not resample:
         fault = (
@@ -135,12 +133,7 @@ def compare_raters(
         {"name": name} | compare_one(prediction, reference, affine)
         for name, reference in references.items()
     ]
-    found = {
-        "volume": metrics.mean_of([rater["volume"] for rater in raters]),
-        "labelled_slices": metrics.mean_of([rater["labelled_slices"] for rater in raters]),
-        "slices": _mean_slices(raters),
-        "raters": raters,
-    }
+    found = _mean_regions(raters) | {"slices": _mean_slices(raters), "raters": raters}
     undefined = {
         f"against {rater['name']}": _told(rater["undefined"])
         for rater in raters
@@ -156,10 +149,7 @@ def compare_raters(
             | compare_one(references[one], references[other], affine)
             for one, other in permutations(references, 2)
         ]
-        found["between_raters"] = {
-            region: metrics.mean_of([pair[region] for pair in pairs])
-            for region in ("volume", "labelled_slices")
-        }
+        found["between_raters"] = _mean_regions(pairs)
         undefined |= {p["name"]: _told(p["undefined"]) for p in pairs if p["undefined"]}
     return found | {"undefined": undefined}
 
@@ -202,6 +192,10 @@ def _told(undefined: dict[str, str]) -> str:
         why if region == "volume" else f"over the labelled slices, {why}"
         for region, why in undefined.items()
     )
+
+
+def _mean_regions(compared: list[dict]) -> dict[str, dict]:
+    return {region: metrics.mean_of([one[region] for one in compared]) for region in REGIONS}
 
 
 def _mean_slices(raters: list[dict]) -> list[dict]:
@@ -275,18 +269,12 @@ def pool(scans: dict[str, dict]) -> dict:
         end of their names the standard deviation; where several raters drew them,
         ``consensus`` and ``between_raters``, too. ``scans``: each scan's own. ``undefined``.
     """
-    found: dict = {}
-    for region in ("volume", "labelled_slices"):
-        scores = [scan[region] for scan in scans.values()]
-        found[region] = metrics.mean_of(scores)
-        found[f"{region}_sd"] = metrics.deviation_of(scores)
+    found = _mean_regions(list(scans.values()))
+    for region in REGIONS:
+        found[f"{region}_sd"] = metrics.deviation_of([scan[region] for scan in scans.values()])
     for kind in ("consensus", "between_raters"):
-        with_raters = [scan[kind] for scan in scans.values() if kind in scan]
-        if with_raters:
-            found[kind] = {
-                region: metrics.mean_of([one[region] for one in with_raters])
-                for region in ("volume", "labelled_slices")
-            }
+        if with_raters := [scan[kind] for scan in scans.values() if kind in scan]:
+            found[kind] = _mean_regions(with_raters)
     found["scans"] = [scan | {"name": name} for name, scan in scans.items()]
     found["undefined"] = {
         f"{name}, {where}": why

@@ -16,7 +16,7 @@ from gmseg import measure
 from gmseg.diagrams import axes_at, draw_architecture, draw_receptive_field
 from gmseg.errors import InputError
 from gmseg.grid import to_las
-from gmseg.image import affine_difference_mm
+from gmseg.image import GRID_MM, affine_difference_mm
 
 __all__ = [
     "draw_architecture",
@@ -270,7 +270,7 @@ def _checked_las(scan, **masks):
                 f"the {name} has shape {image.shape}, the scan {scan.shape}; "
                 f"both must be 3-D and the same"
             )
-        if affine_difference_mm(image.affine, scan.affine) > 1e-3:
+        if affine_difference_mm(image.affine, scan.affine) > GRID_MM:
             raise InputError(
                 f"the {name}'s affine is not the scan's; resample it to the scan's grid"
             )

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -14,8 +11,10 @@ import numpy as np
 from nibabel import orientations
 
 from gmseg.errors import InputError
-from gmseg.files import atomic_path, check_input
+from gmseg.files import atomic_path
+from gmseg.imagefile import load_voxels, open_image
 
+GRID_MM = 1e-3  # affines that differ by no more are one grid: see `affine_difference_mm`
 _IN_PLANE_LIMITS_MM = (0.01, 5.0)
 _SLICE_LIMITS_MM = (0.01, 50.0)
 _FIELD_LIMIT_MM = 3000.0
@@ -63,7 +62,7 @@ def read_scan(path, *, volume: int | None = None, mean: bool = False) -> nib.Nif
         If the file is missing, damaged, no image, not a scalar volume, empty, or has an
         impossible geometry.
     """
-    return check_scan(_open(Path(path)), name=path, volume=volume, mean=mean)
+    return check_scan(open_image(Path(path)), name=path, volume=volume, mean=mean)
 
 
 def check_scan(image, *, name, volume: int | None = None, mean: bool = False) -> nib.Nifti1Image:
@@ -80,7 +79,7 @@ def check_scan(image, *, name, volume: int | None = None, mean: bool = False) ->
     shape = _check_shape(name, image.shape, volume, mean)
     _check_dtype(name, image)
     check_affine(name, image.affine, shape)
-    data = _load_voxels(name, image)
+    data = load_voxels(name, image)
     if mean:
         data = data.reshape(*shape, -1).mean(axis=-1, dtype=np.float64).astype(np.float32)
     else:
@@ -132,7 +131,7 @@ def read_mask(
         If it cannot be read, or its grid is not the scan's (affines may differ by 1e-3 mm).
     """
     path = Path(path)
-    image = _open(path)
+    image = open_image(path)
     shape = tuple(image.shape)[:3]
     if shape != scan.shape or math.prod(image.shape[3:]) != 1:
         raise InputError(
@@ -143,12 +142,12 @@ def read_mask(
     difference = affine_difference_mm(image.affine, scan.affine)
     if voxelwise:
         difference = 0.0 if _same_axes(image.affine, scan.affine) else difference
-    if not difference <= 1e-3:
+    if not difference <= GRID_MM:
         raise InputError(
             f"{path}: the {what}'s affine differs from the scan's by {difference:.3g} mm; "
             f"resample it to the scan's grid"
         )
-    values = _load_voxels(path, image).reshape(shape)
+    values = load_voxels(path, image).reshape(shape)
     if label is not None and (unknown := set(np.unique(values).tolist()) - {0, 1, 2}):
         raise InputError(
             f"{path}: the {what} holds {', '.join(f'{v:g}' for v in sorted(unknown)[:3])} beside "
@@ -188,13 +187,13 @@ def read_segmentation(path, *, label: int | None = None) -> nib.Nifti1Image:
         fractions or other labels alone.
     """
     path = Path(path)
-    image = _open(path)
+    image = open_image(path)
     if (volumes := math.prod(image.shape[3:])) > 1:
         raise InputError(f"{path}: holds {volumes} volumes; give one mask, 3-D")
     shape = _check_shape(path, image.shape, None, False)
     _check_dtype(path, image)
     check_affine(path, image.affine, shape)
-    values = _load_voxels(path, image).reshape(shape)
+    values = load_voxels(path, image).reshape(shape)
     held = np.unique(values)
     wanted = 1 if label is None else label
     if not np.equal(held, np.rint(held)).all():
@@ -223,93 +222,10 @@ def _same_axes(affine: np.ndarray, other: np.ndarray) -> bool:
 def affine_difference_mm(affine: np.ndarray, other: np.ndarray) -> float:
     """Return the largest difference between two affines' entries, in mm.
 
-    Tools write affines in single precision and rounded quaternions, so up to 1e-3 mm counts
-    as the same grid.
+    Tools write affines in single precision and rounded quaternions, so up to GRID_MM
+    counts as the same grid.
     """
     return float(np.abs(np.asarray(affine, float) - np.asarray(other, float)).max())
-
-
-def _open(path: Path):
-    """Open an image without reading its voxels."""
-    check_input(path)
-    try:
-        with path.open("rb") as file:
-            dicom = file.read(132)[128:] == b"DICM"
-    except PermissionError:
-        raise InputError(f"{path}: may not be read; check its permissions") from None
-    if dicom:
-        raise InputError(f"{path}: is a DICOM file; convert the series to NIfTI with dcm2niix")
-    try:
-        with _quiet_nibabel():
-            image = nib.load(path)
-            if not isinstance(image, nib.spatialimages.SpatialImage) or image.affine is None:
-                raise InputError(f"{path}: has no voxel grid in space; give a NIfTI volume")
-            header, itemsize = _stored_header(image), image.get_data_dtype().itemsize
-    except InputError:
-        raise
-    except PermissionError:
-        raise InputError(f"{path}: may not be read; check its permissions") from None
-    except Exception as error:  # of many kinds, and none of them is a fault of ours
-        reason = _line(error).replace(f'"{path}"', "it").replace(f"{path}", "it")[:200]
-        raise InputError(
-            f"{path}: is not an image that can be read ({reason}); give NIfTI (.nii.gz)"
-        ) from None
-    if header is not None:
-        _check_header(path, header)
-    _check_size(path, image, math.prod(image.shape) * itemsize)
-    return image
-
-
-@contextlib.contextmanager
-def _quiet_nibabel() -> Iterator[None]:
-    """Keep nibabel from telling the user what it mends in a header by itself."""
-    logger = nib.imageglobals.logger
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _stored_header(image):
-    """Return a NIfTI file's header as it stands there, unmended; None for other formats."""
-    if not isinstance(image, nib.Nifti1Pair):
-        return None
-    holder = image.file_map.get("header", image.file_map["image"])
-    with nib.openers.Opener(holder.filename) as file:
-        return type(image).header_class.from_fileobj(file, check=False)
-
-
-def _check_header(path: Path, header) -> None:
-    """Refuse what nibabel mends in silence, though it changes the geometry or the values."""
-    if (header["pixdim"][1:4] == 0).any():
-        raise InputError(f"{path}: a voxel size is zero (pixdim); repair the header")
-    for field in ("qform_code", "sform_code"):
-        if not 0 <= int(header[field]) <= 5:
-            raise InputError(f"{path}: {field} {int(header[field])} is unknown; repair the header")
-    if np.isinf(header["scl_slope"]) or np.isinf(header["scl_inter"]):
-        raise InputError(f"{path}: scl_slope or scl_inter is infinite; repair the header")
-
-
-def _check_size(path: Path, image, expected: int) -> None:
-    """Refuse a header that declares more than its file can hold, before memory is taken."""
-    holder = image.file_map.get("image")
-    stored = Path(holder.filename) if holder is not None and holder.filename else path
-    # deflate packs 1032 to 1 at the most
-    most = 1 if stored.suffix in {".nii", ".img"} else 1032
-    if stored.is_file() and expected > stored.stat().st_size * most:
-        raise InputError(
-            f"{path}: is damaged or cut short (its header declares {expected} bytes); "
-            f"copy or export it again"
-        )
-
-
-def _line(error: Exception) -> str:
-    """Return an error's message on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _check_shape(name, shape, volume: int | None, mean: bool) -> tuple[int, int, int]:
@@ -360,32 +276,6 @@ def check_affine(name, affine: np.ndarray, shape) -> None:
                 f"{name}: voxel sizes of {text} mm with shape {tuple(shape)} "
                 f"are absurd for an axial scan; {remedy}"
             )
-
-
-def _load_voxels(name, image) -> np.ndarray:
-    """Read the voxels as float32, or say that the file is damaged."""
-    try:
-        with np.errstate(over="ignore", invalid="ignore"), _quiet_nibabel():
-            data = np.asarray(image.dataobj.__array__(np.float32))
-        _verify_compression(image)
-        return data
-    except MemoryError:
-        raise InputError(
-            f"{name}: shape {image.shape} does not fit into memory; check the header"
-        ) from None
-    except Exception as error:  # of many kinds, and none of them is a fault of ours
-        raise InputError(
-            f"{name}: is damaged or cut short ({_line(error)[:200]}); copy or export it again"
-        ) from None
-
-
-def _verify_compression(image) -> None:
-    """Read a compressed file to its very end, for there stands the checksum of its content."""
-    for holder in (image.file_map or {}).values():
-        if str(holder.filename or "").endswith((".gz", ".mgz", ".bz2")):
-            with nib.openers.Opener(holder.filename) as file:
-                while file.read(1 << 20):
-                    pass
 
 
 # ------------------------------------------------------------------------------------ write

@@ -19,25 +19,24 @@ from gmseg.measure import slice_axis
 
 
 class Metric(NamedTuple):
-    """What a metric is called, its unit, and which way is better."""
+    """What a metric is called, and its unit."""
 
     what: str
     unit: str
-    higher_is_better: bool
 
 
 METRICS = {
-    "DSC": Metric("Dice similarity coefficient", "", True),
-    "MSD": Metric("mean surface distance", "mm", False),
-    "HSD": Metric("Hausdorff surface distance", "mm", False),
-    "SHD": Metric("Hausdorff distance of the skeletons", "mm", False),
-    "SMD": Metric("median distance of the skeletons", "mm", False),
-    "TPR": Metric("true positive rate (sensitivity)", "%", True),
-    "TNR": Metric("true negative rate (specificity)", "%", True),
-    "P": Metric("precision", "%", True),
-    "J": Metric("Jaccard index", "", True),
-    "CC": Metric("conformity coefficient", "%", True),
-    "HSD95": Metric("95 % Hausdorff surface distance", "mm", False),
+    "DSC": Metric("Dice similarity coefficient", ""),
+    "MSD": Metric("mean surface distance", "mm"),
+    "HSD": Metric("Hausdorff surface distance", "mm"),
+    "SHD": Metric("Hausdorff distance of the skeletons", "mm"),
+    "SMD": Metric("median distance of the skeletons", "mm"),
+    "TPR": Metric("true positive rate (sensitivity)", "%"),
+    "TNR": Metric("true negative rate (specificity)", "%"),
+    "P": Metric("precision", "%"),
+    "J": Metric("Jaccard index", ""),
+    "CC": Metric("conformity coefficient", "%"),
+    "HSD95": Metric("95 % Hausdorff surface distance", "mm"),
 }
 """The ten of the challenge, in the paper's order, and the Hausdorff distance at 95 %."""
 

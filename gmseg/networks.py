@@ -8,6 +8,7 @@ from dataclasses import asdict
 from gmseg.engine import import_keras
 
 _CHANNELS = 512
+_UNET_SCALES = 4  # a window of 200 pixels can be halved three times
 _SHARES = ("dropout", "batchnorm_momentum")
 
 
@@ -30,7 +31,7 @@ def sizes_fit(entry) -> bool:
             entry["kind"] == "unet"
             and set(entry) <= {"kind", "widths", *_SHARES}
             and isinstance(widths, list | tuple)
-            and 1 <= len(widths) <= 4  # a window of 200 pixels can be halved three times
+            and 1 <= len(widths) <= _UNET_SCALES
             and all(type(width) is int and 1 <= width <= _CHANNELS for width in widths)
         )
     filters, rates = entry.get("filters", 32), entry.get("dilation_rates", [6])
@@ -43,6 +44,12 @@ def sizes_fit(entry) -> bool:
         # the branch at rate 1 and the layers at rate 2 are there already
         and all(type(rate) is int and 3 <= rate <= 200 for rate in rates)
     )
+
+
+def window_step(entry: dict) -> int:
+    """Return what a window's rows and columns must be a multiple of, in pixels."""
+    scales = len(entry.get("widths", range(_UNET_SCALES))) if "kind" in entry else 1
+    return 2 ** (scales - 1)
 
 
 def is_number(value) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from gmseg.augment import Augmentation
 from gmseg.bundled import bundled
 from gmseg.errors import InputError
-from gmseg.networks import sizes_fit
+from gmseg.networks import sizes_fit, window_step
 from gmseg.template import Template
 
 
@@ -132,9 +132,7 @@ def protocol_of(name: str, content: dict, *, source: str = "the protocol") -> Pr
         parts[section] = kind(
             **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         )
-    scales = len(network.get("widths", (26, 48, 98, 192))) if "kind" in network else 1
-    step = 2 ** (scales - 1)  # a U-Net halves its windows
-    if parts["windows"].size % step:
+    if parts["windows"].size % (step := window_step(network)):
         raise InputError(f"{source}: [windows] size must be a multiple of {step} for this network")
     if parts["phantoms"].share > 0 and parts["phantoms"].count == 0:
         raise InputError(f"{source}: [phantoms] share needs a count; give both or neither")

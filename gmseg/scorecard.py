@@ -7,9 +7,10 @@ import io
 import json
 import math
 
+from gmseg.evaluation import REGIONS
 from gmseg.metrics import METRICS
 
-_REGIONS = {"volume": "volume", "labelled_slices": "labelled slices"}
+_REGIONS = {region: region.replace("_", " ") for region in REGIONS}
 _DIGITS = {"": 3, "mm": 2, "%": 1}
 _MORE_DIGITS = {"TNR": 2}  # nearly all voxels are far from any GM: 100.0 would say nothing
 

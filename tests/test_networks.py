@@ -2,8 +2,10 @@
 
 import pytest
 
+from gmseg import InputError
 from gmseg.network import NetworkSizes
 from gmseg.networks import build, network_entry, network_sizes, sizes_fit
+from gmseg.protocol import protocol_of
 from gmseg.unet import UNetSizes
 
 
@@ -33,3 +35,11 @@ def test_there_and_back(sizes, name):
 )  # fmt: skip
 def test_nonsense_is_no_network(entry):
     assert not sizes_fit(entry)
+
+
+def test_windows_that_a_unet_cannot_halve_are_refused():
+    sections = {"network": {"kind": "unet"}, "windows": {"size": 84}}
+    with pytest.raises(InputError, match="size must be a multiple of 8"):
+        protocol_of("p", sections)
+    protocol_of("p", sections | {"network": {"kind": "unet", "widths": [4, 6, 8]}})
+    protocol_of("p", {"windows": {"size": 85}})
