@@ -90,3 +90,32 @@ def build(sizes):
     from gmseg.unet import UNetSizes, build_unet
 
     return build_unet(sizes) if isinstance(sizes, UNetSizes) else build_network(sizes)
+
+
+def multiply_adds(network, rows: int, columns: int) -> int:
+    """Count the multiply-adds of a network's convolutions on one window.
+
+    Parameters
+    ----------
+    network : keras.Model
+    rows, columns : int
+        Of the window, in pixels.
+
+    Returns
+    -------
+    int
+        Padding counts as pixels: an engine multiplies by its zeros, too.
+    """
+    import keras
+
+    kinds = keras.layers.Conv2D, keras.layers.Conv2DTranspose
+    convolutions = [layer for layer in network.layers if isinstance(layer, kinds)]
+    shapes = keras.Model(network.input, [layer.output for layer in convolutions])
+    shapes = shapes.compute_output_spec(keras.KerasTensor((1, rows, columns, 1)))
+    count = 0
+    for layer, spec in zip(convolutions, shapes, strict=True):
+        pixels = spec.shape[1] * spec.shape[2]
+        if isinstance(layer, keras.layers.Conv2DTranspose):
+            pixels //= math.prod(layer.strides)  # each output pixel is made by few of the weights
+        count += pixels * math.prod(layer.kernel.shape)
+    return count

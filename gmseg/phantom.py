@@ -88,6 +88,7 @@ def make_phantom(
     site=1,
     noise=None,
     bias=None,
+    acquired_mm=None,
     drift_mm=0.6,
     offset_mm=(0.0, 0.0),
     level=None,
@@ -110,6 +111,8 @@ def make_phantom(
         Standard deviation of the noise as a part of the CSF's value; the site's own if left out.
     bias : float, optional
         Strength of the uneven brightness, 0 for none; the site's own if left out.
+    acquired_mm : float, optional
+        In-plane resolution of the acquisition; the site's own if left out.
     drift_mm : float
         How far the cord's centre wanders to each side along the slices.
     offset_mm : tuple of 2 floats
@@ -143,6 +146,9 @@ def make_phantom(
     tissue = SITES[site - 1]
     noise = tissue.noise if noise is None else noise
     bias = tissue.bias if bias is None else bias
+    acquired_mm = tissue.acquired_mm if acquired_mm is None else acquired_mm
+    if not acquired_mm > 0:
+        raise InputError("acquired_mm must be more than 0")
     if noise < 0 or drift_mm < 0 or supersample < 4:
         raise InputError("noise and drift_mm must be 0 or more, and supersample 4 or more")
     subject = draw_subject(seed, drift_mm)
@@ -179,7 +185,7 @@ def make_phantom(
         ideal,
         np.random.default_rng([seed, 1]),
         spacing_mm=spacing_mm[:2],
-        acquired_mm=tissue.acquired_mm,
+        acquired_mm=acquired_mm,
         noise=noise * tissue.csf,
         bias=bias,
     )

@@ -4,7 +4,7 @@ import pytest
 
 from gmseg import InputError
 from gmseg.network import NetworkSizes
-from gmseg.networks import build, network_entry, network_sizes, sizes_fit
+from gmseg.networks import build, multiply_adds, network_entry, network_sizes, sizes_fit
 from gmseg.protocol import protocol_of
 from gmseg.unet import UNetSizes
 
@@ -43,3 +43,15 @@ def test_windows_that_a_unet_cannot_halve_are_refused():
         protocol_of("p", sections)
     protocol_of("p", sections | {"network": {"kind": "unet", "widths": [4, 6, 8]}})
     protocol_of("p", {"windows": {"size": 85}})
+
+
+def test_multiply_adds_are_those_of_the_papers_network():
+    assert multiply_adds(build(network_sizes({})), 200, 200) == pytest.approx(4.97e9, rel=2e-3)
+
+
+def test_multiply_adds_of_a_unet_add_up_by_hand():
+    network = build(network_sizes({"kind": "unet", "widths": [2, 3]}))
+    whole, half = 16 * 8, 8 * 4
+    down, bottom = 9 * (1 * 2 + 2 * 2), 9 * 2 * 3
+    rise, up, last = 3 * 2, 9 * (4 * 2 + 2 * 2), 2
+    assert multiply_adds(network, 16, 8) == whole * (down + rise + up + last) + half * bottom
