@@ -15,7 +15,6 @@ from gmseg.image import read_scan
 
 _HALF_MM = 13.0  # of the patch around the cord that is painted anew
 _LEAST_CORD_MM2 = 20.0
-_THIN_MM = 0.35  # smoothing after which a border that moves inwards thins the horns
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,6 @@ class Template:
     rotation_deg: float = 10.0
     elastic_strain: float = 0.15
     gm_size: float = 0.25
-    horns: float = 0.0
     contrast: tuple[float, float] = (0.05, 0.5)
     texture: float = 0.12
     brightness: float = 0.25
@@ -182,25 +180,10 @@ def _deformed_section(rng, place, size, shape, sections: Sections, how: Template
     # GM larger or smaller inside a cord that stays: strongest in the middle, none at 2 s.d.
     inner = np.clip(1 - (unit**2).sum(axis=0) / 4, 0, 1)
     unit *= np.exp(rng.uniform(-1, 1) * how.gm_size * inner)
-    # dorsal horns longer and thinner towards their ends, in a cord that stays
-    longer, end = rng.uniform(0, how.horns), _dorsal_end(unit)
-    places = [
-        part * np.reshape(spread, (2, 1, 1)) + np.reshape(centre, (2, 1, 1))
-        for part in (unit * np.exp(-longer * end), unit)
-    ]
-    gm, new = (
+    where = unit * np.reshape(spread, (2, 1, 1)) + np.reshape(centre, (2, 1, 1))
+    sampled = (
         ndimage.map_coordinates(part[k], where, output=np.float32, order=1, mode="constant")
-        for part, where in zip((sections.gm, sections.cord), places, strict=True)
+        for part in (sections.gm, sections.cord)
     )
-    if how.horns > 0:
-        depth = ndimage.gaussian_filter(gm, _THIN_MM / spacing_mm)
-        thin = 0.5 + rng.uniform(0, 0.25) * np.clip(end * 1.5, 0, 1) * longer / how.horns
-        gm = gm * np.clip((depth - thin) / 0.15 + 1, 0, 1)
+    gm, new = sampled
     return np.minimum(gm, new), new
-
-
-def _dorsal_end(unit: np.ndarray) -> np.ndarray:
-    """Say how much a point, (2, rows, columns) in the cord's spreads, lies where horns end."""
-    radius = np.sqrt((unit**2).sum(axis=0))
-    backwards = np.clip(-2 * unit[1] / np.maximum(radius, 1e-6), 0, 1)
-    return backwards * np.clip((radius - 0.5) / 1.2, 0, 1)
