@@ -132,12 +132,20 @@ def _metrics(found):
             cells = (f"{shown(key, mean[key])} ± {shown(key, deviation[key])}" for key in METRICS)
             rows.append(["**mean ± s.d.**", NAMES[system], *cells])
         parts.append(f"### Over the {region}\n\n{_table(header, rows, text=2)}")
-    return """
+    strays = "".join(
+        f"The mask of `{name}` has GM {far:.0f} mm from its middle, where there is no cord: its "
+        f"HSD and SHD say nothing of any model.\n" for name, far in found["strays"].items()
+    )  # fmt: skip
+    return (
+        """
 ## The ten metrics of the challenge
 
 And the Hausdorff distance at 95 %. [Their definitions](metrics.md), with mm taken from the affine;
 window on the cord. Over the volume, GM in slices that the mask does not label counts as wrong.
-""" + "\n".join(f"\n{part}\n" for part in parts)
+"""
+        + strays
+        + "\n".join(f"\n{part}\n" for part in parts)
+    )
 
 
 def _areas(found):

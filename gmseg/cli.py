@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from gmseg import cli_paper
 from gmseg.cli_models import Overwrite, models_app
 from gmseg.errors import InputError
 
@@ -108,7 +109,7 @@ def segment(
     model: Annotated[str, typer.Option(metavar="NAME|FILE", help="A known model (gmseg models list), a model's JSON or weights file, or the 2017 release's .hdf5.")] = "default",
     threshold: Annotated[float | None, typer.Option(metavar="T", help="A voxel is GM where the soft segmentation is larger, 0-1. [default: the model's, 0.5]")] = None,
     standardise: Annotated[Standardise | None, typer.Option(help="By mean and standard deviation of the scan's windows, or of the training set. [default: the model's]")] = None,
-    centre: Annotated[str, typer.Option(metavar="auto|image|X,Y", help="Where the 50 mm window lies: the cord mask if there is one, else the image's centre (auto); the image's centre; a place in mm in the scan's world space.")] = "auto",
+    centre: Annotated[str, typer.Option(metavar="auto|image|X,Y", help="Where the 50 mm window lies: on the cord, which is looked for (auto); at the image's centre, as in the paper (image); at a place in mm in the scan's world space.")] = "auto",
     cord: Annotated[Path | None, typer.Option(metavar="MASK", help="A mask of the cord on the scan's grid: the window follows it. For a single scan.")] = None,
     volume: Annotated[int | None, typer.Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")] = None,
     mean: Annotated[bool, typer.Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
@@ -175,7 +176,7 @@ def segment(
         print(
             f"{outputs[0]}  GM in {len(areas)} of {len(result.summary['area_mm2'])} slices, "
             f"mean area {sum(areas) / max(len(areas), 1):.1f} mm^2, "
-            f"{result.summary['seconds']:.1f} s"
+            f"{result.summary['seconds']:.1f} s{_told_where(result.summary['window'])}"
         )
         for flag in result.summary["flags"]:
             _warn(f"{scan}: {flag}")
@@ -185,6 +186,11 @@ def segment(
     if failed:
         return 2
     return 3 if strict and any(entry["flags"] for entry in done) else 0
+
+
+def _told_where(window: str) -> str:
+    """Return how the cord was found, where that is worth a word."""
+    return f", window {window}" if window in ("moved to the cord", "found by a search") else ""
 
 
 def _parse_centre(text: str):
@@ -347,6 +353,10 @@ def train(
         )  # fmt: skip
     print(f"{trained.weights}  {trained.scores[0]['value'] if trained.scores else ''}".rstrip())
     return 0
+
+
+app.command()(cli_paper.reproduce)
+app.command()(cli_paper.figures)
 
 
 # ------------------------------------------------------------------------- phantom and demo

@@ -93,6 +93,16 @@ def without_masks(folder) -> list[str]:
     return sorted(images - labelled)
 
 
+def unlabelled_scans(folder) -> list[LabelledScan]:
+    """Return the challenge subjects of a folder that have an image and no mask, as scans."""
+    images = {file.name.split("-image.")[0]: file for file in _challenge_files(Path(folder))
+              if "-image." in file.name}  # fmt: skip
+    return [
+        LabelledScan(name, name, images[name], (), site=name.split("-")[0])
+        for name in without_masks(folder)
+    ]
+
+
 def challenge_scans(folder) -> list[LabelledScan]:
     """Find the labelled scans of a folder of the GM Challenge 2016, as it is distributed.
 

@@ -74,7 +74,9 @@ def header_flags(scan: nib.Nifti1Image) -> list[str]:
     return flags
 
 
-def find_flags(areas_mm2: np.ndarray, *, at_border: np.ndarray) -> list[str]:
+def find_flags(
+    areas_mm2: np.ndarray, *, at_border: np.ndarray, searched: bool = False
+) -> list[str]:
     """Say in words what is suspicious about a segmentation.
 
     Parameters
@@ -83,6 +85,8 @@ def find_flags(areas_mm2: np.ndarray, *, at_border: np.ndarray) -> list[str]:
         GM area per slice.
     at_border : numpy.ndarray
         bool (slices,): GM reaches the border of the window.
+    searched : bool
+        Whether the whole field of view was looked at.
 
     Returns
     -------
@@ -92,8 +96,10 @@ def find_flags(areas_mm2: np.ndarray, *, at_border: np.ndarray) -> list[str]:
     areas_mm2 = np.asarray(areas_mm2)
     empty = areas_mm2 == 0
     if empty.all():
-        remedy = "the cord may lie outside the window; give its place with --centre X,Y or --cord"
-        return [f"no gray matter found: {remedy}"]
+        where = "the cord may lie outside the window; give its place with --centre X,Y or --cord"
+        if searched:
+            where = "nowhere in the field of view; is it an axial T2*-weighted scan of the cord?"
+        return [f"no gray matter found: {where}"]
     flags = []
     for wrong, what in (
         (empty, "no gray matter found"),

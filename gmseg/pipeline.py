@@ -10,13 +10,15 @@ from importlib import metadata
 import nibabel as nib
 import numpy as np
 
+from gmseg import finder, measure, window
 from gmseg import image as gm_image
-from gmseg import measure, window
 from gmseg.errors import InputError
 from gmseg.grid import WorkingGrid, to_native_grid, to_working_grid
 from gmseg.pretrained import DEFAULT_MODEL, STANDARDISATIONS, Model, load_model, load_predictor
 
 _BATCH = 4
+REACH_MM = 10.0
+"""GM lies no farther from the cord's middle; what does is no GM."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,12 @@ def segment(
     standardise : {"volume", "training"}, optional
         The model's own by default.
     centre : {"auto", "image"} or (float, float)
-        Where the window lies: see `gmseg.window.locate`.
+        Where the window lies. ``"auto"``: on the cord, which is looked for where the image's
+        centre does not show it (see `gmseg.finder`); ``"image"``: at the image's centre, as in
+        the paper; or a place (x, y) in mm in the scan's world space. But for ``"image"``, GM
+        farther than `REACH_MM` from the cord's way is dropped.
     cord : path-like, optional
-        A cord mask on the scan's grid: the window follows it.
+        A cord mask on the scan's grid: the window follows it, and nothing is looked for.
     volume, mean : int, bool
         What to take of a 4-D scan: one volume (from 0), or the average.
     progress : callable, optional
@@ -84,7 +89,7 @@ def segment(
     Notes
     -----
     Paper, "Methods"; standardisation by the volume as in its table, threshold 0.5 on the
-    resampled soft segmentation instead of 0.999 before resampling.
+    resampled soft segmentation instead of 0.999 before resampling, windows that follow the cord.
     """
     started = time.perf_counter()
     if not isinstance(model, Model):
@@ -102,15 +107,24 @@ def segment(
     if cord is not None:
         cord = gm_image.read_mask(cord, scan, what="cord mask")
 
-    ready = prepare(scan, model, name=name, standardise=standardise, centre=centre, cord=cord)
-    soft_windows = predict_windows(load_predictor(model), ready.windows, progress=progress)
+    predict = load_predictor(model)
+    if isinstance(centre, str) and centre == "auto" and cord is None:
+        ready, soft_windows, how = _follow(scan, model, predict, name, standardise, progress)
+    else:
+        ready = prepare(scan, model, name=name, standardise=standardise, centre=centre, cord=cord)
+        soft_windows = predict_windows(predict, ready.windows, progress=progress)
+        how = "cord mask" if cord is not None else "as told"
+    if centre != "image":  # the paper's way: nothing is moved, nothing dropped
+        soft_windows = _near_the_cord(soft_windows, ready)
     soft = soft_on_scan(soft_windows, ready)
     mask = (soft > threshold).astype(np.uint8)
 
     areas = measure.slice_areas_mm2(mask, scan.affine)
     order = slice(None, None, -1) if measure.runs_downwards(scan.affine) else slice(None)
     flags = list(ready.flags)
-    flags += measure.find_flags(areas, at_border=_at_border(soft_windows > threshold)[order])
+    flags += measure.find_flags(
+        areas, searched=how == "not found", at_border=_at_border(soft_windows > threshold)[order]
+    )
     summary = {
         "scan": str(name),
         "gmseg_version": metadata.version("gmseg"),
@@ -118,6 +132,7 @@ def segment(
         "model_sha256": model.weights_sha256,
         "threshold": threshold,
         "standardise": standardise,
+        "window": how,
         "window_centre_mm": _centres_mm(ready)[order].round(2).tolist(),
         "area_mm2": areas.round(3).tolist(),
         "volume_mm3": round(measure.volume_mm3(mask, scan.affine), 3),
@@ -169,35 +184,89 @@ def prepare(
     model : Model
     name : str or path-like
         What to call the scan in messages.
-    standardise, centre
+    standardise : str, optional
         See `segment`.
+    centre : {"auto", "image"} or (float, float)
+        See `gmseg.window.locate`: without the network, nothing is looked for.
     cord : numpy.ndarray, optional
         bool, the scan's shape.
     """
-    spacing_mm = model.voxel_size_mm
-    data = np.asarray(scan.dataobj)
-    grid = to_working_grid(data, scan.affine, spacing_mm)
+    grid, bad, flags = _on_working_grid(scan, model)
     if cord is not None:
-        cord = to_working_grid(cord.astype(np.float32), scan.affine, spacing_mm).data
+        cord = to_working_grid(cord.astype(np.float32), scan.affine, model.voxel_size_mm).data
     try:
         centres = window.locate(grid, centre=centre, cord=cord)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from None
-    windows = window.cut(grid.data, centres, model.window)
-    flags = measure.header_flags(scan)
-    bad = np.count_nonzero(~np.isfinite(data))
-    if bad:
-        if not np.isfinite(windows).all():
-            raise InputError(
-                f"{name}: {bad} voxels are NaN or infinite, some of them where the network "
-                f"looks; replace them before segmenting"
-            )
-        flags.append(f"{bad} voxels are NaN or infinite, all outside the window")
-    try:
-        windows = standardised(windows, model, standardise or model.standardise)
+        windows = _windows_at(grid, bad, centres, model, standardise or model.standardise)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     return Prepared(grid, centres, windows, flags)
+
+
+def _on_working_grid(scan, model: Model) -> tuple[WorkingGrid, int, list[str]]:
+    """Return a scan on the working grid, how many voxels are no numbers, and what is odd."""
+    data = np.asarray(scan.dataobj)
+    flags = measure.header_flags(scan)
+    if bad := np.count_nonzero(~np.isfinite(data)):
+        flags.append(f"{bad} voxels are NaN or infinite, all outside the window")
+    return to_working_grid(data, scan.affine, model.voxel_size_mm), bad, flags
+
+
+def _windows_at(grid: WorkingGrid, bad: int, centres, model: Model, standardise: str) -> np.ndarray:
+    """Cut windows and standardise them; refuse those that cannot be segmented."""
+    windows = window.cut(grid.data, centres, model.window)
+    if bad and not np.isfinite(windows).all():
+        raise InputError(
+            f"{bad} voxels are NaN or infinite, some of them where the network looks; replace "
+            f"them before segmenting"
+        )
+    return standardised(windows, model, standardise)
+
+
+def _follow(scan, model: Model, predict, name, standardise: str, progress):
+    """Find the cord and segment it: what is prepared, soft windows, and how it was found."""
+    grid, bad, flags = _on_working_grid(scan, model)
+    faults: list[InputError] = []
+
+    def segment_at(centres):
+        try:
+            windows = _windows_at(grid, bad, centres, model, standardise)
+        except InputError as error:
+            faults.append(error)
+            return None
+        return predict_windows(predict, windows, progress=progress)
+
+    def look(k, centres):
+        one = grid.data[..., k : k + 1]
+        windows = np.concatenate([window.cut(one, [centre], model.window) for centre in centres])
+        soft = np.zeros(windows.shape, np.float32)
+        usable = np.isfinite(windows).all(axis=(1, 2))
+        usable[usable] = np.ptp(windows[usable], axis=(1, 2)) > 0
+        if usable.any():
+            each = [standardised(one[None], model, standardise)[0] for one in windows[usable]]
+            soft[usable] = predict_windows(predict, np.array(each))
+        return soft
+
+    centres, soft_windows, how = finder.follow(
+        grid.data.shape, segment_at, look, size=model.window, **_steps_mm(grid)
+    )
+    if soft_windows is None:
+        raise InputError(f"{name}: {faults[0]}")
+    windows = _windows_at(grid, bad, centres, model, standardise)
+    return Prepared(grid, centres, windows, flags), soft_windows, how
+
+
+def _steps_mm(grid: WorkingGrid) -> dict[str, float]:
+    sizes = nib.affines.voxel_sizes(grid.affine)
+    return {"spacing_mm": float(sizes[0]), "slice_mm": float(sizes[2])}
+
+
+def _near_the_cord(soft_windows: np.ndarray, ready: Prepared) -> np.ndarray:
+    """Drop GM where no GM can be: far from the way of what was found."""
+    steps = _steps_mm(ready.grid)
+    path = finder.see(soft_windows, ready.centres, **steps).path
+    if path is None:
+        return soft_windows
+    return finder.keep_near(soft_windows, ready.centres, path, steps["spacing_mm"], REACH_MM)
 
 
 def standardised(windows: np.ndarray, model: Model, standardise: str) -> np.ndarray:

@@ -55,11 +55,7 @@ def draw_raters(scan, masks, *, field_mm: float = 16.0) -> Figure:
     k = votes.sum(axis=(0, 1)).argmax()
     drawn = np.argwhere(votes[..., k])
     centre = (drawn.min(axis=0) + drawn.max(axis=0)) / 2 * sizes[:2]
-    near = np.ix_(*[
-        np.abs(np.arange(n) * size - at) < field_mm / 4
-        for n, size, at in zip(votes.shape[:2], sizes[:2], centre, strict=True)
-    ])  # fmt: skip
-    limits = gray_limits(volume[..., k][near])
+    limits = limits_near(volume[..., k], sizes[:2], centre, field_mm / 4)
 
     side, foot = 2.9, 0.32
     figure = Figure(figsize=(3 * (side + _GAP) + _GAP, side + foot + _GAP), facecolor=DARK)
@@ -68,18 +64,18 @@ def draw_raters(scan, masks, *, field_mm: float = 16.0) -> Figure:
         for i, label in enumerate(("plain", "outlined", "agreement"))
     )
     for ax in (plain, outlined, agreed):
-        _show(ax, volume[..., k], sizes[:2], limits)
+        show_plane(ax, volume[..., k], sizes[:2], limits)
         half = field_mm / 2
         ax.set(xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half))
     shades = colormaps["plasma"](np.linspace(0.4, 0.95, len(masks)))
     for rater, mask in enumerate(volumes):
         # the first is widest and lies below, so that all show where they agree
         colour, line = RATERS[rater % len(RATERS)], 1 + 0.9 * (len(masks) - 1 - rater)
-        _outline(outlined, mask[..., k], sizes[:2], colour, line)
+        outline_plane(outlined, mask[..., k], sizes[:2], colour, line)
         _write(figure, 2 * _GAP + side + 0.31 * rater, f"— r{rater + 1}", colour)
         _write(figure, 3 * _GAP + 2 * side + 0.55 + 0.12 * rater, f"{rater + 1}", shades[rater])
     seen = np.ma.masked_equal(votes[..., k], 0)
-    _show(
+    show_plane(
         agreed, seen, sizes[:2], (0.5, len(masks) + 0.5), ListedColormap(shades),
         interpolation="nearest",
     )  # fmt: skip
@@ -127,8 +123,8 @@ def draw_pairs(rows: dict, *, columns: int = 6, size: int | None = None) -> Figu
         for i, (window, mask) in enumerate(zip(windows, masks, strict=True)):
             place = (_GAP + i * (side + _GAP), top - head - side, side, side)
             ax = axes_at(figure, f"{name} {i}", *place)
-            _show(ax, window, (1, 1), limits[i])
-            _outline(ax, mask, (1, 1), REFERENCE)
+            show_plane(ax, window, (1, 1), limits[i])
+            outline_plane(ax, mask, (1, 1), REFERENCE)
             half = (size or max(window.shape)) / 2
             ax.set(
                 xlim=(middle[0] - half - 0.5, middle[0] + half - 0.5),
@@ -137,7 +133,76 @@ def draw_pairs(rows: dict, *, columns: int = 6, size: int | None = None) -> Figu
     return figure
 
 
-def _show(ax, plane, sizes, limits, colours="gray", *, interpolation="bilinear") -> None:
+def draw_sites(items, *, field_mm: float = 20.0) -> Figure:
+    """Draw a slice of each scan, whole and around the cord.
+
+    Parameters
+    ----------
+    items : list of (str, nibabel image, nibabel image)
+        Name, scan and reference on its grid, in any orientation.
+    field_mm : float
+        Side of the square that is shown around the cord.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A column per scan: the slice with most GM as it was scanned, to scale among the scans;
+        and its cord with the reference's outline.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If a reference is empty.
+    """
+    side, head = 2.6, 0.48
+    figure = Figure(
+        figsize=(len(items) * (side + _GAP) + _GAP, head + 2 * (side + _GAP)), facecolor=DARK
+    )
+    wide, high = figure.get_size_inches()
+    slices = [_most_gm(*item) for item in items]
+    reach = max(max(np.multiply(plane.shape, sizes)) for plane, _, sizes, _ in slices) / 2
+    for i, ((name, *_), (plane, mask, sizes, thickness)) in enumerate(
+        zip(items, slices, strict=True)
+    ):
+        left = _GAP + i * (side + _GAP)
+        drawn = np.argwhere(mask)
+        cord = (drawn.min(axis=0) + drawn.max(axis=0)) / 2 * sizes
+        limits = limits_near(plane, sizes, cord, field_mm / 4)
+        middle = (np.array(plane.shape) - 1) / 2 * sizes
+        for row, (centre, half) in enumerate(((middle, reach), (cord, field_mm / 2))):
+            bottom = (1 - row) * (side + _GAP) + _GAP / 2
+            ax = axes_at(figure, f"{name} {row}", left, bottom, side, side)
+            show_plane(ax, plane, sizes, limits)
+            ax.set(xlim=(centre[0] - half, centre[0] + half),
+                   ylim=(centre[1] - half, centre[1] + half))  # fmt: skip
+            if row:
+                outline_plane(ax, mask, sizes, REFERENCE, 1.4)
+        figure.text(left / wide, 1 - 0.2 / high, name, color="white", size=9)
+        text = f"{sizes[0]:.3g} x {sizes[1]:.3g} x {thickness:.3g} mm"
+        figure.text(left / wide, 1 - 0.4 / high, text, color=PALE, size=8.5)
+    return figure
+
+
+def _most_gm(name, scan, reference):
+    """Return the slice with most GM, its mask, its pixels' size and its thickness, in LAS."""
+    volume, sizes = to_las(scan)
+    mask = to_las(reference)[0] > 0.5
+    if not mask.any():
+        raise InputError(f"{name}: its reference is empty; give another scan")
+    k = mask.sum(axis=(0, 1)).argmax()
+    return volume[..., k], mask[..., k], np.array(sizes[:2]), sizes[2]
+
+
+def limits_near(plane, sizes, centre, reach_mm: float) -> tuple[float, float]:
+    """Return black and white for a plane, by what lies around a place (in mm)."""
+    near = np.ix_(*[
+        np.abs(np.arange(n) * size - at) < reach_mm
+        for n, size, at in zip(plane.shape, sizes, centre, strict=True)
+    ])  # fmt: skip
+    return gray_limits(plane[near])
+
+
+def show_plane(ax, plane, sizes, limits, colours="gray", *, interpolation="bilinear") -> None:
     """Show a plane (right to left, back to front) in mm or, with sizes of 1, in pixels."""
     edges = [
         e for n, size in zip(plane.shape, sizes, strict=True) for e in (-size / 2, (n - 0.5) * size)
@@ -148,10 +213,12 @@ def _show(ax, plane, sizes, limits, colours="gray", *, interpolation="bilinear")
     ax.spines[:].set_visible(False)
 
 
-def _outline(ax, mask, sizes, colour, line=1.0) -> None:
+def outline_plane(ax, mask, sizes, colour, line=1.0, style="solid") -> None:
+    """Draw a mask's outline over a plane that `show_plane` shows."""
     if (mask > 0.5).any():
         grids = [np.arange(n) * size for n, size in zip(mask.shape, sizes, strict=True)]
-        ax.contour(*grids, mask.T, levels=[0.5], colors=colour, linewidths=line)
+        how = {"colors": colour, "linewidths": line, "linestyles": style}
+        ax.contour(*grids, mask.T, levels=[0.5], **how)
 
 
 def _write(figure, left, text, colour=PALE) -> None:

@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_it_installs_what_pip_requirements_installs():
     lines = (ROOT / "binder" / "requirements.txt").read_text().splitlines()
-    [line] = [line for line in lines if line and not line.startswith("#")]
+    [line, viewer] = [line for line in lines if line and not line.startswith("#")]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert [viewer] == project["optional-dependencies"]["viewer"]
     bridge = line.removeprefix("-r ")
     # pip takes a nested file relative to the file that names it
     assert (ROOT / "binder" / bridge).resolve() == ROOT / "pip-requirements.txt"

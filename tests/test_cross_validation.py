@@ -127,7 +127,19 @@ def run(script, data, tmp_path, monkeypatch):
 
     def run(*more):
         other = str(tmp_path / "other" / "model.json")
-        script.main([str(data), str(folds), "--published", other, "--out", str(out), *more])
+        script.main(
+            [
+                str(data),
+                str(folds),
+                "--published",
+                other,
+                "--out",
+                str(out),
+                "--results",
+                str(out / "results"),
+                *more,
+            ]
+        )
         return (out / "cross-validation.md").read_text()
 
     return run, folds, out

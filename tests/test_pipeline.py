@@ -82,6 +82,34 @@ def test_moving_the_window_by_10_mm_hardly_matters(shared, published, name, monk
         assert abs(dice_of(segment(scan, published, cord=cord), reference) - on_cord) < 0.005
 
 
+def test_a_cord_26_mm_off_centre_is_found(shared, published):
+    scan, reference, _ = files_of(shared, "9604")
+    result = segment(scan, published)
+    assert result.summary["window"] == "moved to the cord"
+    assert dice_of(result, reference) >= 0.90
+
+
+@pytest.mark.parametrize("off_mm", [(45, 0), (-20, 40)])
+def test_a_real_scan_on_a_larger_canvas_is_found(shared, published, off_mm):
+    """As good as with the window on the cord of the same canvas, wherever it lies on it."""
+    scan, reference, cord = (nib.load(file) for file in files_of(shared, "t2s-small-fov"))
+    sizes = nib.affines.voxel_sizes(scan.affine)
+    add = np.rint(2 * np.abs(off_mm) / sizes[:2]).astype(int)
+    pad = [(n, 5) if off > 0 else (5, n) for n, off in zip(add, off_mm, strict=True)] + [(0, 0)]
+    affine = scan.affine @ nib.affines.from_matvec(np.eye(3), [-before for before, _ in pad])
+
+    def on_canvas(image):
+        return nib.Nifti1Image(np.pad(np.asarray(image.dataobj), pad), affine)
+
+    truth = on_canvas(reference).get_fdata() > 0.5
+    ready = pipeline.prepare(on_canvas(scan), published, cord=on_canvas(cord).get_fdata() > 0.5)
+    soft = pipeline.predict_windows(pretrained.load_predictor(published), ready.windows)
+    on_cord = metrics.dice_labelled(pipeline.soft_on_scan(soft, ready) > 0.5, truth)
+    found = segment(on_canvas(scan), published)
+    assert found.summary["window"] == "found by a search"
+    assert metrics.dice_labelled(found.mask.get_fdata(), truth) > on_cord - 0.01
+
+
 # ------------------------------------------------------------------- without the real scans
 
 
@@ -149,6 +177,54 @@ def test_a_scan_of_many_voxel_sizes_is_the_same_scan(sample):
              for s, n in ((0.3, 200), (0.7, 90))]  # fmt: skip
     assert truth.any()
     assert areas[0]["area_mm2"][0] == pytest.approx(areas[1]["area_mm2"][0], rel=0.2)
+
+
+@pytest.fixture(scope="module")
+def off_centre():
+    """A cord 38 mm off the centre of a field of 128 mm."""
+    return make_phantom(
+        seed=8, spacing_mm=(0.5, 0.5, 5.0), shape=(256, 256, 3), offset_mm=(31.0, -22.0)
+    )
+
+
+def test_an_off_centre_cord_is_segmented_as_if_its_place_were_known(off_centre, tmp_path):
+    truth = np.asarray(off_centre.mask.dataobj)
+    nib.save(nib.Nifti1Image((truth > 0).astype(np.uint8), off_centre.image.affine),
+             tmp_path / "cord.nii.gz")  # fmt: skip
+    known = segment(off_centre.image, cord=tmp_path / "cord.nii.gz")
+    found = segment(off_centre.image)
+    scores = [metrics.dice(one.mask.get_fdata(), truth == 1) for one in (known, found)]
+    assert scores[0] > 0.8
+    assert scores[1] > scores[0] - 0.01
+    assert found.summary["window"] in {"found by a search", "moved to the cord"}
+    assert found.summary["flags"] == []
+    places = np.array(found.summary["window_centre_mm"])[:, :2]
+    assert (np.linalg.norm(places - off_centre.centre_mm, axis=1) < 10).all()
+
+
+def test_centre_image_stays_at_the_images_centre(off_centre):
+    result = segment(off_centre.image, centre="image")
+    assert np.abs(np.array(result.summary["window_centre_mm"])[:, :2]).max() < 1
+    assert metrics.dice(result.mask.get_fdata(), np.asarray(off_centre.mask.dataobj) == 1) < 0.1
+
+
+def test_gm_far_from_the_cord_is_dropped_but_for_centre_image(sample, monkeypatch):
+    network = pipeline.load_predictor
+
+    def with_an_island(model):
+        def predict(windows):
+            soft = network(model)(windows)
+            soft[:, 10:16, 10:16] = 0.9  # 31 mm from the window's centre
+            return soft
+
+        return predict
+
+    monkeypatch.setattr(pipeline, "load_predictor", with_an_island)
+    kept, dropped = (segment(sample.image, centre=where) for where in ("image", "auto"))
+    clean = np.asarray(dropped.mask.dataobj)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(clean, segment(sample.image).mask.dataobj)
+    assert np.asarray(kept.mask.dataobj).sum() > clean.sum()
 
 
 def test_bad_voxels_matter_only_where_the_network_looks(sample):
