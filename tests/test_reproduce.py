@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -50,6 +51,12 @@ def folder(tmp_path_factory):
     (folder / "more" / "site1-sc04-image.nii.gz").rename(challenge / "site1-sc11-image.nii.gz")
     (folder / "tiny.toml").write_text(PROTOCOL)
     return folder
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Spare the seconds that drawing takes, where it was tested already."""
+    monkeypatch.setattr(sys.modules["gmseg.reproduce"], "make_figures", lambda *_, **__: [])
 
 
 def run(folder, out="run", **more):
@@ -147,7 +154,7 @@ def test_subjects_without_masks_are_segmented_and_not_scored(folder, first):
     assert masks == HELD_OUT | {"site1-sc11"}
 
 
-def test_it_goes_on_where_it_was_interrupted(folder, first):
+def test_it_goes_on_where_it_was_interrupted(folder, first, no_figures):
     """Stopped while training, and while segmenting: the same in the end."""
 
     class Stopped(BaseException):
@@ -192,7 +199,7 @@ def test_a_folder_that_holds_anything_else_is_refused(folder, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
 
 
-def test_a_model_may_be_taken_and_its_own_scans_are_told(folder, first):
+def test_a_model_may_be_taken_and_its_own_scans_are_told(folder, first, no_figures):
     model = folder / "run" / "training" / "model.json"
     results, told, steps = run(folder, "taken", model=model, split="site1-sc01,site2-sc03")
     assert "training" not in {stage for stage, *_ in steps}
