@@ -181,8 +181,7 @@ def segment(
         for flag in result.summary["flags"]:
             _warn(f"{scan}: {flag}")
     if summary and done:
-        with files.atomic_path(summary) as temporary:
-            temporary.write_text(json.dumps({"scans": done}, indent=2) + "\n", encoding="utf-8")
+        files.write_text(summary, json.dumps({"scans": done}, indent=2) + "\n")
     if failed:
         return 2
     return 3 if strict and any(entry["flags"] for entry in done) else 0
@@ -289,8 +288,7 @@ def evaluate(
         return 2
     for file, text in ((tsv, scorecard.as_tsv), (json_file, scorecard.as_json)):
         if file:
-            with files.atomic_path(file) as temporary:
-                temporary.write_text(text(found), encoding="utf-8")
+            files.write_text(file, text(found))
     print(scorecard.as_table(found))
     for name, why in found["undefined"].items():
         _warn(f"{name}: {why}")

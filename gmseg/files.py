@@ -35,6 +35,12 @@ def atomic_path(path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path, text: str) -> None:
+    """Write a text file, UTF-8, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def check_input(path) -> Path:
     """Return a file's path after checking that there is a file with something in it."""
     path = Path(path)

@@ -18,7 +18,7 @@ from gmseg.datasets import LabelledScan, find_scans, majority, read_labelled
 from gmseg.diagrams import draw_architecture, draw_receptive_field
 from gmseg.engine import import_keras
 from gmseg.errors import InputError
-from gmseg.files import atomic_path, check_folder
+from gmseg.files import atomic_path, check_folder, write_text
 from gmseg.protocol import load_protocol
 from gmseg.result_figures import draw_boxes, draw_comparison, draw_extremes, draw_results
 from gmseg.results import Results, load_results
@@ -101,9 +101,9 @@ def make_figures(
         page += [f"## {made.name}", "", f"![{made.name}]({made.name}.png)", "", made.caption, ""]
         if progress is not None:
             progress(done, len(NAMES))
-    _write(folder / "results.md", paper.as_markdown(results))
-    _write(folder / "results.tsv", paper.as_tsv(results))
-    _write(folder / PAGE, "\n".join(page))
+    write_text(folder / "results.md", paper.as_markdown(results))
+    write_text(folder / "results.tsv", paper.as_tsv(results))
+    write_text(folder / PAGE, "\n".join(page))
     return [folder / name for name in names]
 
 
@@ -121,10 +121,7 @@ def draw_all(
     results = results or load_results(bundled("data/results/cross-validation.json"))
     with TemporaryDirectory() as scratch:
         made_up = dataset is None
-        if made_up:
-            dataset = Path(scratch) / "challenge"
-            phantom.write_challenge(dataset, subjects=1, raters=4)
-        scans = find_scans(dataset)
+        scans = _made_up_scans(scratch) if made_up else find_scans(dataset)
         what = _MADE_UP if made_up else f"scans of {Path(dataset).name}"
         chosen = one_per_site(scans)
         yield PaperFigure(
@@ -162,10 +159,8 @@ def draw_all(
         )
         told = ""
         if cases is None:
-            if not made_up:
-                dataset = Path(scratch) / "challenge"
-                phantom.write_challenge(dataset, subjects=1, raters=4)
-            cases = segmented(find_scans(dataset), pretrained.load_model())
+            phantoms = scans if made_up else _made_up_scans(scratch)
+            cases = segmented(phantoms, pretrained.load_model())
             told = (f" Of {_MADE_UP}, by the default model, which trained on others of their kind: "
                     f"they flatter.")  # fmt: skip
         yield PaperFigure(
@@ -182,6 +177,13 @@ def draw_all(
             f"parameters ({paper.TRANSCRIBED}); ours is made to that size.",
             draw_comparison(found),
         )  # fmt: skip
+
+
+def _made_up_scans(scratch) -> list[LabelledScan]:
+    """Make up a challenge of one subject per site, in a folder that is removed afterwards."""
+    folder = Path(scratch) / "challenge"
+    phantom.write_challenge(folder, subjects=1, raters=4)
+    return find_scans(folder)
 
 
 def one_per_site(scans: list[LabelledScan]) -> list[LabelledScan]:
@@ -240,8 +242,3 @@ def _save(figure, path: Path) -> None:
         with atomic_path(path.with_name(f"{path.name}.{end}")) as temporary, \
                 rc_context({"pdf.fonttype": 42}):  # fmt: skip
             figure.savefig(temporary, format=end, facecolor=figure.get_facecolor(), **how)
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -18,7 +18,7 @@ import numpy as np
 
 from gmseg.bundled import bundled
 from gmseg.errors import InputError
-from gmseg.files import atomic_path, check_folder, read_json, sha256
+from gmseg.files import atomic_path, check_folder, read_json, sha256, write_text
 from gmseg.networks import build, is_number, network_entry, network_sizes, sizes_fit
 from gmseg.release import RELEASE_SHA256, RELEASE_URL, fill_network, read_release
 
@@ -265,8 +265,7 @@ def save_model(network, folder, name: str, /, **card) -> Model:
         plain.save_weights(temporary)
     model = Model(name=name, weights=weights, weights_sha256=sha256(weights), **card)
     content = {key: value for key, value in asdict(model).items() if key != "weights"}
-    with atomic_path(weights.with_name(f"{name}.json")) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(weights.with_name(f"{name}.json"), json.dumps(content, indent=2) + "\n")
     return model
 
 

@@ -22,7 +22,7 @@ from gmseg.datasets import (
     unlabelled_scans,
 )
 from gmseg.errors import InputError
-from gmseg.files import atomic_path, check_folder, read_json, sha256
+from gmseg.files import check_folder, read_json, sha256, write_text
 from gmseg.paper_figures import make_figures
 from gmseg.protocol import load_protocol
 from gmseg.results import Method, Results, load_results, save_results
@@ -127,8 +127,7 @@ def reproduce(
         ("scores.json", scorecard.as_json(found)),
         ("results.md", paper.as_markdown(results)),
     ):
-        with atomic_path(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(out / name, text)
     make_figures(
         out / "figures", dataset=challenge, results=load_results(out / "results.json"),
         cases=cases, overwrite=True, progress=lambda done, count: step("drawing", done, count),
@@ -172,8 +171,7 @@ def _begin(out: Path, identity: dict, resume: bool) -> None:
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty and holds no run.json; give a new folder")
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(file) as temporary:
-        temporary.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(identity, indent=1) + "\n")
 
 
 def _trained(challenge, folder, protocol, split, seed, command, tell, step) -> pretrained.Model:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from gmseg.errors import InputError
-from gmseg.files import atomic_path, read_json
+from gmseg.files import read_json, write_text
 from gmseg.metrics import METRICS, deviation_of, mean_of
 
 _DIGITS = 5
@@ -63,8 +63,7 @@ class Results:
 def save_results(results: Results, path) -> None:
     """Write results as JSON; numbers keep five digits, undefined ones are null."""
     text = json.dumps(_rounded(asdict(results)), indent=1) + "\n"
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def load_results(path) -> Results:

@@ -30,7 +30,7 @@ from gmseg.datasets import (
 )
 from gmseg.engine import import_keras
 from gmseg.errors import InputError
-from gmseg.files import atomic_path, check_folder, sha256
+from gmseg.files import atomic_path, check_folder, sha256, write_text
 from gmseg.networks import build, network_entry, network_sizes
 from gmseg.protocol import Optimiser, Protocol, load_protocol
 from gmseg.samples import INFERENCE_WINDOW, Source, make_batch, prepare_source
@@ -380,8 +380,7 @@ def _events(folder: Path | None) -> Iterator[Callable]:
 def _write_log(path: Path, rows: list) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([["step", "loss", "validation_dice"], *rows])
-    with atomic_path(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+    write_text(path, text.getvalue())
 
 
 def _write_curves(path: Path, rows: list) -> None:
