@@ -122,7 +122,7 @@ def segment(
 
     Writes a mask (1 is GM) on each scan's own grid: t2s.nii.gz becomes t2s_gmseg.nii.gz.
     """
-    from gmseg import files, image
+    from gmseg import files
     from gmseg.pretrained import card_of, load_model
 
     chosen = load_model(model)
@@ -159,26 +159,24 @@ def segment(
                     )
                 if not (out_dir and not out_dir.exists()):
                     files.check_output(file, inputs=inputs, overwrite=overwrite)
-            result = _segment_with_bar(
-                scan, chosen, threshold=threshold, standardise=standardise, centre=where,
-                cord=cord, volume=volume, mean=mean,
+            entry = _segment_with_bar(
+                scan, dict(zip(("mask", "soft"), outputs, strict=False)), chosen,
+                threshold=threshold, standardise=standardise, centre=where, cord=cord,
+                volume=volume, mean=mean,
             )  # fmt: skip
-            if out_dir:
-                out_dir.mkdir(parents=True, exist_ok=True)
-            image.write_images(dict(zip(outputs, (result.mask, result.soft), strict=False)))
         except (InputError, OSError) as error:
             _fail(_told(error, scan))
             failed += 1
             continue
         taken |= {file.resolve(): str(scan) for file in outputs}
-        done.append(result.summary | {"mask": str(outputs[0])})
-        areas = [area for area in result.summary["area_mm2"] if area > 0]
+        done.append(entry | {"mask": str(outputs[0])})
+        areas = [area for area in entry["area_mm2"] if area > 0]
         print(
-            f"{outputs[0]}  GM in {len(areas)} of {len(result.summary['area_mm2'])} slices, "
+            f"{outputs[0]}  GM in {len(areas)} of {len(entry['area_mm2'])} slices, "
             f"mean area {sum(areas) / max(len(areas), 1):.1f} mm^2, "
-            f"{result.summary['seconds']:.1f} s{_told_where(result.summary['window'])}"
+            f"{entry['seconds']:.1f} s{_told_where(entry['window'])}"
         )
-        for flag in result.summary["flags"]:
+        for flag in entry["flags"]:
             _warn(f"{scan}: {flag}")
     if summary and done:
         files.write_text(summary, json.dumps({"scans": done}, indent=2) + "\n")
@@ -219,14 +217,14 @@ def _output_files(scan: Path, output: Path | None, out_dir: Path | None, soft: b
     return [folder / name for name in names]
 
 
-def _segment_with_bar(scan: Path, model, **choices):
+def _segment_with_bar(scan: Path, files: dict, model, **choices) -> dict:
     """Segment with a bar over the slices, where there is a terminal to show it."""
     from tqdm import tqdm
 
-    from gmseg.pipeline import segment as run
+    from gmseg.pipeline import segment_files
 
     with tqdm(desc=scan.name, unit="slice", leave=False, disable=None) as bar:
-        return run(scan, model, progress=_moves(bar), **choices)
+        return segment_files(scan, files, model, progress=_moves(bar), **choices)
 
 
 def _moves(bar):

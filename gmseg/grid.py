@@ -14,7 +14,29 @@ _LAS = orientations.axcodes2ornt("LAS")
 
 
 @dataclass(frozen=True)
-class WorkingGrid:
+class Frame:
+    """Where a scan lies on the working grid, without its voxels.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Rows, columns, slices of the working grid.
+    affine : numpy.ndarray
+        (4, 4), from its indices to mm in the scan's world space.
+    native_shape : tuple of int
+        Shape of the scan, 3-D.
+    native_affine : numpy.ndarray
+        (4, 4), the scan's affine.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    native_shape: tuple[int, int, int]
+    native_affine: np.ndarray
+
+
+@dataclass(frozen=True)
+class WorkingGrid(Frame):
     """A scan in LAS orientation at 0.25 mm in plane, and the way back to its own grid.
 
     Attributes
@@ -22,18 +44,26 @@ class WorkingGrid:
     data : numpy.ndarray
         float32, (rows, columns, slices): rows run from right to left, columns from back to
         front, slices from below to above.
-    affine : numpy.ndarray
-        (4, 4), from indices of `data` to mm in the scan's world space.
-    native_shape : tuple of int
-        Shape of the scan, 3-D.
-    native_affine : numpy.ndarray
-        (4, 4), the scan's affine.
     """
 
     data: np.ndarray
-    affine: np.ndarray
-    native_shape: tuple[int, int, int]
-    native_affine: np.ndarray
+
+
+def frame_of(native_shape, affine: np.ndarray, spacing_mm: float = WORKING_SPACING_MM) -> Frame:
+    """Return where an image of this shape and affine lies on the working grid.
+
+    See `to_working_grid`.
+    """
+    transform = _to_las(affine)
+    las_affine = affine @ orientations.inv_ornt_aff(transform, native_shape)
+    las_shape = [native_shape[int(axis)] for axis in np.argsort(transform[:, 0])]
+    step = _working_steps(las_affine, spacing_mm)
+    return Frame(
+        shape=tuple(max(1, round(n / s)) for n, s in zip(las_shape, step, strict=True)),
+        affine=las_affine @ nib.affines.from_matvec(np.diag(step), step / 2 - 0.5),
+        native_shape=tuple(native_shape),
+        native_affine=np.array(affine),
+    )
 
 
 def to_working_grid(
@@ -63,14 +93,9 @@ def to_working_grid(
     the same working grid.
     """
     las, las_affine = reoriented(data, affine)
+    frame = frame_of(data.shape, affine, spacing_mm)
     step = _working_steps(las_affine, spacing_mm)
-    shape = tuple(max(1, round(n / s)) for n, s in zip(las.shape, step, strict=True))
-    return WorkingGrid(
-        data=_sample(las, step, shape),
-        affine=las_affine @ nib.affines.from_matvec(np.diag(step), step / 2 - 0.5),
-        native_shape=tuple(data.shape),
-        native_affine=np.array(affine),
-    )
+    return WorkingGrid(**vars(frame), data=_sample(las, step, frame.shape))
 
 
 def to_las(image) -> tuple[np.ndarray, np.ndarray]:
@@ -85,14 +110,14 @@ def reoriented(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.nda
     return las, affine @ orientations.inv_ornt_aff(_to_las(affine), data.shape)
 
 
-def to_native_grid(values: np.ndarray, grid: WorkingGrid) -> np.ndarray:
+def to_native_grid(values: np.ndarray, grid: Frame) -> np.ndarray:
     """Bring values on a working grid back to the scan's own, by linear interpolation.
 
     Parameters
     ----------
     values : numpy.ndarray
-        The shape of ``grid.data``.
-    grid : WorkingGrid
+        The shape of the working grid.
+    grid : Frame
 
     Returns
     -------

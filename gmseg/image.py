@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -76,22 +78,37 @@ def check_scan(image, *, name, volume: int | None = None, mean: bool = False) ->
     volume, mean : int, bool
         See `read_scan`.
     """
+    shape = check_header(image, name=name, volume=volume, mean=mean)
+    data = whole(image, shape, name=name, volume=volume, mean=mean)
+    finite = data[np.isfinite(data)]
+    check_range(name, finite.min(initial=np.inf), finite.max(initial=-np.inf))
+    return like_scan(image, data)
+
+
+def check_header(image, *, name, volume: int | None, mean: bool) -> tuple[int, int, int]:
+    """Return a scan's 3-D shape, or refuse what its header says it is; see `read_scan`."""
     shape = _check_shape(name, image.shape, volume, mean)
     _check_dtype(name, image)
     check_affine(name, image.affine, shape)
-    data = load_voxels(name, image)
+    return shape
+
+
+def whole(image, shape, *, name, volume: int | None, mean: bool) -> np.ndarray:
+    """Return a scan's voxels, float32, 3-D: one volume, or the mean of all."""
+    data = load_voxels(name, image).reshape(*shape, -1)
     if mean:
-        data = data.reshape(*shape, -1).mean(axis=-1, dtype=np.float64).astype(np.float32)
-    else:
-        data = data.reshape(*shape, -1)[..., volume or 0]
-    finite = data[np.isfinite(data)]
-    if finite.size == 0:
+        return data.mean(axis=-1, dtype=np.float64).astype(np.float32)
+    return data[..., volume or 0]
+
+
+def check_range(name, low: float, high: float) -> None:
+    """Refuse a scan that holds nothing, by the range of its finite voxels."""
+    if low > high:
         raise InputError(f"{name}: has no finite voxel; export the scan again")
-    if not finite.any():
+    if low == high == 0:
         raise InputError(f"{name}: every voxel is zero; check that the right file was given")
-    if finite.min() == finite.max():
-        raise InputError(f"{name}: every voxel is {finite.max():g}; check the file")
-    return like_scan(image, data)
+    if low == high:
+        raise InputError(f"{name}: every voxel is {high:g}; check the file")
 
 
 def read_mask(
@@ -132,22 +149,8 @@ def read_mask(
     """
     path = Path(path)
     image = open_image(path)
-    shape = tuple(image.shape)[:3]
-    if shape != scan.shape or math.prod(image.shape[3:]) != 1:
-        raise InputError(
-            f"{path}: the {what} has shape {image.shape}, the scan {scan.shape}; "
-            f"give a {what} on the scan's grid"
-        )
-    _check_dtype(path, image)
-    difference = affine_difference_mm(image.affine, scan.affine)
-    if voxelwise:
-        difference = 0.0 if _same_axes(image.affine, scan.affine) else difference
-    if not difference <= GRID_MM:
-        raise InputError(
-            f"{path}: the {what}'s affine differs from the scan's by {difference:.3g} mm; "
-            f"resample it to the scan's grid"
-        )
-    values = load_voxels(path, image).reshape(shape)
+    check_grid(path, image, scan.shape, scan.affine, what=what, voxelwise=voxelwise)
+    values = load_voxels(path, image).reshape(scan.shape)
     if label is not None and (unknown := set(np.unique(values).tolist()) - {0, 1, 2}):
         raise InputError(
             f"{path}: the {what} holds {', '.join(f'{v:g}' for v in sorted(unknown)[:3])} beside "
@@ -163,6 +166,24 @@ def read_mask(
     if not mask.any():
         raise InputError(f"{path}: the {what} is empty; give one that marks something")
     return mask
+
+
+def check_grid(path, image, shape, affine, *, what: str, voxelwise: bool = False) -> None:
+    """Refuse a mask that does not lie on a scan's grid; see `read_mask`."""
+    if tuple(image.shape)[:3] != tuple(shape) or math.prod(image.shape[3:]) != 1:
+        raise InputError(
+            f"{path}: the {what} has shape {image.shape}, the scan {tuple(shape)}; "
+            f"give a {what} on the scan's grid"
+        )
+    _check_dtype(path, image)
+    difference = affine_difference_mm(image.affine, affine)
+    if voxelwise:
+        difference = 0.0 if _same_axes(image.affine, affine) else difference
+    if not difference <= GRID_MM:
+        raise InputError(
+            f"{path}: the {what}'s affine differs from the scan's by {difference:.3g} mm; "
+            f"resample it to the scan's grid"
+        )
 
 
 def read_segmentation(path, *, label: int | None = None) -> nib.Nifti1Image:
@@ -309,3 +330,60 @@ def write_images(images: dict) -> None:
     with contextlib.ExitStack() as stack:
         for path, image in images.items():
             nib.save(image, stack.enter_context(atomic_path(path)))
+
+
+@contextlib.contextmanager
+def slab_writers(types: dict, source) -> Iterator[list[Callable]]:
+    """Write images part by part; none is put in place before all are written.
+
+    Parameters
+    ----------
+    types : dict
+        File to the type of its voxels.
+    source : gmseg.source.Source
+        The scan, whose geometry they take.
+
+    Yields
+    ------
+    list of callable
+        One per file: from first, last + 1 along the slice axis and voxels, to nothing. Parts
+        come in the array's order.
+    """
+    if source.held:
+        arrays = [np.zeros(source.shape, kind) for kind in types.values()]
+        yield [partial(_put, array, source.axis) for array in arrays]
+        images = [like_scan(source.like, array) for array in arrays]
+        _make_folders(types)
+        write_images(dict(zip(types, images, strict=True)))
+        return
+    _make_folders(types)
+    with contextlib.ExitStack() as places:
+        temporaries = [places.enter_context(atomic_path(path)) for path in types]
+        with contextlib.ExitStack() as open_ones:
+            writers = []
+            for temporary, kind in zip(temporaries, types.values(), strict=True):
+                file = open_ones.enter_context(nib.openers.ImageOpener(temporary, "wb"))
+                _header_of(source, kind).write_to(file)
+                writers.append(partial(_append, file, kind))
+            yield writers
+
+
+def _make_folders(paths) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _put(array, axis, first, last, part) -> None:
+    array[(*[slice(None)] * axis, slice(first, last))] = part
+
+
+def _append(file, kind, first, last, part) -> None:  # noqa: ARG001
+    file.write(np.asarray(part, kind).tobytes(order="F"))
+
+
+def _header_of(source, kind):
+    """Return the header of an image on the scan's grid, its voxels to follow."""
+    header = like_scan(source.like, np.zeros((1, 1, 1), kind)).header
+    header.set_data_shape(source.shape)
+    header.set_slope_inter(1, 0)
+    return header

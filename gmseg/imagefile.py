@@ -98,11 +98,24 @@ def _line(error: Exception) -> str:
 
 def load_voxels(name, image) -> np.ndarray:
     """Read the voxels as float32, or say that the file is damaged."""
+    with _damage_told(name, image):
+        data = np.asarray(image.dataobj.__array__(np.float32))
+        verify_compression(image)
+        return data
+
+
+def read_part(name, image, where: tuple) -> np.ndarray:
+    """Read some of the voxels as float32, or say that the file is damaged."""
+    with _damage_told(name, image):
+        return np.asarray(image.dataobj[where], np.float32)
+
+
+@contextlib.contextmanager
+def _damage_told(name, image) -> Iterator[None]:
+    """Say in one line what is wrong with a file whose voxels cannot be read."""
     try:
         with np.errstate(over="ignore", invalid="ignore"), _quiet_nibabel():
-            data = np.asarray(image.dataobj.__array__(np.float32))
-        _verify_compression(image)
-        return data
+            yield
     except MemoryError:
         raise InputError(
             f"{name}: shape {image.shape} does not fit into memory; check the header"
@@ -113,7 +126,7 @@ def load_voxels(name, image) -> np.ndarray:
         ) from None
 
 
-def _verify_compression(image) -> None:
+def verify_compression(image) -> None:
     """Read a compressed file to its very end, for there stands the checksum of its content."""
     for holder in (image.file_map or {}).values():
         if str(holder.filename or "").endswith((".gz", ".mgz", ".bz2")):

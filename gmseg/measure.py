@@ -46,13 +46,15 @@ def volume_mm3(mask: np.ndarray, affine: np.ndarray) -> float:
     return float(np.asarray(mask, float).sum() * abs(np.linalg.det(affine[:3, :3])))
 
 
-def header_flags(scan: nib.Nifti1Image) -> list[str]:
+def header_flags(scan: nib.Nifti1Image, shape) -> list[str]:
     """Say in words what is suspicious about where a scan's header puts its voxels.
 
     Parameters
     ----------
     scan : nibabel.Nifti1Image
-        From `gmseg.image.read_scan`.
+        An image with the scan's header.
+    shape : tuple of int
+        The scan's.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def header_flags(scan: nib.Nifti1Image) -> list[str]:
     if codes == [0, 0]:
         flags.append("the header does not say how the scan lies: left and right are a guess")
     if all(codes):
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in scan.shape])).reshape(3, -1).T
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1).T
         q, s = (nib.affines.apply_affine(a, corners) for a in (scan.get_qform(), scan.get_sform()))
         if np.abs(q - s).max() > 1:
             flags.append("qform and sform differ by more than 1 mm: the sform was used")

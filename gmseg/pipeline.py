@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -13,10 +14,16 @@ import numpy as np
 from gmseg import finder, measure, window
 from gmseg import image as gm_image
 from gmseg.errors import InputError
-from gmseg.grid import WorkingGrid, to_native_grid, to_working_grid
-from gmseg.pretrained import DEFAULT_MODEL, STANDARDISATIONS, Model, load_model, load_predictor
+from gmseg.grid import Frame, WorkingGrid, to_native_grid, to_working_grid
+from gmseg.pretrained import DEFAULT_MODEL, Model, load_model, load_predictor
+from gmseg.run import Run, predict_windows, standardised, steps_mm
+from gmseg.source import Source, open_mask, open_source
 
-_BATCH = 4
+__all__ = [
+    "Prepared", "Segmentation", "predict_windows", "prepare", "segment", "segment_files",
+    "soft_on_scan", "standardised",
+]  # fmt: skip
+
 REACH_MM = 10.0
 """GM lies no farther from the cord's middle; what does is no GM."""
 
@@ -91,55 +98,145 @@ def segment(
     Paper, "Methods"; standardisation by the volume as in its table, threshold 0.5 on the
     resampled soft segmentation instead of 0.999 before resampling, windows that follow the cord.
     """
+    source = open_source(scan, volume=volume, mean=mean)
+    mask, soft = np.empty(source.shape, np.uint8), np.empty(source.shape, np.float32)
+
+    def put(first, last, parts):
+        where = (*[slice(None)] * source.axis, slice(first, last))
+        mask[where], soft[where] = parts["mask"], parts["soft"]
+
+    summary = _segment(
+        source, model, put, threshold=threshold, standardise=standardise, centre=centre, cord=cord,
+        progress=progress,
+    )  # fmt: skip
+    return Segmentation(
+        gm_image.like_scan(source.like, mask), gm_image.like_scan(source.like, soft), summary
+    )
+
+
+def segment_files(scan, files: dict[str, Path], model=DEFAULT_MODEL, *, volume=None, mean=False,
+                  **choices) -> dict:  # fmt: skip
+    """Segment a scan and write what comes of it, whatever the scan's size.
+
+    Parameters
+    ----------
+    scan : path-like
+    files : dict
+        Where to write the ``"mask"``, and the ``"soft"`` segmentation if wanted. None is put in
+        place before all are written; their folders are made.
+    model, volume, mean, **choices
+        See `segment`.
+
+    Returns
+    -------
+    dict
+        The summary of `Segmentation`.
+    """
+    source = open_source(scan, volume=volume, mean=mean)
+    types = {"mask": np.uint8, "soft": np.float32}
+    with gm_image.slab_writers(
+        {file: types[kind] for kind, file in files.items()}, source
+    ) as writers:
+        write = dict(zip(files, writers, strict=True))
+
+        def put(first, last, parts):
+            for kind in files:
+                write[kind](first, last, parts[kind])
+
+        return _segment(source, model, put, **choices)
+
+
+def _segment(
+    source: Source,
+    model,
+    put: Callable,
+    *,
+    threshold: float | None = None,
+    standardise: str | None = None,
+    centre="auto",
+    cord=None,
+    progress: Callable | None = None,
+) -> dict:
+    """Segment a scan in parts, hand each part over in the array's order, return the summary."""
     started = time.perf_counter()
     if not isinstance(model, Model):
         model = load_model(model)
     threshold = model.threshold if threshold is None else threshold
     if not 0 <= threshold <= 1:
         raise InputError(f"threshold: {threshold:g} is not between 0 and 1")
-    standardise = standardise or model.standardise
-    name = scan
-    if isinstance(scan, nib.spatialimages.SpatialImage):
-        name = scan.get_filename() or "the scan"
-        scan = gm_image.check_scan(scan, name=name, volume=volume, mean=mean)
-    else:
-        scan = gm_image.read_scan(scan, volume=volume, mean=mean)
     if cord is not None:
-        cord = gm_image.read_mask(cord, scan, what="cord mask")
-
-    predict = load_predictor(model)
+        cord = open_mask(cord, source, what="cord mask")
+    run = Run(source, model, load_predictor(model), standardise or model.standardise, progress)
     if isinstance(centre, str) and centre == "auto" and cord is None:
-        ready, soft_windows, how = _follow(scan, model, predict, name, standardise, progress)
+        centres, soft_windows, how = run.follow()
     else:
-        ready = prepare(scan, model, name=name, standardise=standardise, centre=centre, cord=cord)
-        soft_windows = predict_windows(predict, ready.windows, progress=progress)
+        centres = _centres(run, centre, cord)
+        soft_windows = run.segment(centres)
         how = "cord mask" if cord is not None else "as told"
-    if centre != "image":  # the paper's way: nothing is moved, nothing dropped
-        soft_windows = _near_the_cord(soft_windows, ready)
-    soft = soft_on_scan(soft_windows, ready)
-    mask = (soft > threshold).astype(np.uint8)
 
-    areas = measure.slice_areas_mm2(mask, scan.affine)
-    order = slice(None, None, -1) if measure.runs_downwards(scan.affine) else slice(None)
-    flags = list(ready.flags)
-    flags += measure.find_flags(
-        areas, searched=how == "not found", at_border=_at_border(soft_windows > threshold)[order]
-    )
-    summary = {
-        "scan": str(name),
+    path = None
+    if centre != "image":  # the paper's way: nothing is moved, nothing dropped
+        path = finder.see(soft_windows, centres, **steps_mm(run.frame)).path
+    found: dict[str, list] = {"areas": [], "at_border": []}
+    downwards = measure.runs_downwards(source.affine)
+    for first, last in run.slabs[:: -1 if downwards else 1]:
+        soft = soft_windows.get(first, last)
+        if path is not None:
+            spacing_mm = steps_mm(run.frame)["spacing_mm"]
+            soft = finder.keep_near(
+                soft, centres[first:last], path[first:last], spacing_mm, REACH_MM
+            )
+        frame = source.part_frame(first, last, model.voxel_size_mm)
+        native = _on_native(soft, centres[first:last], frame)
+        mask = (native > threshold).astype(np.uint8)
+        put(*source.native_part(first, last), {"mask": mask, "soft": native})
+        order = slice(None, None, -1) if downwards else slice(None)
+        found["areas"] += [measure.slice_areas_mm2(mask, source.affine)]
+        found["at_border"] += [_at_border(soft > threshold)[order]]
+    areas, at_border = (np.concatenate(parts) for parts in found.values())
+    flags = measure.header_flags(source.like, source.shape)
+    if source.bad:
+        flags.append(f"{source.bad} voxels are NaN or infinite, all outside the window")
+    flags += measure.find_flags(areas, searched=how == "not found", at_border=at_border)
+    places = _centres_mm(run.frame, centres)[:: -1 if downwards else 1]
+    return {
+        "scan": str(source.name),
         "gmseg_version": metadata.version("gmseg"),
         "model": model.name,
         "model_sha256": model.weights_sha256,
         "threshold": threshold,
-        "standardise": standardise,
+        "standardise": run.standardise,
         "window": how,
-        "window_centre_mm": _centres_mm(ready)[order].round(2).tolist(),
+        "window_centre_mm": places.round(2).tolist(),
         "area_mm2": areas.round(3).tolist(),
-        "volume_mm3": round(measure.volume_mm3(mask, scan.affine), 3),
+        "volume_mm3": round(float(areas.sum() * _slice_step_mm(source)), 3),
         "flags": flags,
         "seconds": round(time.perf_counter() - started, 3),
     }
-    return Segmentation(gm_image.like_scan(scan, mask), gm_image.like_scan(scan, soft), summary)
+
+
+def _slice_step_mm(source: Source) -> float:
+    """Return the distance between neighbouring slices, across them."""
+    axes = source.affine[:3, :3].T
+    in_plane = np.cross(*np.delete(axes, source.axis, axis=0))
+    return abs(np.linalg.det(axes)) / np.linalg.norm(in_plane)
+
+
+def _centres(run: Run, centre, cord: Source | None) -> np.ndarray:
+    """Return where the windows lie when nothing is looked for."""
+    middles = None
+    if cord is not None:
+        parts = [cord.working(*slab, run.model.voxel_size_mm).data for slab in run.slabs]
+        middles = np.concatenate([window.middles(part) for part in parts])
+    try:
+        return window.locate(run.frame, centre=centre, cord=middles)
+    except InputError as error:
+        raise InputError(f"{run.source.name}: {error}") from None
+
+
+def _on_native(soft_windows: np.ndarray, centres: np.ndarray, frame: Frame) -> np.ndarray:
+    """Paste soft windows and bring them to the scan's own grid; float32, 0 to 1."""
+    return np.clip(to_native_grid(window.paste(soft_windows, centres, frame.shape), frame), 0, 1)
 
 
 # ------------------------------------------- the steps, which training and reports use too
@@ -156,14 +253,11 @@ class Prepared:
         int, (slices, 2), see `gmseg.window.locate`.
     windows : numpy.ndarray
         float32, (slices, size, size), standardised.
-    flags : list of str
-        What was odd about the scan.
     """
 
     grid: WorkingGrid
     centres: np.ndarray
     windows: np.ndarray
-    flags: list[str]
 
 
 def prepare(
@@ -191,146 +285,24 @@ def prepare(
     cord : numpy.ndarray, optional
         bool, the scan's shape.
     """
-    grid, bad, flags = _on_working_grid(scan, model)
+    data = np.asarray(scan.dataobj)
+    bad = np.count_nonzero(~np.isfinite(data))
+    grid = to_working_grid(data, scan.affine, model.voxel_size_mm)
     if cord is not None:
         cord = to_working_grid(cord.astype(np.float32), scan.affine, model.voxel_size_mm).data
+        cord = window.middles(cord)
     try:
         centres = window.locate(grid, centre=centre, cord=cord)
-        windows = _windows_at(grid, bad, centres, model, standardise or model.standardise)
+        windows = window.cut(grid.data, centres, model.window)
+        if bad and not np.isfinite(windows).all():
+            raise InputError(
+                f"{bad} voxels are NaN or infinite, some of them where the network looks; replace "
+                f"them before segmenting"
+            )
+        windows = standardised(windows, model, standardise or model.standardise)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    return Prepared(grid, centres, windows, flags)
-
-
-def _on_working_grid(scan, model: Model) -> tuple[WorkingGrid, int, list[str]]:
-    """Return a scan on the working grid, how many voxels are no numbers, and what is odd."""
-    data = np.asarray(scan.dataobj)
-    flags = measure.header_flags(scan)
-    if bad := np.count_nonzero(~np.isfinite(data)):
-        flags.append(f"{bad} voxels are NaN or infinite, all outside the window")
-    return to_working_grid(data, scan.affine, model.voxel_size_mm), bad, flags
-
-
-def _windows_at(grid: WorkingGrid, bad: int, centres, model: Model, standardise: str) -> np.ndarray:
-    """Cut windows and standardise them; refuse those that cannot be segmented."""
-    windows = window.cut(grid.data, centres, model.window)
-    if bad and not np.isfinite(windows).all():
-        raise InputError(
-            f"{bad} voxels are NaN or infinite, some of them where the network looks; replace "
-            f"them before segmenting"
-        )
-    return standardised(windows, model, standardise)
-
-
-def _follow(scan, model: Model, predict, name, standardise: str, progress):
-    """Find the cord and segment it: what is prepared, soft windows, and how it was found."""
-    grid, bad, flags = _on_working_grid(scan, model)
-    faults: list[InputError] = []
-
-    def segment_at(centres):
-        try:
-            windows = _windows_at(grid, bad, centres, model, standardise)
-        except InputError as error:
-            faults.append(error)
-            return None
-        return predict_windows(predict, windows, progress=progress)
-
-    def look(k, centres):
-        one = grid.data[..., k : k + 1]
-        windows = np.concatenate([window.cut(one, [centre], model.window) for centre in centres])
-        soft = np.zeros(windows.shape, np.float32)
-        usable = np.isfinite(windows).all(axis=(1, 2))
-        usable[usable] = np.ptp(windows[usable], axis=(1, 2)) > 0
-        if usable.any():
-            each = [standardised(one[None], model, standardise)[0] for one in windows[usable]]
-            soft[usable] = predict_windows(predict, np.array(each))
-        return soft
-
-    centres, soft_windows, how = finder.follow(
-        grid.data.shape, segment_at, look, size=model.window, **_steps_mm(grid)
-    )
-    if soft_windows is None:
-        raise InputError(f"{name}: {faults[0]}")
-    windows = _windows_at(grid, bad, centres, model, standardise)
-    return Prepared(grid, centres, windows, flags), soft_windows, how
-
-
-def _steps_mm(grid: WorkingGrid) -> dict[str, float]:
-    sizes = nib.affines.voxel_sizes(grid.affine)
-    return {"spacing_mm": float(sizes[0]), "slice_mm": float(sizes[2])}
-
-
-def _near_the_cord(soft_windows: np.ndarray, ready: Prepared) -> np.ndarray:
-    """Drop GM where no GM can be: far from the way of what was found."""
-    steps = _steps_mm(ready.grid)
-    path = finder.see(soft_windows, ready.centres, **steps).path
-    if path is None:
-        return soft_windows
-    return finder.keep_near(soft_windows, ready.centres, path, steps["spacing_mm"], REACH_MM)
-
-
-def standardised(windows: np.ndarray, model: Model, standardise: str) -> np.ndarray:
-    """Subtract a mean and divide by a standard deviation, `volume`'s or `training`'s.
-
-    Parameters
-    ----------
-    windows : numpy.ndarray
-        (slices, size, size), scan values, filling included.
-    model : Model
-    standardise : {"volume", "training"}
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, the same shape.
-    """
-    if standardise == "volume":
-        mean, std = windows.mean(dtype=np.float64), windows.std(dtype=np.float64)
-        if std == 0:
-            raise InputError(
-                "every voxel in the window is the same; give the cord's place with --centre X,Y"
-            )
-    elif standardise == "training":
-        mean, std = model.mean, model.std
-        if mean is None or std is None:
-            raise InputError(
-                f"model {model.name} has no training mean and std; use --standardise volume"
-            )
-    else:
-        raise InputError(
-            f"standardise: {standardise!r} is unknown; choose {' or '.join(STANDARDISATIONS)}"
-        )
-    return ((windows - mean) / std).astype(np.float32)
-
-
-def predict_windows(
-    predict: Callable[[np.ndarray], np.ndarray],
-    windows: np.ndarray,
-    *,
-    progress: Callable | None = None,
-) -> np.ndarray:
-    """Run the network over windows, a few at a time.
-
-    Parameters
-    ----------
-    predict : callable
-        From `gmseg.pretrained.load_predictor`.
-    windows : numpy.ndarray
-        float32, (slices, size, size), standardised.
-    progress : callable, optional
-        See `segment`.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, the same shape: soft segmentation.
-    """
-    soft = np.empty(windows.shape, np.float32)
-    for start in range(0, len(windows), _BATCH):
-        soft[start : start + _BATCH] = predict(windows[start : start + _BATCH])
-        if progress is not None:
-            progress(min(start + _BATCH, len(windows)), len(windows))
-    return soft
+    return Prepared(grid, centres, windows)
 
 
 def soft_on_scan(soft_windows: np.ndarray, ready: Prepared) -> np.ndarray:
@@ -341,8 +313,7 @@ def soft_on_scan(soft_windows: np.ndarray, ready: Prepared) -> np.ndarray:
     numpy.ndarray
         float32 in 0-1, the scan's shape.
     """
-    working = window.paste(soft_windows, ready.centres, ready.grid.data.shape)
-    return np.clip(to_native_grid(working, ready.grid), 0, 1)
+    return _on_native(soft_windows, ready.centres, ready.grid)
 
 
 def _at_border(inside: np.ndarray) -> np.ndarray:
@@ -352,7 +323,7 @@ def _at_border(inside: np.ndarray) -> np.ndarray:
     return (inside & frame).any(axis=(1, 2))
 
 
-def _centres_mm(ready: Prepared) -> np.ndarray:
+def _centres_mm(frame: Frame, centres: np.ndarray) -> np.ndarray:
     """Return the windows' centres in world space, (slices, 3)."""
-    indices = np.column_stack([ready.centres, np.arange(len(ready.centres))])
-    return nib.affines.apply_affine(ready.grid.affine, indices)
+    indices = np.column_stack([centres, np.arange(len(centres))])
+    return nib.affines.apply_affine(frame.affine, indices)

@@ -118,7 +118,7 @@ def _training_scan(data, references, affine, protocol: Protocol, cord) -> Traini
     if protocol.windows.centre == "image":
         centres = window.locate(grid, centre="image")
     else:
-        centres = window.locate(grid, cord=anybody)
+        centres = window.locate(grid, cord=window.middles(anybody))
     windows = window.cut(grid.data, centres, INFERENCE_WINDOW)  # of all slices, as at inference
     reach = round(_REACH_WINDOWS * INFERENCE_WINDOW)
     low = np.maximum(centres.min(axis=0) - reach // 2, 0)

@@ -6,20 +6,21 @@ import numpy as np
 from scipy import ndimage
 
 from gmseg.errors import InputError
-from gmseg.grid import WorkingGrid
+from gmseg.grid import Frame
 
 
-def locate(grid: WorkingGrid, *, centre="auto", cord: np.ndarray | None = None) -> np.ndarray:
+def locate(grid: Frame, *, centre="auto", cord: np.ndarray | None = None) -> np.ndarray:
     """Decide where the window lies on every slice. The one place that decides this.
 
     Parameters
     ----------
-    grid : WorkingGrid
+    grid : Frame
+        Or a WorkingGrid.
     centre : {"auto", "image"} or (float, float)
         The image's centre, or a place (x, y) in mm in the scan's world space. ``"auto"`` is
         the cord where a cord mask is given and the image's centre otherwise.
     cord : numpy.ndarray, optional
-        Cord mask on the working grid (values over 0.5 are cord).
+        The cord's middle, from `middles`.
 
     Returns
     -------
@@ -31,7 +32,7 @@ def locate(grid: WorkingGrid, *, centre="auto", cord: np.ndarray | None = None) 
     gmseg.errors.InputError
         If the cord mask is empty, or the place lies outside the scan.
     """
-    rows, columns, slices = grid.data.shape
+    rows, columns, slices = grid.shape
     if isinstance(centre, str) and centre == "auto" and cord is not None:
         return _cord_centres(cord)
     if isinstance(centre, str):
@@ -39,22 +40,39 @@ def locate(grid: WorkingGrid, *, centre="auto", cord: np.ndarray | None = None) 
     return _world_centres(grid, *centre)
 
 
-def _cord_centres(cord: np.ndarray) -> np.ndarray:
+def middles(cord: np.ndarray) -> np.ndarray:
+    """Return the middle of a cord mask in every slice.
+
+    Parameters
+    ----------
+    cord : numpy.ndarray
+        (rows, columns, slices) on the working grid; values over 0.5 are cord.
+
+    Returns
+    -------
+    numpy.ndarray
+        (slices, 2): row and column; NaN in slices without cord.
+    """
+    inside = np.moveaxis(cord > 0.5, 2, 0)
+    return np.array([
+        ndimage.center_of_mass(one) if one.any() else (np.nan, np.nan) for one in inside
+    ])  # fmt: skip
+
+
+def _cord_centres(found: np.ndarray) -> np.ndarray:
     """Centre of the cord per slice; slices without cord take it from their neighbours."""
-    inside = cord > 0.5
-    labelled = np.flatnonzero(inside.any(axis=(0, 1)))
+    labelled = np.flatnonzero(np.isfinite(found[:, 0]))
     if labelled.size == 0:
         raise InputError("the cord mask is empty; give a mask of the spinal cord")
-    found = np.array([ndimage.center_of_mass(inside[:, :, k]) for k in labelled])
-    every = np.arange(cord.shape[2])
+    every = np.arange(len(found))
     return np.stack(
-        [np.rint(np.interp(every, labelled, found[:, axis])) for axis in (0, 1)], axis=1
+        [np.rint(np.interp(every, labelled, found[labelled, axis])) for axis in (0, 1)], axis=1
     ).astype(int)
 
 
-def _world_centres(grid: WorkingGrid, x_mm: float, y_mm: float) -> np.ndarray:
+def _world_centres(grid: Frame, x_mm: float, y_mm: float) -> np.ndarray:
     """Row and column, on every slice, of one place (x, y) in the scan's world space."""
-    rows, columns, slices = grid.data.shape
+    rows, columns, slices = grid.shape
     place = np.array([[x_mm], [y_mm]]) - grid.affine[:2, 3:]
     try:
         centres = np.linalg.solve(

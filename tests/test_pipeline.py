@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from orientations import ALL_48, reoriented, undone
 
-from gmseg import InputError, metrics, pipeline, pretrained, segment
+from gmseg import InputError, metrics, pipeline, pretrained, run, segment
 from gmseg.phantom import make_phantom
 
 # Dice of the published weights over the labelled slices at threshold 0.5 on the native grid,
@@ -153,7 +153,7 @@ def test_48_orders_and_flips_give_one_mask(sample, segmented, ornt):
 
 
 def test_results_do_not_depend_on_the_batch(sample, segmented, monkeypatch):
-    monkeypatch.setattr(pipeline, "_BATCH", 1)
+    monkeypatch.setattr(run, "_BATCH", 1)
     soft = segment(sample.image).soft
     np.testing.assert_allclose(soft.dataobj, segmented.soft.dataobj, atol=1e-5)
 

@@ -12,7 +12,7 @@ from gmseg.grid import WorkingGrid
 def a_grid(shape=(80, 60, 4), affine=None):
     affine = np.diag([-0.25, 0.25, 3.0, 1]) if affine is None else affine
     data = np.random.default_rng(0).random(shape).astype(np.float32)
-    return WorkingGrid(data, affine, shape, affine)
+    return WorkingGrid(shape, affine, shape, affine, data)
 
 
 @settings(max_examples=60, deadline=None)
@@ -61,10 +61,12 @@ def test_cord_is_followed_and_slices_without_it_take_it_from_their_neighbours():
     cord[29:32, 19:22, 3] = 1
     expected = [[20, 10], [20, 10], [25, 15], [30, 20], [30, 20]]
     grid = a_grid((80, 60, 5))
-    np.testing.assert_array_equal(window.locate(grid, cord=cord), expected)
-    np.testing.assert_array_equal(window.locate(grid, cord=cord, centre="image"), [[40, 30]] * 5)
+    np.testing.assert_array_equal(window.locate(grid, cord=window.middles(cord)), expected)
+    np.testing.assert_array_equal(
+        window.locate(grid, cord=window.middles(cord), centre="image"), [[40, 30]] * 5
+    )
     with pytest.raises(InputError, match="cord mask is empty"):
-        window.locate(grid, cord=np.zeros_like(cord))
+        window.locate(grid, cord=window.middles(np.zeros_like(cord)))
 
 
 def test_a_place_in_world_space_is_found_on_oblique_slices():

@@ -1,0 +1,51 @@
+"""How much memory there is, and refusing early what needs more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gmseg.errors import InputError
+
+
+def available_bytes() -> int | None:
+    """Return how much memory this process may still take; None where nobody can say."""
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    except (OSError, ValueError):
+        pass
+    try:  # a container's own limit; what its files fill in memory is given up when needed
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = int((group / "memory.current").read_text()) - int(stat.get("inactive_file", 0))
+        found.append(max(0, limit - used))
+    except (OSError, ValueError):
+        pass
+    return min(found, default=None)
+
+
+def check_memory(name, need: int, how: str) -> None:
+    """Refuse what needs more memory than there is.
+
+    Parameters
+    ----------
+    name : str or path-like
+        What to call the scan in messages.
+    need : int
+        In bytes.
+    how : str
+        In what way the scan is read.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        With the number that is needed.
+    """
+    there = available_bytes()
+    if there is not None and need > there:
+        raise InputError(
+            f"{name}: needs {need / 2**30:.1f} GiB of memory, read {how}, and "
+            f"{there / 2**30:.1f} GiB are free; crop it, or use a larger machine"
+        )

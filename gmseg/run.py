@@ -1,0 +1,237 @@
+"""One scan and one model: windows, slab by slab, so that memory is bounded for any scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import nibabel as nib
+import numpy as np
+
+from gmseg import finder, window
+from gmseg.errors import InputError
+from gmseg.grid import Frame, WorkingGrid
+from gmseg.pretrained import STANDARDISATIONS, Model
+from gmseg.source import Source
+from gmseg.stack import HELD_BYTES, Stack
+
+_BATCH = 4
+_THIN = 64  # slices on which the cord of a longer scan is looked for
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a segmentation works with.
+
+    Attributes
+    ----------
+    source : gmseg.source.Source
+    model : gmseg.pretrained.Model
+    predict : callable
+        From `gmseg.pretrained.load_predictor`.
+    standardise : {"volume", "training"}
+    progress : callable, optional
+        Called with (slices done, slices in all) after every batch.
+    """
+
+    source: Source
+    model: Model
+    predict: Callable[[np.ndarray], np.ndarray]
+    standardise: str
+    progress: Callable | None = None
+    _kept: dict = field(default_factory=dict)
+
+    @property
+    def frame(self) -> Frame:
+        """Where the scan lies on the working grid."""
+        return self.source.frame(self.model.voxel_size_mm)
+
+    @property
+    def slabs(self) -> list[tuple[int, int]]:
+        """The scan in parts: first slices and last + 1, from foot to head."""
+        return self.source.slabs(self.model.voxel_size_mm)
+
+    def working(self, first: int, last: int) -> WorkingGrid:
+        """Return slices on the working grid; they are kept where all of them are few."""
+        if (first, last) in self._kept:
+            return self._kept[first, last]
+        grid = self.source.working(first, last, self.model.voxel_size_mm)
+        if 4 * np.prod(self.frame.shape, dtype=float) <= HELD_BYTES:
+            self._kept[first, last] = grid
+        return grid
+
+    def windows(self, first: int, last: int, centres: np.ndarray) -> np.ndarray:
+        """Return windows of some slices, (n, size, size), in scan values."""
+        cut = window.cut(self.working(first, last).data, centres[first:last], self.model.window)
+        self._check(cut)
+        return cut
+
+    def _check(self, windows: np.ndarray) -> None:
+        if self.source.bad and not np.isfinite(windows).all():
+            raise InputError(
+                f"{self.source.name}: {self.source.bad} voxels are NaN or infinite, some of them "
+                f"where the network looks; replace them before segmenting"
+            )
+
+    def level(self, centres: np.ndarray) -> tuple[float, float]:
+        """Return the mean and standard deviation to standardise all windows with."""
+        if self.standardise != "volume":
+            return _training_level(self.model, self.standardise, self.source.name)
+        moments = []
+        for first, last in self.slabs:
+            cut = self.windows(first, last, centres)
+            moments += [(one.mean(dtype=np.float64), one.var(dtype=np.float64)) for one in cut]
+        means, variances = np.array(moments).T
+        return check_level(means.mean(), np.sqrt(variances.mean() + means.var()), self.source.name)
+
+    def segment(self, centres: np.ndarray) -> Stack:
+        """Return the soft windows at centres, int (slices, 2)."""
+        mean, std = self.level(centres)
+        soft = Stack(len(centres), (self.model.window,) * 2)
+        for first, last in self.slabs:
+            cut = standardised_by(self.windows(first, last, centres), mean, std)
+            done = self._told(first, len(centres))
+            soft.put(first, predict_windows(self.predict, cut, progress=done))
+        return soft
+
+    def _told(self, first: int, total: int):
+        """Return what tells of the slices done in a slab."""
+        progress = self.progress
+        return None if progress is None else lambda done, _: progress(first + done, total)
+
+    def look(self, k: int, centres: np.ndarray) -> np.ndarray:
+        """Return soft windows at several places, int (n, 2), of one slice, each by itself."""
+        slab = next((first, last) for first, last in self.slabs if first <= k < last)
+        one = self.working(*slab).data[..., k - slab[0]][..., None]
+        cut = np.concatenate([window.cut(one, [centre], self.model.window) for centre in centres])
+        soft = np.zeros(cut.shape, np.float32)
+        usable = np.isfinite(cut).all(axis=(1, 2))
+        usable[usable] = np.ptp(cut[usable], axis=(1, 2)) > 0
+        if usable.any():
+            each = [standardised(part[None], self.model, self.standardise)[0]
+                    for part in cut[usable]]  # fmt: skip
+            soft[usable] = predict_windows(self.predict, np.array(each))
+        return soft
+
+    def follow(self) -> tuple[np.ndarray, Stack, str]:
+        """Find the cord: the windows' centres, soft windows, and how it was found.
+
+        See `gmseg.finder.follow`. In a long scan it is looked for on some of the slices.
+        """
+        if self.source.slices > 2 * _THIN:
+            source, at = self.source.thinned(_THIN)
+            thin = Run(source, self.model, self.predict, self.standardise)
+            found, _, how = thin.follow()
+            every = np.arange(self.source.slices)
+            centres = np.stack([np.rint(np.interp(every, at, one)) for one in found.T], axis=1)
+            centres = centres.astype(int)
+            return centres, self.segment(centres), how
+        faults: list[InputError] = []
+
+        def segment_at(centres):
+            try:
+                return self.segment(centres)
+            except InputError as error:
+                faults.append(error)
+                return None
+
+        centres, soft, how = finder.follow(
+            self.frame.shape, segment_at, self.look, size=self.model.window, **steps_mm(self.frame)
+        )
+        if soft is None:
+            raise faults[0]
+        return centres, soft, how
+
+
+def steps_mm(frame: Frame) -> dict[str, float]:
+    """Return a working grid's spacing in plane and along the slices, in mm."""
+    sizes = nib.affines.voxel_sizes(frame.affine)
+    return {"spacing_mm": float(sizes[0]), "slice_mm": float(sizes[2])}
+
+
+# ---------------------------------------------------------------------- windows by themselves
+
+
+def standardised(windows: np.ndarray, model: Model, standardise: str) -> np.ndarray:
+    """Subtract a mean and divide by a standard deviation, `volume`'s or `training`'s.
+
+    Parameters
+    ----------
+    windows : numpy.ndarray
+        (slices, size, size), scan values, filling included.
+    model : Model
+    standardise : {"volume", "training"}
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, the same shape.
+    """
+    if standardise == "volume":
+        level = check_level(windows.mean(dtype=np.float64), windows.std(dtype=np.float64))
+    else:
+        level = _training_level(model, standardise)
+    return standardised_by(windows, *level)
+
+
+def standardised_by(windows: np.ndarray, mean: float, std: float) -> np.ndarray:
+    """Subtract a mean and divide by a standard deviation; float32."""
+    return ((windows - np.float64(mean)) / std).astype(np.float32)
+
+
+def check_level(mean: float, std: float, name=None) -> tuple[float, float]:
+    """Return what was given, or refuse windows that hold nothing."""
+    if std == 0:
+        raise InputError(
+            f"{_prefix(name)}every voxel in the window is the same; give the cord's place with "
+            f"--centre X,Y"
+        )
+    return float(mean), float(std)
+
+
+def _training_level(model: Model, standardise: str, name=None) -> tuple[float, float]:
+    if standardise not in STANDARDISATIONS:
+        raise InputError(
+            f"{_prefix(name)}standardise: {standardise!r} is unknown; "
+            f"choose {' or '.join(STANDARDISATIONS)}"
+        )
+    if model.mean is None or model.std is None:
+        raise InputError(
+            f"{_prefix(name)}model {model.name} has no training mean and std; "
+            f"use --standardise volume"
+        )
+    return model.mean, model.std
+
+
+def _prefix(name) -> str:
+    return "" if name is None else f"{name}: "
+
+
+def predict_windows(
+    predict: Callable[[np.ndarray], np.ndarray],
+    windows: np.ndarray,
+    *,
+    progress: Callable | None = None,
+) -> np.ndarray:
+    """Run the network over windows, a few at a time.
+
+    Parameters
+    ----------
+    predict : callable
+        From `gmseg.pretrained.load_predictor`.
+    windows : numpy.ndarray
+        float32, (slices, size, size), standardised.
+    progress : callable, optional
+        Called with (slices done, slices in all) after every batch.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, the same shape: soft segmentation.
+    """
+    soft = np.empty(windows.shape, np.float32)
+    for start in range(0, len(windows), _BATCH):
+        soft[start : start + _BATCH] = predict(windows[start : start + _BATCH])
+        if progress is not None:
+            progress(min(start + _BATCH, len(windows)), len(windows))
+    return soft
