@@ -165,22 +165,13 @@ def upside(case: Labelled, thick_mm: float, rng) -> Labelled:  # noqa: ARG001
     step = np.array([thick_mm / rows_mm, 1, case.sizes_mm[1] / slice_mm])
     shape = np.maximum(1, np.floor(np.array(case.data.shape) / step)).astype(int)
     affine = case.affine @ nib.affines.from_matvec(np.diag(step), step / 2 - 0.5)
-    return Labelled(
-        *(
-            ndimage.affine_transform(
-                part.astype(np.float32), step, step / 2 - 0.5, tuple(shape), order=1, mode="nearest"
-            )
-            for part in (case.data,)
-        ),
-        *(
-            ndimage.affine_transform(
-                part.astype(np.float32), step, step / 2 - 0.5, tuple(shape), order=1, mode="nearest"
-            )
-            > 0.5
-            for part in (case.gm, case.cord)
-        ),
-        affine,
-    )
+
+    def resliced(part):
+        return ndimage.affine_transform(
+            part.astype(np.float32), step, step / 2 - 0.5, tuple(shape), order=1, mode="nearest"
+        )
+
+    return Labelled(resliced(case.data), resliced(case.gm) > 0.5, resliced(case.cord) > 0.5, affine)
 
 
 def swollen(case: Labelled, factor: float, rng) -> Labelled:
@@ -248,6 +239,15 @@ def ghosted(case: Labelled, share: float, rng) -> Labelled:
 def flattened(case: Labelled, share: float, rng) -> Labelled:  # noqa: ARG001
     """Take away a share of the contrast between GM and the white matter around it."""
     return _gm_towards_white(case, share, np.ones(case.gm.shape, bool))
+
+
+def shaded(case: Labelled, share: float, rng) -> Labelled:
+    """Lose signal on one side of the cord, as beside metal or air, with a soft border."""
+    middle = np.argwhere(case.cord)[:, 0].mean()
+    side = 1 if rng.integers(2) else -1
+    off_mm = side * (np.arange(case.data.shape[0]) - middle) * case.sizes_mm[0]
+    weight = 1 / (1 + np.exp(-(off_mm - 0.5) / 0.5))
+    return replace(case, data=(case.data * (1 - share * weight[:, None, None])).astype(np.float32))
 
 
 def onesided(case: Labelled, share: float, rng) -> Labelled:
@@ -359,21 +359,23 @@ def _warped(case: Labelled, matrix, offset) -> Labelled:
 SPOILS = {
     "shifted": Spoil(shifted, (15.0, 30.0, 60.0), "mm off the image's centre"),
     "turned by quarters": Spoil(turned, (90, 180, 270), "degrees", "orientation"),
-    "turned": Spoil(turned, (10, 25, 45), "degrees"),
-    "mirrored front to back": Spoil(mirrored, (1, 1, 1), "", "orientation"),
+    "mirrored": Spoil(mirrored, (1,), "front to back", "orientation"),
+    "turned": Spoil(turned, (25, 35, 45), "degrees", "turned"),
     "cut": Spoil(cut, (4.0, 2.0, 0.0), "mm from the cord's middle to the edge", "edge"),
     "coarse": Spoil(coarser, (1.05, 1.3, 1.6), "mm in plane", "coarse"),
     "interpolated": Spoil(interpolated, (1.5, 2.0, 3.0), "times", "interpolated"),
     "sagittal": Spoil(upside, (2.0, 3.0, 4.0), "mm thick, from right to left", "not-axial"),
-    "swollen": Spoil(swollen, (1.25, 1.5, 2.0), "times, in one slice", "area-jump"),
+    "swollen": Spoil(swollen, (1.3, 1.6, 2.0), "times, one slice", "area-jump"),
     "doubled": Spoil(doubled, (8.0, 7.0, 6.0), "mm beside the cord", "pieces"),
+    "slices lost": Spoil(dropped, (1, 2, 3), "slices", "no-gm"),
     "rescaled": Spoil(rescaled, (0.01, 10.0, 1000.0), "times, and an offset"),
     "noisy": Spoil(noisy, (0.05, 0.1, 0.2), "of the cord's mean"),
     "blurred": Spoil(blurred, (0.3, 0.6, 1.0), "mm"),
-    "ghosted": Spoil(ghosted, (0.2, 0.4, 0.8), "of every 2nd to 4th line"),
-    "flattened": Spoil(flattened, (0.5, 0.75, 1.0), "of the contrast lost", "contrast"),
-    "one-sided": Spoil(onesided, (0.6, 0.8, 1.0), "of one side's contrast lost", "asymmetry"),
+    "ghosted": Spoil(ghosted, (0.3, 0.8, 1.5), "of every 2nd to 4th line"),
+    "flattened": Spoil(flattened, (0.8, 0.9, 1.0), "of the contrast lost", "contrast"),
+    "one-sided": Spoil(onesided, (0.7, 0.85, 1.0), "of one side's contrast lost", "uneven"),
+    "shaded": Spoil(shaded, (0.4, 0.6, 0.8), "of one side's signal lost", "uneven"),
     "inverted": Spoil(inverted, (0.75, 0.9, 1.0), "turned", "inverted"),
     "clipped": Spoil(clipped, (97, 90, 70), "percentile", "clipped"),
-    "slices lost": Spoil(dropped, (1, 2, 4), "slices", "no-gm"),
 }
+"""Every way of spoiling, each from mild to gross."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from gmseg import finder, measure, window
+from gmseg import confidence, finder, judge, measure, window
 from gmseg import image as gm_image
 from gmseg.errors import InputError
 from gmseg.grid import Frame, WorkingGrid, to_native_grid, to_working_grid
 from gmseg.pretrained import DEFAULT_MODEL, Model, load_model, load_predictor
 from gmseg.run import Run, predict_windows, standardised, steps_mm
+from gmseg.signs import Signs, symmetry
 from gmseg.source import Source, open_mask, open_source
 
 __all__ = [
@@ -174,31 +175,28 @@ def _segment(
         soft_windows = run.segment(centres)
         how = "cord mask" if cord is not None else "as told"
 
-    path = None
-    if centre != "image":  # the paper's way: nothing is moved, nothing dropped
-        path = finder.see(soft_windows, centres, **steps_mm(run.frame)).path
-    found: dict[str, list] = {"areas": [], "at_border": []}
-    downwards = measure.runs_downwards(source.affine)
-    for first, last in run.slabs[:: -1 if downwards else 1]:
+    seen = finder.see(soft_windows, centres, **steps_mm(run.frame))
+    path = centres if seen.path is None else seen.path
+    gathered, areas, at_border = Signs(), [], []
+    order = slice(None, None, -1 if measure.runs_downwards(source.affine) else 1)
+    for first, last in run.slabs[order]:
         soft = soft_windows.get(first, last)
-        if path is not None:
+        at = centres[first:last]
+        if seen.path is not None and centre != "image":  # the paper drops nothing
             spacing_mm = steps_mm(run.frame)["spacing_mm"]
-            soft = finder.keep_near(
-                soft, centres[first:last], path[first:last], spacing_mm, REACH_MM
-            )
-        frame = source.part_frame(first, last, model.voxel_size_mm)
-        native = _on_native(soft, centres[first:last], frame)
+            soft = finder.keep_near(soft, at, path[first:last], spacing_mm, REACH_MM)
+        native = _on_native(soft, at, source.part_frame(first, last, model.voxel_size_mm))
         mask = (native > threshold).astype(np.uint8)
         put(*source.native_part(first, last), {"mask": mask, "soft": native})
-        order = slice(None, None, -1) if downwards else slice(None)
-        found["areas"] += [measure.slice_areas_mm2(mask, source.affine)]
-        found["at_border"] += [_at_border(soft > threshold)[order]]
-    areas, at_border = (np.concatenate(parts) for parts in found.values())
-    flags = measure.header_flags(source.like, source.shape)
-    if source.bad:
-        flags.append(f"{source.bad} voxels are NaN or infinite, all outside the window")
-    flags += measure.find_flags(areas, searched=how == "not found", at_border=at_border)
-    places = _centres_mm(run.frame, centres)[:: -1 if downwards else 1]
+        areas.append(measure.slice_areas_mm2(mask, source.affine))
+        at_border.append(_at_border(soft > threshold)[order])
+        judge.look(gathered, run, (first, last), soft, at, path[first:last], order)
+    areas, at_border = np.concatenate(areas), np.concatenate(at_border)
+    sides = symmetry(gathered, steps_mm(run.frame)["spacing_mm"])
+    foretold = confidence.foretell(gathered.expected, model.confidence)
+    flags = judge.flags_of(
+        run, gathered, sides, areas, at_border, foretold, how=how, seen=seen, centres=centres
+    )
     return {
         "scan": str(source.name),
         "gmseg_version": metadata.version("gmseg"),
@@ -207,12 +205,20 @@ def _segment(
         "threshold": threshold,
         "standardise": run.standardise,
         "window": how,
-        "window_centre_mm": places.round(2).tolist(),
+        "window_centre_mm": _centres_mm(run.frame, centres)[order].round(2).tolist(),
         "area_mm2": areas.round(3).tolist(),
         "volume_mm3": round(float(areas.sum() * _slice_step_mm(source)), 3),
-        "flags": flags,
+        "confidence": _listed(foretold),
+        "expected_dice": _listed(gathered.expected),
+        "flags": [flag.text for flag in flags],
+        "flag_details": [asdict(flag) for flag in flags],
         "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+def _listed(values) -> list[float | None]:
+    """Return values for JSON, which knows no NaN."""
+    return [round(float(value), 3) if np.isfinite(value) else None for value in values]
 
 
 def _slice_step_mm(source: Source) -> float:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from gmseg.bundled import bundled
+from gmseg.confidence import are_knots
 from gmseg.errors import InputError
 from gmseg.files import atomic_path, check_folder, read_json, sha256, write_text
 from gmseg.networks import build, is_number, network_entry, network_sizes, sizes_fit
@@ -57,6 +58,9 @@ class Model:
         Provenance.
     scores : list of dict
         What it scores, where and how that was measured.
+    confidence : list of [float, float] or None
+        What Dice to foretell from the expected one, see `gmseg.confidence`; None where that
+        was not measured.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Model:
     command: str = "unknown"
     commit: str = "unknown"
     scores: list = field(default_factory=list)
+    confidence: list | None = None
 
 
 # ------------------------------------------------------------------------------------- find
@@ -182,6 +187,7 @@ def _check_card(card: Path, model: Model) -> None:
         "threshold": not is_number(model.threshold) or not 0 <= model.threshold <= 1,
         "threshold_grid": model.threshold_grid != "native",
         "scores": not isinstance(model.scores, list),
+        "confidence": model.confidence is not None and not are_knots(model.confidence),
     }
     wrong = [key for key, fault in faults.items() if fault]
     if wrong:

@@ -109,11 +109,7 @@ class Source:
         steps = np.ones(3)
         steps[self.axis] = stride
         affine = self.part_affine(start) @ np.diag([*steps, 1])
-
-        def read(first, last):
-            return data[(*[slice(None)] * self.axis, slice(first, last))]
-
-        thin = Source(self.name, nib.Nifti1Image(data, affine), data.shape, read, True, self.bad)
+        thin = held(self.name, data, affine, self.bad)
         upwards = self.slices - 1 - chosen[::-1] if measure.runs_downwards(self.affine) else chosen
         return thin, upwards
 
@@ -150,18 +146,23 @@ def open_source(
             "whole: only NIfTI files whose slices lie along the last axis are read in parts",
         )  # fmt: skip
         data = gm_image.whole(image, shape, name=name, volume=volume, mean=mean)
-        like = gm_image.like_scan(image, data)
-        axis = measure.slice_axis(image.affine)
-
-        def read(first, last):
-            return data[(*[slice(None)] * axis, slice(first, last))]
-
-        source = Source(name, like, shape, read, held=True)
+        source = held(name, data, image.affine, like=gm_image.like_scan(image, data))
     if check_voxels:
         source = replace(source, bad=_count_bad(source))
         if not source.held:
             verify_compression(image)
     return source
+
+
+def held(name, data: np.ndarray, affine: np.ndarray, bad: int = 0, *, like=None) -> Source:
+    """Return voxels in memory as a source."""
+    data = np.asarray(data, np.float32)
+    where = [slice(None)] * measure.slice_axis(affine)
+
+    def read(first, last):
+        return data[(*where, slice(first, last))]
+
+    return Source(name, like or nib.Nifti1Image(data, affine), data.shape, read, True, bad)
 
 
 def _streams(image, shape, mean: bool) -> bool:
