@@ -111,9 +111,13 @@ def segment(
     standardise: Annotated[Standardise | None, typer.Option(help="By mean and standard deviation of the scan's windows, or of the training set. [default: the model's]")] = None,
     centre: Annotated[str, typer.Option(metavar="auto|image|X,Y", help="Where the 50 mm window lies: on the cord, which is looked for (auto); at the image's centre, as in the paper (image); at a place in mm in the scan's world space.")] = "auto",
     cord: Annotated[Path | None, typer.Option(metavar="MASK", help="A mask of the cord on the scan's grid: the window follows it. For a single scan.")] = None,
+    within_cord: Annotated[bool, typer.Option("--within-cord", help="Nothing outside the mask of --cord is GM.")] = False,
+    clean: Annotated[str, typer.Option(metavar="WAY,...", help="Clean every slice: largest keeps its largest piece, small drops pieces below 2 mm^2, holes fills them. [default: nothing]")] = "",
     volume: Annotated[int | None, typer.Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")] = None,
     mean: Annotated[bool, typer.Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
     soft: Annotated[bool, typer.Option("--soft", help="Write the soft segmentation, too (SCAN_gmsoft.nii.gz).")] = False,
+    tta: Annotated[int, typer.Option("--tta", metavar="N", min=0, max=1000, help="Average over N copies of the scan, flipped, turned, scaled: takes N times as long. Writes where they disagree, too (SCAN_gmspread.nii.gz). [default: none]")] = 0,
+    seed: Annotated[int, typer.Option(metavar="S", min=0, max=2**32 - 1, help="Of --tta.")] = 0,
     summary: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write what was done and measured.")] = None,
     overwrite: Overwrite = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if anything looked suspicious.")] = False,
@@ -123,6 +127,7 @@ def segment(
     Writes a mask (1 is GM) on each scan's own grid: t2s.nii.gz becomes t2s_gmseg.nii.gz.
     """
     from gmseg import files
+    from gmseg.clean import check_ways
     from gmseg.pretrained import card_of, load_model
 
     chosen = load_model(model)
@@ -141,6 +146,10 @@ def segment(
         files.check_folder(out_dir)
     if cord and centre != "auto":
         raise InputError("--cord and --centre exclude each other; give one")
+    if within_cord and not cord:
+        raise InputError("--within-cord: give a cord mask with --cord")
+    ways = tuple(filter(None, clean.split(",")))
+    check_ways(ways)
     inputs = [*scans, *([cord] if cord else []), chosen.weights, card_of(chosen.weights)]
     if summary and not (out_dir and summary.parent == out_dir and not out_dir.exists()):
         files.check_output(summary, inputs=inputs, overwrite=overwrite)
@@ -150,8 +159,8 @@ def segment(
     for scan in scans:
         try:
             files.check_input(scan)
-            outputs = _output_files(scan, output, out_dir, soft)
-            for file in outputs:
+            outputs = _output_files(scan, output, out_dir, soft, tta)
+            for file in outputs.values():
                 if file.resolve() in taken:
                     raise InputError(
                         f"{scan}: would be written to {file}, as {taken[file.resolve()]} is; "
@@ -160,19 +169,19 @@ def segment(
                 if not (out_dir and not out_dir.exists()):
                     files.check_output(file, inputs=inputs, overwrite=overwrite)
             entry = _segment_with_bar(
-                scan, dict(zip(("mask", "soft"), outputs, strict=False)), chosen,
-                threshold=threshold, standardise=standardise, centre=where, cord=cord,
-                volume=volume, mean=mean,
+                scan, outputs, chosen, threshold=threshold, standardise=standardise, centre=where,
+                cord=cord, within_cord=within_cord, clean=ways, volume=volume, mean=mean, tta=tta,
+                seed=seed,
             )  # fmt: skip
         except (InputError, OSError) as error:
             _fail(_told(error, scan))
             failed += 1
             continue
-        taken |= {file.resolve(): str(scan) for file in outputs}
-        done.append(entry | {"mask": str(outputs[0])})
+        taken |= {file.resolve(): str(scan) for file in outputs.values()}
+        done.append(entry | {"mask": str(outputs["mask"])})
         areas = [area for area in entry["area_mm2"] if area > 0]
         print(
-            f"{outputs[0]}  GM in {len(areas)} of {len(entry['area_mm2'])} slices, "
+            f"{outputs['mask']}  GM in {len(areas)} of {len(entry['area_mm2'])} slices, "
             f"mean area {sum(areas) / max(len(areas), 1):.1f} mm^2, "
             f"{entry['seconds']:.1f} s{_told_where(entry['window'])}"
         )
@@ -204,17 +213,22 @@ def _parse_centre(text: str):
     return x_mm, y_mm
 
 
-def _output_files(scan: Path, output: Path | None, out_dir: Path | None, soft: bool) -> list[Path]:
-    """Return the mask's file, then the soft segmentation's if wanted."""
-    if output:
-        name = output.name
-        stem = name.removesuffix(".gz").removesuffix(".nii").removesuffix("_gmseg")
-        return [output, *([output.with_name(f"{stem}_gmsoft.nii.gz")] if soft else [])]
-    stem = scan.name.removesuffix(".gz")
+def _output_files(
+    scan: Path, output: Path | None, out_dir: Path | None, soft: bool, tta: int
+) -> dict[str, Path]:
+    """Return where the mask is written, and what else is wanted."""
+    name = output.name if output else scan.name
+    stem = name.removesuffix(".gz")
     stem = stem[: -len(Path(stem).suffix)] if Path(stem).suffix else stem
-    folder = out_dir or scan.parent
-    names = [f"{stem}_gmseg.nii.gz", *([f"{stem}_gmsoft.nii.gz"] if soft else [])]
-    return [folder / name for name in names]
+    folder = output.parent if output else out_dir or scan.parent
+    if output:
+        stem = stem.removesuffix("_gmseg")
+    files = {"mask": output or folder / f"{stem}_gmseg.nii.gz"}
+    if soft:
+        files["soft"] = folder / f"{stem}_gmsoft.nii.gz"
+    if tta > 1:
+        files["spread"] = folder / f"{stem}_gmspread.nii.gz"
+    return files
 
 
 def _segment_with_bar(scan: Path, files: dict, model, **choices) -> dict:

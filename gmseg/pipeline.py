@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,18 +13,21 @@ import numpy as np
 
 from gmseg import confidence, finder, judge, measure, window
 from gmseg import image as gm_image
+from gmseg.clean import check_ways, cleaned
 from gmseg.errors import InputError
 from gmseg.grid import Frame, WorkingGrid, to_native_grid, to_working_grid
 from gmseg.pretrained import DEFAULT_MODEL, Model, load_model, load_predictor
 from gmseg.run import Run, predict_windows, standardised, steps_mm
 from gmseg.signs import Signs, symmetry
 from gmseg.source import Source, open_mask, open_source
+from gmseg.tta import average, changes
 
 __all__ = [
     "Prepared", "Segmentation", "predict_windows", "prepare", "segment", "segment_files",
     "soft_on_scan", "standardised",
 ]  # fmt: skip
 
+TYPES = {"mask": np.uint8, "soft": np.float32, "spread": np.float32}
 REACH_MM = 10.0
 """GM lies no farther from the cord's middle; what does is no GM."""
 
@@ -41,12 +44,16 @@ class Segmentation:
         float32, probability of GM, on the scan's grid.
     summary : dict
         What was done and measured, ready for JSON: model, threshold, standardisation, area
-        per slice, volume, flags, seconds.
+        and confidence per slice, volume, flags, seconds.
+    spread : nibabel.Nifti1Image or None
+        float32, on the scan's grid: the standard deviation over the copies of test-time
+        augmentation, where that was asked for.
     """
 
     mask: nib.Nifti1Image
     soft: nib.Nifti1Image
     summary: dict
+    spread: nib.Nifti1Image | None = None
 
 
 def segment(
@@ -57,8 +64,12 @@ def segment(
     standardise: str | None = None,
     centre="auto",
     cord=None,
+    within_cord: bool = False,
+    clean: Collection[str] = (),
     volume: int | None = None,
     mean: bool = False,
+    tta: int = 0,
+    seed: int = 0,
     progress: Callable | None = None,
 ) -> Segmentation:
     """Segment the gray matter of an axial scan of the spinal cord.
@@ -80,8 +91,16 @@ def segment(
         farther than `REACH_MM` from the cord's way is dropped.
     cord : path-like, optional
         A cord mask on the scan's grid: the window follows it, and nothing is looked for.
+    within_cord : bool
+        Nothing outside that cord mask is GM.
+    clean : collection of str
+        What to do with the mask of every slice, see `gmseg.clean`; nothing by default.
     volume, mean : int, bool
         What to take of a 4-D scan: one volume (from 0), or the average.
+    tta : int
+        So many copies of every slice, changed at random, are averaged (`gmseg.tta`); 0: none.
+    seed : int
+        Of these changes.
     progress : callable, optional
         Called with (slices done, slices in all) after every batch.
 
@@ -100,19 +119,23 @@ def segment(
     resampled soft segmentation instead of 0.999 before resampling, windows that follow the cord.
     """
     source = open_source(scan, volume=volume, mean=mean)
-    mask, soft = np.empty(source.shape, np.uint8), np.empty(source.shape, np.float32)
+    arrays = {kind: np.empty(source.shape, TYPES[kind]) for kind in _kinds(tta)}
 
     def put(first, last, parts):
-        where = (*[slice(None)] * source.axis, slice(first, last))
-        mask[where], soft[where] = parts["mask"], parts["soft"]
+        for kind, array in arrays.items():
+            array[(*[slice(None)] * source.axis, slice(first, last))] = parts[kind]
 
     summary = _segment(
         source, model, put, threshold=threshold, standardise=standardise, centre=centre, cord=cord,
-        progress=progress,
+        within_cord=within_cord, clean=clean, tta=tta, seed=seed, progress=progress,
     )  # fmt: skip
-    return Segmentation(
-        gm_image.like_scan(source.like, mask), gm_image.like_scan(source.like, soft), summary
-    )
+    images = {kind: gm_image.like_scan(source.like, array) for kind, array in arrays.items()}
+    return Segmentation(**images, summary=summary)
+
+
+def _kinds(tta: int) -> list[str]:
+    """Return what comes of a segmentation."""
+    return [kind for kind in TYPES if kind != "spread" or tta > 1]
 
 
 def segment_files(scan, files: dict[str, Path], model=DEFAULT_MODEL, *, volume=None, mean=False,
@@ -123,8 +146,8 @@ def segment_files(scan, files: dict[str, Path], model=DEFAULT_MODEL, *, volume=N
     ----------
     scan : path-like
     files : dict
-        Where to write the ``"mask"``, and the ``"soft"`` segmentation if wanted. None is put in
-        place before all are written; their folders are made.
+        Where to write the ``"mask"`` and, if wanted, the ``"soft"`` segmentation and its
+        ``"spread"``. None is put in place before all are written; their folders are made.
     model, volume, mean, **choices
         See `segment`.
 
@@ -134,10 +157,8 @@ def segment_files(scan, files: dict[str, Path], model=DEFAULT_MODEL, *, volume=N
         The summary of `Segmentation`.
     """
     source = open_source(scan, volume=volume, mean=mean)
-    types = {"mask": np.uint8, "soft": np.float32}
-    with gm_image.slab_writers(
-        {file: types[kind] for kind, file in files.items()}, source
-    ) as writers:
+    types = {file: TYPES[kind] for kind, file in files.items()}
+    with gm_image.slab_writers(types, source) as writers:
         write = dict(zip(files, writers, strict=True))
 
         def put(first, last, parts):
@@ -156,6 +177,10 @@ def _segment(
     standardise: str | None = None,
     centre="auto",
     cord=None,
+    within_cord: bool = False,
+    clean: Collection[str] = (),
+    tta: int = 0,
+    seed: int = 0,
     progress: Callable | None = None,
 ) -> dict:
     """Segment a scan in parts, hand each part over in the array's order, return the summary."""
@@ -165,6 +190,9 @@ def _segment(
     threshold = model.threshold if threshold is None else threshold
     if not 0 <= threshold <= 1:
         raise InputError(f"threshold: {threshold:g} is not between 0 and 1")
+    if within_cord and cord is None:
+        raise InputError("within_cord: needs a cord mask; give one with --cord")
+    check_ways(clean)
     if cord is not None:
         cord = open_mask(cord, source, what="cord mask")
     run = Run(source, model, load_predictor(model), standardise or model.standardise, progress)
@@ -175,6 +203,9 @@ def _segment(
         soft_windows = run.segment(centres)
         how = "cord mask" if cord is not None else "as told"
 
+    spread = None
+    if tta > 1:
+        spread = average(run, centres, soft_windows, changes(tta, seed))
     seen = finder.see(soft_windows, centres, **steps_mm(run.frame))
     path = centres if seen.path is None else seen.path
     gathered, areas, at_border = Signs(), [], []
@@ -185,9 +216,16 @@ def _segment(
         if seen.path is not None and centre != "image":  # the paper drops nothing
             spacing_mm = steps_mm(run.frame)["spacing_mm"]
             soft = finder.keep_near(soft, at, path[first:last], spacing_mm, REACH_MM)
-        native = _on_native(soft, at, source.part_frame(first, last, model.voxel_size_mm))
-        mask = (native > threshold).astype(np.uint8)
-        put(*source.native_part(first, last), {"mask": mask, "soft": native})
+        frame = source.part_frame(first, last, model.voxel_size_mm)
+        where = source.native_part(first, last)
+        parts = {"soft": _on_native(soft, at, frame)}
+        if spread is not None:
+            parts["spread"] = _on_native(spread.get(first, last), at, frame)
+        if within_cord:
+            inside = cord.read(*where) > 0.5
+            parts = {kind: part * inside for kind, part in parts.items()}
+        mask = cleaned(parts["soft"] > threshold, source.affine, clean)
+        put(*where, {"mask": mask.astype(np.uint8), **parts})
         areas.append(measure.slice_areas_mm2(mask, source.affine))
         at_border.append(_at_border(soft > threshold)[order])
         judge.look(gathered, run, (first, last), soft, at, path[first:last], order)
@@ -204,6 +242,10 @@ def _segment(
         "model_sha256": model.weights_sha256,
         "threshold": threshold,
         "standardise": run.standardise,
+        "tta": tta if tta > 1 else None,
+        "seed": seed if tta > 1 else None,
+        "within_cord": within_cord,
+        "clean": list(clean),
         "window": how,
         "window_centre_mm": _centres_mm(run.frame, centres)[order].round(2).tolist(),
         "area_mm2": areas.round(3).tolist(),
@@ -234,6 +276,8 @@ def _centres(run: Run, centre, cord: Source | None) -> np.ndarray:
     if cord is not None:
         parts = [cord.working(*slab, run.model.voxel_size_mm).data for slab in run.slabs]
         middles = np.concatenate([window.middles(part) for part in parts])
+        if not np.isfinite(middles).any():
+            raise InputError(f"{cord.name}: the cord mask is empty; give one that marks something")
     try:
         return window.locate(run.frame, centre=centre, cord=middles)
     except InputError as error:

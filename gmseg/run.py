@@ -90,11 +90,11 @@ class Run:
         soft = Stack(len(centres), (self.model.window,) * 2)
         for first, last in self.slabs:
             cut = standardised_by(self.windows(first, last, centres), mean, std)
-            done = self._told(first, len(centres))
+            done = self.told(first, len(centres))
             soft.put(first, predict_windows(self.predict, cut, progress=done))
         return soft
 
-    def _told(self, first: int, total: int):
+    def told(self, first: int, total: int):
         """Return what tells of the slices done in a slab."""
         progress = self.progress
         return None if progress is None else lambda done, _: progress(first + done, total)

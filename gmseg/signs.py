@@ -158,14 +158,14 @@ def turned_by(plane: np.ndarray, degrees: float) -> np.ndarray:
 def area_jumps(areas: np.ndarray) -> np.ndarray:
     """Return by what factor a slice's area leaps from both of its neighbours', 1 and more.
 
-    Where only one neighbour has GM, or none, there is nothing to compare: 1.
+    Where a neighbour has no GM, or the slice itself, there is nothing to compare: 1.
     """
     areas = np.asarray(areas, float)
     found = np.ones(len(areas))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         before, after = (np.abs(np.log(areas[1:-1] / part)) for part in (areas[:-2], areas[2:]))
-    leap = np.exp(np.minimum(before, after))
-    found[1:-1] = np.where(np.isfinite(leap), leap, 1)
+    both = np.isfinite(before) & np.isfinite(after)
+    found[1:-1] = np.where(both, np.exp(np.clip(np.minimum(before, after), None, 10)), 1)
     return found
 
 

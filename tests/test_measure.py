@@ -1,4 +1,4 @@
-"""Areas, volumes and flags."""
+"""Areas and volumes."""
 
 import nibabel as nib
 import numpy as np
@@ -26,17 +26,3 @@ def test_areas_follow_the_slice_axis_wherever_it_is_stored(ornt):
     downwards = measure.runs_downwards(turned.affine)
     assert downwards == (ornt[2, 1] < 0)
     np.testing.assert_allclose(areas[::-1] if downwards else areas, [0, 2.4, 0, 0])
-
-
-def test_flags():
-    none = np.zeros(6, bool)
-    assert measure.find_flags(np.full(6, 15.0), at_border=none) == []
-    [flag] = measure.find_flags(np.zeros(6), at_border=none)
-    assert flag.startswith("no gray matter found:")
-    edge = np.array([0, 0, 0, 0, 0, 1], bool)
-    assert measure.find_flags(np.array([0, 0, 15, 1.0, 0, 90]), at_border=edge) == [
-        "no gray matter found in slice 0-1, 4",
-        "area below 2 mm^2 in slice 3",
-        "area above 45 mm^2 in slice 5",
-        "gray matter at the border of the window in slice 5",
-    ]
