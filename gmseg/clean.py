@@ -9,9 +9,10 @@ import numpy as np
 from scipy import ndimage
 
 from gmseg.errors import InputError
-from gmseg.finder import GATHER_MM
 from gmseg.measure import slice_axis
 
+TOGETHER_MM = 3.0
+"""Pieces so near to each other are one: the horns of a butterfly without its bridge."""
 LEAST_MM2 = 2.0
 """Pieces smaller than that are dropped by ``"small"``."""
 WAYS = ("largest", "small", "holes")
@@ -35,8 +36,7 @@ def cleaned(mask: np.ndarray, affine: np.ndarray, ways: Collection[str]) -> np.n
     affine : numpy.ndarray
         (4, 4), in mm.
     ways : collection of str
-        Of `WAYS`. Pieces that lie within 1.5 mm of each other, such as the halves of a
-        butterfly, are one.
+        Of `WAYS`.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def _cleaned(plane: np.ndarray, sizes_mm, ways) -> np.ndarray:
     if not {"largest", "small"} & set(ways):
         return plane
     far = ndimage.distance_transform_edt(~plane, sampling=sizes_mm)
-    pieces, count = ndimage.label(far <= GATHER_MM / 2)
+    pieces, count = ndimage.label(far <= TOGETHER_MM / 2)
     areas = ndimage.sum_labels(plane, pieces, range(1, count + 1)) * np.prod(sizes_mm)
     keep = np.ones(count, bool)
     if "small" in ways:
