@@ -21,10 +21,10 @@ Written by `python docs/make_robustness.py SHARED_DATA FOLDS --published challen
 
 Four neighbouring slices of one scan of each of four persons, of `t2s-small-fov` and of two made-up
 cords (these for our model alone), spoiled in every way of `gmseg.degrade`, from mild to gross.
-"Folds" are models of the default model's recipe that never saw the person. The published pipeline cuts its window at the
-image's centre and thresholds at 0.999 on the working grid; ours thresholds at 0.5 on the native
-grid.
-References are probably corrected automatic segmentations, and agreement with them may flatter.
+"Folds" are models of the default model's recipe that never saw the person. The published pipeline
+cuts its window at the image's centre and thresholds at 0.999 on the working grid; ours thresholds
+at 0.5 on the native grid. References are probably corrected automatic segmentations, and
+agreement with them may flatter.
 
 ## Dice
 Mean over the scans (the lowest of them in brackets).
