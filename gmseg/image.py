@@ -20,6 +20,7 @@ GRID_MM = 1e-3  # affines that differ by no more are one grid: see `affine_diffe
 _IN_PLANE_LIMITS_MM = (0.01, 5.0)
 _SLICE_LIMITS_MM = (0.01, 50.0)
 _FIELD_LIMIT_MM = 3000.0
+_ORIGIN_LIMIT_MM = 1e5  # farther, single precision moves voxels by more than 0.01 mm
 _GEOMETRY_FIELDS = (
     "pixdim",
     "qform_code",
@@ -279,6 +280,12 @@ def check_affine(name, affine: np.ndarray, shape) -> None:
     """Raise InputError unless the affine describes a possible voxel grid."""
     if not np.isfinite(affine).all():
         raise InputError(f"{name}: the affine holds NaN or infinity; repair the header")
+    if not np.array_equal(affine[3], [0, 0, 0, 1]):  # from a .mat file beside the image
+        raise InputError(f"{name}: the affine's last row is not 0, 0, 0, 1; repair the header")
+    if np.abs(affine[:3, 3]).max() > _ORIGIN_LIMIT_MM:
+        raise InputError(
+            f"{name}: lies {np.abs(affine[:3, 3]).max():g} mm from its origin; repair the header"
+        )
     with np.errstate(all="ignore"):
         sizes = nib.affines.voxel_sizes(affine)
     text = " x ".join(f"{size:g}" for size in sizes)
