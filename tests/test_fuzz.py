@@ -167,9 +167,13 @@ def originals(tmp_path_factory):
 @pytest.fixture
 def fast(monkeypatch):
     """The command with a network that sees a disc in the middle, and options parsed but once."""
-    rows, columns = np.mgrid[:200, :200] - 99.5
-    disc = (np.hypot(rows, columns) < 12).astype(np.float32)
-    monkeypatch.setattr(pipeline, "load_predictor", lambda model: lambda seen: disc + 0 * seen)
+
+    def predict(windows):
+        size = windows.shape[1]
+        rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
+        return (np.hypot(rows, columns) < 12) + 0 * windows
+
+    monkeypatch.setattr(pipeline, "load_predictor", lambda model: predict)
     monkeypatch.setattr(cli, "app", typer.main.get_command(cli.app))
 
 

@@ -298,6 +298,7 @@ CARDS = {
     "no name": (card_text(name=" "), "name cannot be used"),
     "provenance": (card_text(trained_on=5, command=["a"], commit={}), "trained_on, command, com"),
     "NaN": (card_text(threshold=float("nan"), mean=float("inf")), "mean, threshold cannot be"),
+    "confidence": (card_text(confidence=[[0, 10**400]]), "confidence cannot be used"),
     "checksum": (card_text(weights_sha256=["a"]), "SHA-256 is not the one in"),
     "window": (card_text(window=True), "window cannot be used"),
     "large window": (card_text(window=1024, network={"filters": 512}), "window cannot be used"),
