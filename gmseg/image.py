@@ -360,11 +360,10 @@ def slab_writers(types: dict, source) -> Iterator[list[Callable]]:
         arrays = [np.zeros(source.shape, kind) for kind in types.values()]
         yield [partial(_put, array, source.axis) for array in arrays]
         images = [like_scan(source.like, array) for array in arrays]
-        _make_folders(types)
-        write_images(dict(zip(types, images, strict=True)))
+        with _folders_of(types):
+            write_images(dict(zip(types, images, strict=True)))
         return
-    _make_folders(types)
-    with contextlib.ExitStack() as places:
+    with _folders_of(types), contextlib.ExitStack() as places:
         temporaries = [places.enter_context(atomic_path(path)) for path in types]
         with contextlib.ExitStack() as open_ones:
             writers = []
@@ -375,9 +374,20 @@ def slab_writers(types: dict, source) -> Iterator[list[Callable]]:
             yield writers
 
 
-def _make_folders(paths) -> None:
+@contextlib.contextmanager
+def _folders_of(paths) -> Iterator[None]:
+    """Make the folders of files, and take them away again where the files are not written."""
+    made = []
     for path in paths:
+        made += [place for place in path.absolute().parents if not place.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for place in made:
+            with contextlib.suppress(OSError):
+                place.rmdir()
+        raise
 
 
 def _put(array, axis, first, last, part) -> None:
