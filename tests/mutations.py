@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 from orientations import ROTATION
 
-SHAPE = (14, 12, 3)
+SHAPE = (14, 12, 2)
 AFFINE = nib.affines.from_matvec(ROTATION @ np.diag([-0.6, 0.7, 4.0]), [5, -30, 8])
 _EXTREMES = (
     0, 1, 2, 7, 16, 127, 128, 255, 256, 512, 2**15 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31,

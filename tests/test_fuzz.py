@@ -2,6 +2,7 @@
 
 import collections
 import gzip
+import json
 import os
 import re
 import shutil
@@ -18,10 +19,11 @@ import typer
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from limits import limits
-from mutations import AFFINE, mutate, write_afni, write_minc2, write_originals
+from mutations import AFFINE, SHAPE, mutate, write_afni, write_minc2, write_originals
 from orientations import ALL_48, ROTATION, a_scan
 
 from gmseg import InputError, cli, image, pipeline, source
+from gmseg.bundled import bundled
 from gmseg.stack import HELD_BYTES
 
 SECONDS, MEGABYTES = 20, 100
@@ -166,23 +168,32 @@ def originals(tmp_path_factory):
 
 
 @pytest.fixture
-def fast(monkeypatch):
-    """The command with a network that sees a disc in the middle, and options parsed but once."""
+def fast(monkeypatch, tmp_path_factory):
+    """The command with a network that sees a disc in the middle, and options parsed but once.
+
+    Returns a model of small windows.
+    """
 
     def predict(windows):
         size = windows.shape[1]
         rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
-        return (np.hypot(rows, columns) < 12) + 0 * windows
+        return (np.hypot(rows, columns) < 6) + 0 * windows
 
     monkeypatch.setattr(pipeline, "load_predictor", lambda model: predict)
     monkeypatch.setattr(cli, "app", typer.main.get_command(cli.app))
+    folder = tmp_path_factory.mktemp("model")
+    shutil.copy(bundled("models/default.weights.h5"), folder / "fast.weights.h5")
+    card = json.loads(bundled("models/default.json").read_text())
+    (folder / "fast.json").write_text(json.dumps(card | {"voxel_size_mm": 0.5, "window": 80}))
+    return folder / "fast.json"
 
 
-def run(path, out, capsys):
+def run(path, out, model, capsys):
     """Run the command on a damaged file; return its exit code once all it left is as it should."""
     before = sorted(path.parent.iterdir())
     with limits(SECONDS, MEGABYTES):
-        code = cli._run(["segment", str(path), "--volume", "0", "--soft", "--out-dir", str(out)])
+        arguments = ["--model", model, "--volume", 0, "--soft", "--out-dir", out]
+        code = cli._run(["segment", *map(str, [path, *arguments])])
     _, err = capsys.readouterr()
     assert code in (0, 2), err
     if code == 2:
@@ -212,10 +223,10 @@ def read_as_masks(path, scan):
         read_or_refused(path, image.read_segmentation, path, label=1)
 
 
-def damage(begin, end, originals, tmp_path, capsys, monkeypatch) -> collections.Counter:
+def damage(begin, end, originals, model, tmp_path, capsys, monkeypatch) -> collections.Counter:
     """Try damaged files of these numbers; a failure names its number, to be run again."""
     codes = collections.Counter()
-    scan = nib.Nifti1Image(np.ones((14, 12, 3), np.float32), AFFINE)
+    scan = nib.Nifti1Image(np.ones(SHAPE, np.float32), AFFINE)
     for number in range(begin, end):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -223,7 +234,7 @@ def damage(begin, end, originals, tmp_path, capsys, monkeypatch) -> collections.
         # every third as large scans are: read from the file in parts
         monkeypatch.setattr(source, "HELD_BYTES", HELD_BYTES if number % 3 else 0)
         try:
-            codes[run(path, tmp_path / "out", capsys)] += 1
+            codes[run(path, tmp_path / "out", model, capsys)] += 1
             if number % 2:
                 read_as_masks(path, scan)
         except BaseException as error:
@@ -235,13 +246,13 @@ def damage(begin, end, originals, tmp_path, capsys, monkeypatch) -> collections.
 
 
 def test_300_damaged_files(originals, fast, tmp_path, capsys, monkeypatch):
-    codes = damage(0, 300, originals, tmp_path, capsys, monkeypatch)
+    codes = damage(0, 300, originals, fast, tmp_path, capsys, monkeypatch)
     assert min(codes[0], codes[2]) > 50  # neither all refused nor all harmless
 
 
 @pytest.mark.slow
 def test_10000_damaged_files(originals, fast, tmp_path, capsys, monkeypatch):
-    codes = damage(300, 10_300, originals, tmp_path, capsys, monkeypatch)
+    codes = damage(300, 10_300, originals, fast, tmp_path, capsys, monkeypatch)
     with capsys.disabled():
         print(f"\n{codes[0]} segmented, {codes[2]} refused")
 
