@@ -32,7 +32,7 @@ def are_knots(value) -> bool:
     """Return whether a card's ``confidence`` can be used: rising pairs of numbers in 0 to 1."""
     try:
         pairs = np.array(value, float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return bool(
         pairs.ndim == 2

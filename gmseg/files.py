@@ -12,6 +12,8 @@ from pathlib import Path
 
 from gmseg.errors import InputError
 
+_MOST_JSON = 4 << 20  # bytes; ours are of a few thousand
+
 
 @contextlib.contextmanager
 def atomic_path(path) -> Iterator[Path]:
@@ -101,12 +103,19 @@ def sha256(path) -> str:
 
 def read_json(path: Path) -> dict:
     """Return the object in a JSON file, or say what is wrong with the file."""
+    if path.exists() and not path.is_file():  # to open a pipe is to wait
+        raise InputError(f"{path}: is not a file; get the model's files again")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(_MOST_JSON + 1)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); is it beside the weights?"
         ) from None
+    if len(text) > _MOST_JSON:
+        raise InputError(f"{path}: is too large for a model's card; get the model's files again")
+    try:
+        content = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError):
         raise InputError(f"{path}: is not JSON; get the model's files again") from None
     if not isinstance(content, dict):

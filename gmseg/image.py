@@ -20,6 +20,7 @@ GRID_MM = 1e-3  # affines that differ by no more are one grid: see `affine_diffe
 _IN_PLANE_LIMITS_MM = (0.01, 5.0)
 _SLICE_LIMITS_MM = (0.01, 50.0)
 _FIELD_LIMIT_MM = 3000.0
+_ORIGIN_LIMIT_MM = 1e5  # farther, single precision moves voxels by more than 0.01 mm
 _GEOMETRY_FIELDS = (
     "pixdim",
     "qform_code",
@@ -279,6 +280,12 @@ def check_affine(name, affine: np.ndarray, shape) -> None:
     """Raise InputError unless the affine describes a possible voxel grid."""
     if not np.isfinite(affine).all():
         raise InputError(f"{name}: the affine holds NaN or infinity; repair the header")
+    if not np.array_equal(affine[3], [0, 0, 0, 1]):  # from a .mat file beside the image
+        raise InputError(f"{name}: the affine's last row is not 0, 0, 0, 1; repair the header")
+    if np.abs(affine[:3, 3]).max() > _ORIGIN_LIMIT_MM:
+        raise InputError(
+            f"{name}: lies {np.abs(affine[:3, 3]).max():g} mm from its origin; repair the header"
+        )
     with np.errstate(all="ignore"):
         sizes = nib.affines.voxel_sizes(affine)
     text = " x ".join(f"{size:g}" for size in sizes)
@@ -353,11 +360,10 @@ def slab_writers(types: dict, source) -> Iterator[list[Callable]]:
         arrays = [np.zeros(source.shape, kind) for kind in types.values()]
         yield [partial(_put, array, source.axis) for array in arrays]
         images = [like_scan(source.like, array) for array in arrays]
-        _make_folders(types)
-        write_images(dict(zip(types, images, strict=True)))
+        with _folders_of(types):
+            write_images(dict(zip(types, images, strict=True)))
         return
-    _make_folders(types)
-    with contextlib.ExitStack() as places:
+    with _folders_of(types), contextlib.ExitStack() as places:
         temporaries = [places.enter_context(atomic_path(path)) for path in types]
         with contextlib.ExitStack() as open_ones:
             writers = []
@@ -368,9 +374,20 @@ def slab_writers(types: dict, source) -> Iterator[list[Callable]]:
             yield writers
 
 
-def _make_folders(paths) -> None:
+@contextlib.contextmanager
+def _folders_of(paths) -> Iterator[None]:
+    """Make the folders of files, and take them away again where the files are not written."""
+    made = []
     for path in paths:
+        made += [place for place in path.absolute().parents if not place.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for place in made:
+            with contextlib.suppress(OSError):
+                place.rmdir()
+        raise
 
 
 def _put(array, axis, first, last, part) -> None:

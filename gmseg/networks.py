@@ -9,6 +9,8 @@ from gmseg.engine import import_keras
 
 _CHANNELS = 512
 _UNET_SCALES = 4  # a window of 200 pixels can be halved three times
+_BRANCHES = 16  # the paper's network has five, of four rates
+_WINDOW_VALUES = 2**28  # of one window in the widest layer: 1 GB
 _SHARES = ("dropout", "batchnorm_momentum")
 
 
@@ -40,10 +42,19 @@ def sizes_fit(entry) -> bool:
         and type(filters) is int
         and 1 <= filters <= _CHANNELS
         and isinstance(rates, list | tuple)
-        and len(rates) == len(set(map(str, rates))) > 0
+        and _BRANCHES >= len(rates) == len(set(map(str, rates))) > 0
         # the branch at rate 1 and the layers at rate 2 are there already
         and all(type(rate) is int and 3 <= rate <= 200 for rate in rates)
     )
+
+
+def window_fits(entry: dict, window: int) -> bool:
+    """Return whether a network can be run on windows of so many pixels without much memory."""
+    if "kind" in entry:
+        channels = 2 * entry.get("widths", [26])[0]
+    else:
+        channels = entry.get("filters", 32) * (len(entry.get("dilation_rates", range(4))) + 2)
+    return channels * window**2 <= _WINDOW_VALUES
 
 
 def window_step(entry: dict) -> int:

@@ -20,7 +20,15 @@ from gmseg.bundled import bundled
 from gmseg.confidence import are_knots
 from gmseg.errors import InputError
 from gmseg.files import atomic_path, check_folder, read_json, sha256, write_text
-from gmseg.networks import build, is_number, network_entry, network_sizes, sizes_fit
+from gmseg.hdf5file import check_hdf5
+from gmseg.networks import (
+    build,
+    is_number,
+    network_entry,
+    network_sizes,
+    sizes_fit,
+    window_fits,
+)
 from gmseg.release import RELEASE_SHA256, RELEASE_URL, fill_network, read_release
 
 DEFAULT_MODEL = "default"
@@ -177,7 +185,7 @@ def _release_model(path: Path) -> Model:
 def _check_card(card: Path, model: Model) -> None:
     """Raise InputError where a card's figures make no sense."""
     faults = {
-        "name": not isinstance(model.name, str),
+        "name": not _is_name(model.name),
         "network": not sizes_fit(model.network),
         "voxel_size_mm": not is_number(model.voxel_size_mm) or not 0.05 <= model.voxel_size_mm <= 2,
         "window": type(model.window) is not int or not 16 <= model.window <= 1024,
@@ -188,10 +196,23 @@ def _check_card(card: Path, model: Model) -> None:
         "threshold_grid": model.threshold_grid != "native",
         "scores": not isinstance(model.scores, list),
         "confidence": model.confidence is not None and not are_knots(model.confidence),
+        **{key: not _is_text(getattr(model, key)) for key in ("trained_on", "command", "commit")},
     }
+    if not faults["network"] and not faults["window"]:
+        faults["window"] = not window_fits(model.network, model.window)
     wrong = [key for key, fault in faults.items() if fault]
     if wrong:
         raise InputError(f"{card}: {', '.join(wrong)} cannot be used; get the model's files again")
+
+
+def _is_text(value) -> bool:
+    """Return whether a value from a file is text without codes that a terminal obeys."""
+    return isinstance(value, str) and not re.search(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]", value)
+
+
+def _is_name(value) -> bool:
+    """Return whether a value from a file can name a file, as the name of an export does."""
+    return _is_text(value) and bool(value.strip()) and not re.search(r"[/\\\n\r\t]", value)
 
 
 # ---------------------------------------------------------------------------------- networks
@@ -206,6 +227,8 @@ def load_network(model: Model):
         See `gmseg.network.build_network`.
     """
     network = build(network_sizes(model.network))
+    # double precision and an optimiser's state may be there, and no more
+    check_hdf5(model.weights, kinds="fiu", most_bytes=32 * network.count_params() + 2**20)
     if model.weights.suffix == ".hdf5":
         fill_network(network, model.weights)
         return network
@@ -214,7 +237,7 @@ def load_network(model: Model):
             # Keras warns and goes on with random weights where a file lacks some
             warnings.simplefilter("error", UserWarning)
             network.load_weights(model.weights)
-    except (OSError, ValueError, KeyError, UserWarning) as error:
+    except Exception as error:  # of many kinds: a damaged file is none of our faults
         raise InputError(
             f"{model.weights}: does not fit the network of its card "
             f"({' '.join(str(error).split())[:120]}); get both files again"
@@ -229,12 +252,25 @@ def load_predictor(model: Model) -> Callable[[np.ndarray], np.ndarray]:
     -------
     callable
         From standardised windows, float32 (n, size, size), to soft segmentations, the same.
+        It raises InputError where the weights give no numbers.
     """
     key = str(model.weights.resolve()), model.weights_sha256
     if key not in _predictors:
         _predictors.clear()
-        _predictors[key] = keras_predictor(load_network(model))
+        _predictors[key] = _checked(keras_predictor(load_network(model)), model.weights)
     return _predictors[key]
+
+
+def _checked(predict: Callable, weights: Path) -> Callable:
+    """Return a predictor that refuses to give what is no probability."""
+
+    def checked(windows: np.ndarray) -> np.ndarray:
+        soft = predict(windows)
+        if not np.isfinite(soft).all():
+            raise InputError(f"{weights}: gives NaN; get the model's files again")
+        return soft
+
+    return checked
 
 
 def keras_predictor(network) -> Callable[[np.ndarray], np.ndarray]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gmseg.errors import InputError
 from gmseg.files import read_json, sha256
+from gmseg.hdf5file import check_hdf5
 
 # the authors' repository, at the commit that added the files
 RELEASE_URL = (
@@ -53,12 +54,14 @@ def read_release(path: Path) -> dict:
             f"{path.with_suffix('.json')}: mean_train and std_train are missing; "
             f"take the JSON that was released beside the weights"
         ) from None
+    if h5py.is_hdf5(path):
+        check_hdf5(path, kinds="fiu")
     try:
         with h5py.File(path) as file:
             *kernel, filters = file["conv2d_1/conv2d_1/kernel:0"].shape
             if kernel != [3, 3, 1] or not 1 <= filters <= 512:
                 raise ValueError
-    except (OSError, KeyError, AttributeError, TypeError, ValueError):
+    except Exception:  # of many kinds: a damaged file is none of our faults
         raise InputError(
             f"{path}: is not a weights file in the layout of the 2017 release; download it again"
         ) from None
@@ -93,7 +96,7 @@ def fill_network(network, path: Path) -> None:
             try:
                 values = [file[theirs][f"{theirs}/{name}:0"][()] for name in names]
                 layer.set_weights(values)
-            except (OSError, KeyError, ValueError) as error:
+            except Exception as error:  # of many kinds: a damaged file is none of our faults
                 raise InputError(
                     f"{path}: layer {theirs} does not fit the paper's network "
                     f"({' '.join(str(error).split())[:80]}); is it a file of the 2017 release?"

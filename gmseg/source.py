@@ -150,7 +150,7 @@ def open_source(
     if check_voxels:
         source = replace(source, bad=_count_bad(source))
         if not source.held:
-            verify_compression(image)
+            verify_compression(name, image)
     return source
 
 
