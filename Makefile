@@ -24,7 +24,7 @@ demo: $(FOR_USE) ## segment the sample with the default model
 	@$(BIN)/gmseg demo --overwrite
 
 test: lint ## lint, then all tests but the slow ones
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(FOR_TESTS) ## the slow tests alone
 	@$(BIN)/python -m pytest -m slow
