@@ -5,8 +5,8 @@ SHARED_DATA and FOLDS are those of ``make_cross_validation.py``. Every way of sp
 small field of view and of two made-up cords; segmented by the published weights the published way,
 by the published weights in our pipeline, and by the model that never saw the person (made-up cords
 by the last alone). Writes
-``robustness.md``, ``img/confidence.png`` and ``FOLDS/confidence.json`` (what a model's card takes).
-What was segmented is kept in ``FOLDS/robustness.jsonl``; remove it where the pipeline changed.
+``robustness.md`` and ``img/confidence.png``, and the curve of the confidence into a model's card. What
+was segmented is kept in ``FOLDS/robustness.jsonl``; remove it where the pipeline changed.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import gmseg
 from gmseg import degrade, pipeline
 from gmseg.degrade import SPOILS
 from gmseg.errors import InputError
-from gmseg.files import write_text
+from gmseg.files import read_json, write_text
 from gmseg.image import check_scan, read_mask, read_scan
 from gmseg.phantom import make_phantom
 from gmseg.pretrained import load_predictor
@@ -42,6 +42,7 @@ def main(arguments=None):
     parser.add_argument("data", type=Path, metavar="SHARED_DATA")
     parser.add_argument("folds", type=Path, metavar="FOLDS")
     parser.add_argument("--published", metavar="NAME|FILE", default="published")
+    parser.add_argument("--card", type=Path, metavar="FILE", help="of our model, to be told of it")
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path(__file__).parent)
     choices = parser.parse_args(arguments)
     cases = multicentre_cases(choices.data / MULTICENTRE)
@@ -79,7 +80,9 @@ def main(arguments=None):
     found = list(records.values())
     page, knots, pairs = write_page(found)
     write_text(choices.out / "robustness.md", page)
-    write_text(choices.folds / "confidence.json", json.dumps(knots) + "\n")
+    if choices.card:
+        card = read_json(choices.card) | {"confidence": knots}
+        write_text(choices.card, json.dumps(card, indent=2) + "\n")
     draw_confidence(pairs).savefig(choices.out / "img" / "confidence.png", dpi=130)
     print(f"wrote robustness.md and img/confidence.png into {choices.out}")
 
