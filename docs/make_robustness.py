@@ -4,9 +4,9 @@ SHARED_DATA and FOLDS are those of ``make_cross_validation.py``. Every way of sp
 `gmseg.degrade`, from mild to gross, on a part of one scan of every person, of the scan with the
 small field of view and of two made-up cords; segmented by the published weights the published way,
 by the published weights in our pipeline, and by the model that never saw the person (made-up cords
-by the last alone). Writes
-``robustness.md`` and ``img/confidence.png``, and the curve of the confidence into a model's card. What
-was segmented is kept in ``FOLDS/robustness.jsonl``; remove it where the pipeline changed.
+by the last alone). Writes ``robustness.md`` and ``img/confidence.png``, and the curve of the
+confidence into a model's card. What was segmented is kept in ``FOLDS/robustness.jsonl``; remove it
+where the pipeline changed.
 """
 
 import argparse

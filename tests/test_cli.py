@@ -212,6 +212,9 @@ def test_bad_choices(scan, tmp_path, capsys):
         (["--centre", "1e30,0"], "give auto, image, or X,Y in mm"),
         (["--cord", scan, "--centre", "image"], "exclude each other"),
         (["--volume", "0", "--mean"], "exclude each other"),
+        (["--within-cord"], "--within-cord: give a cord mask with --cord"),
+        (["--clean", "largest,bogus"], "'bogus' is unknown; choose of largest, small, holes"),
+        (["--tta", "-1"], "--tta"),
         (["--bogus"], "--bogus"),
     ):
         code, out, err = run(capsys, "segment", scan, *arguments)
@@ -347,6 +350,29 @@ def test_a_place_in_world_space_and_a_cord_mask(scan, tmp_path, capsys):
     assert (code, err) == (0, "")
     one, two = (nib.load(tmp_path / n).get_fdata() for n in ("a.nii.gz", "b.nii.gz"))
     assert 2 * (one * two).sum() / (one.sum() + two.sum()) > 0.97
+
+
+def test_bounds_cleaning_and_copies(scan, tmp_path, capsys):
+    image = nib.load(scan)
+    cord = np.zeros(image.shape, np.uint8)
+    cord[40:55] = 1  # half of it
+    save(tmp_path / "cord.nii.gz", cord, image.affine)
+    code, _, _ = run(
+        capsys, "segment", scan, "--cord", tmp_path / "cord.nii.gz", "--within-cord", "--clean",
+        "largest,holes", "--tta", "2", "--seed", "3", "--soft", "--out-dir", tmp_path / "out",
+        "--summary", tmp_path / "s.json",
+    )  # fmt: skip
+    assert code == 0
+    files = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert files == [f"t2s_gm{kind}.nii.gz" for kind in ("seg", "soft", "spread")]
+    for file in files:
+        values = nib.load(tmp_path / "out" / file).get_fdata()
+        assert values.any()
+        assert not values[cord == 0].any()
+    [entry] = json.loads((tmp_path / "s.json").read_text())["scans"]
+    chosen = {"tta": 2, "seed": 3, "within_cord": True, "clean": ["largest", "holes"]}
+    assert {key: entry[key] for key in chosen} == chosen
+    assert all(detail["name"] for detail in entry["flag_details"])
 
 
 def test_models_list_and_import(tmp_path, capsys, monkeypatch):
