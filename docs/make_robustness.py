@@ -77,6 +77,18 @@ def main(arguments=None):
             records[system, name, spoil, grade] = found
             file.write(json.dumps(found) + "\n")
             file.flush()
+        whole = whole_scans(cases, choices.data / SMALL_FIELD / "t2s.nii.gz")
+        for system in (FOLD, PUBLISHED):
+            for person, path in tqdm(whole, desc="whole scans"):
+                if (system, path.name, "whole", 0) in records:
+                    continue
+                model = folds.get(person, folds[min(folds)]) if system == FOLD else published
+                summary = gmseg.segment(path, model).summary
+                found = {"system": system, "scan": path.name, "spoil": "whole", "grade": 0,
+                         "person": person, "flags": summary["flags"]}  # fmt: skip
+                records[system, path.name, "whole", 0] = found
+                file.write(json.dumps(found) + "\n")
+                file.flush()
     found = list(records.values())
     page, knots, pairs = write_page(found)
     write_text(choices.out / "robustness.md", page)
@@ -85,6 +97,12 @@ def main(arguments=None):
         write_text(choices.card, json.dumps(card, indent=2) + "\n")
     draw_confidence(pairs).savefig(choices.out / "img" / "confidence.png", dpi=130)
     print(f"wrote robustness.md and img/confidence.png into {choices.out}")
+
+
+def whole_scans(cases, small: Path) -> list[tuple[str, Path]]:
+    """Return persons and files of all scans as they are, rescans included."""
+    files = [(case.person, file) for case in cases for file in (case.scan, case.rescan) if file]
+    return [*files, (SMALL_FIELD, small)]
 
 
 def as_labelled(case) -> degrade.Labelled:

@@ -19,7 +19,8 @@ from gmseg.imagefile import load_voxels, open_image
 GRID_MM = 1e-3  # affines that differ by no more are one grid: see `affine_difference_mm`
 _IN_PLANE_LIMITS_MM = (0.01, 5.0)
 _SLICE_LIMITS_MM = (0.01, 50.0)
-_FIELD_LIMIT_MM = 3000.0
+_FIELD_LIMIT_MM = 3000.0  # along the cord
+_FIELD_IN_PLANE_MM = 1000.0  # no scanner's bore is so wide
 _ORIGIN_LIMIT_MM = 1e5  # farther, single precision moves voxels by more than 0.01 mm
 _GEOMETRY_FIELDS = (
     "pixdim",
@@ -298,8 +299,10 @@ def check_affine(name, affine: np.ndarray, shape) -> None:
         raise InputError(f"{name}: the affine is singular (axes coincide); {remedy}")
     slice_axis = int(np.flatnonzero(ornt[:, 0] == 2)[0])
     for axis, size in enumerate(sizes):
-        low, high = _SLICE_LIMITS_MM if axis == slice_axis else _IN_PLANE_LIMITS_MM
-        if not low <= size <= high or size * shape[axis] > _FIELD_LIMIT_MM:
+        along = axis == slice_axis
+        low, high = _SLICE_LIMITS_MM if along else _IN_PLANE_LIMITS_MM
+        most = _FIELD_LIMIT_MM if along else _FIELD_IN_PLANE_MM
+        if not low <= size <= high or size * shape[axis] > most:
             raise InputError(
                 f"{name}: voxel sizes of {text} mm with shape {tuple(shape)} "
                 f"are absurd for an axial scan; {remedy}"

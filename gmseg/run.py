@@ -49,7 +49,7 @@ class Run:
     @property
     def slabs(self) -> list[tuple[int, int]]:
         """The scan in parts: first slices and last + 1, from foot to head."""
-        return self.source.slabs(self.model.voxel_size_mm)
+        return self.source.slabs(self.model.voxel_size_mm, self.model.window)
 
     def working(self, first: int, last: int) -> WorkingGrid:
         """Return slices on the working grid; they are kept where all of them are few."""

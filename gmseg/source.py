@@ -63,10 +63,18 @@ class Source:
         """Their number."""
         return self.shape[self.axis]
 
-    def slabs(self, spacing_mm: float) -> list[tuple[int, int]]:
-        """Return the scan in parts that fit in memory: first slices and last + 1, upwards."""
+    def slabs(self, spacing_mm: float, window: int) -> list[tuple[int, int]]:
+        """Return the scan in parts that fit in memory: first slices and last + 1, upwards.
+
+        Parameters
+        ----------
+        spacing_mm : float
+            Of the working grid.
+        window : int
+            Rows and columns of the windows, in its pixels.
+        """
         working = math.prod(frame_of(self.shape, self.affine, spacing_mm).shape)
-        one = 4 * (math.prod(self.shape) + working) // self.slices
+        one = 4 * ((math.prod(self.shape) + working) // self.slices + 4 * window**2)
         check_memory(self.name, 6 * one + 2**29, "one slice at a time")
         count = max(1, _SLAB_BYTES // one // _BATCH * _BATCH)
         return [(k, min(k + count, self.slices)) for k in range(0, self.slices, count)]

@@ -22,7 +22,7 @@ def small_memory(monkeypatch):
     """As if everything were large."""
     for module in (stack, source, run):
         monkeypatch.setattr(module, "HELD_BYTES", 1000)
-    monkeypatch.setattr(source, "_SLAB_BYTES", 2_000_000)
+    monkeypatch.setattr(source, "_SLAB_BYTES", 5_000_000)
 
 
 @pytest.mark.parametrize("ornt", ALL_48[::7])
