@@ -112,7 +112,7 @@ def flag_table(records, knots) -> str:
     told = sum(bool(raised(r, knots)) for r in poor)
     text += "\n".join(lines) + "\n\n" + whole_part(records)
     text += (
-        f"Of our model's {len(poor)} masks with a Dice below {LOW_DICE}, {told} came with some flag "
+        f"Of our model's {len(poor)} masks with a Dice below {LOW_DICE}, {told} came with a flag "
         f"({100 * told / max(1, len(poor)):.0f} %).\n\n"
     )
     return text
