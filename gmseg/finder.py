@@ -104,11 +104,14 @@ def _agreeing(places_mm: np.ndarray, areas: np.ndarray, slice_mm: float) -> np.n
     agree = np.zeros(len(areas), bool)
     if signs.size == 0:
         return agree
-    apart = np.linalg.norm(places_mm[signs, None] - places_mm[None, signs], axis=2)
-    along = np.abs(signs[:, None] - signs[None]) * slice_mm
-    close = apart <= NEAR_MM + SLOPE * along
-    best = np.argmax(close @ np.minimum(areas[signs], COUNTED_MM2))
-    agree[signs[close[best]]] = True
+    weights = np.minimum(areas[signs], COUNTED_MM2)
+
+    def close_to(k):  # one by one: a table of all pairs of a long scan fills the memory
+        apart = np.linalg.norm(places_mm[signs] - places_mm[k], axis=1)
+        return apart <= NEAR_MM + SLOPE * np.abs(signs - k) * slice_mm
+
+    best = max(signs, key=lambda k: weights[close_to(k)].sum())
+    agree[signs[close_to(best)]] = True
     return agree
 
 

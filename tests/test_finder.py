@@ -197,3 +197,17 @@ def test_a_single_slice_is_enough_where_there_is_but_one():
     centres, _, how = Field((200, 200, 1), [(40, 160)]).follow()
     assert how == "found by a search"
     assert (np.abs(centres - (40, 160)) <= 10 / MM).all()
+
+
+def test_a_long_scan_is_seen_in_little_memory():
+    import tracemalloc
+
+    places = np.random.default_rng(0).normal(0, 1, (6000, 2)) + 50
+    places[100] = 900
+    tracemalloc.start()
+    agree = finder._agreeing(places, np.full(6000, 12.0), 0.1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert not agree[100]
+    assert agree.sum() == 5999
+    assert peak < 20e6
