@@ -24,7 +24,8 @@ demo: $(FOR_USE) ## segment the sample with the default model
 	@$(BIN)/gmseg demo --overwrite
 
 test: lint ## lint, then all tests but the slow ones
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --ignore tests/test_notebooks.py
+	@$(BIN)/python -m pytest -m "not slow" tests/test_notebooks.py # by themselves: their time counts
 
 test-slow: $(FOR_TESTS) ## the slow tests alone
 	@$(BIN)/python -m pytest -m slow

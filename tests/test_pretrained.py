@@ -106,6 +106,7 @@ def test_card_tells_what_the_model_is(imported):
     wanted = {
         "name", "weights_sha256", "network", "voxel_size_mm", "window", "standardise", "mean",
         "std", "threshold", "threshold_grid", "trained_on", "command", "commit", "scores",
+        "confidence",
     }  # fmt: skip
     assert card.keys() == wanted
     assert card["weights_sha256"] == pretrained.sha256(imported.weights)
