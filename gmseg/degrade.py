@@ -15,8 +15,6 @@ from scipy import ndimage
 
 from gmseg.grid import reoriented
 
-GRADES = ("mild", "middling", "gross")
-
 
 @dataclass(frozen=True)
 class Labelled:
@@ -159,7 +157,7 @@ def coarser(case: Labelled, pixel_mm: float, rng) -> Labelled:  # noqa: ARG001
     return Labelled(averaged(case.data), averaged(case.gm) > 0.5, averaged(case.cord) > 0.5, affine)
 
 
-def upside(case: Labelled, thick_mm: float, rng) -> Labelled:  # noqa: ARG001
+def sagittal(case: Labelled, thick_mm: float, rng) -> Labelled:  # noqa: ARG001
     """Make sagittal slices of an axial scan: thin from foot to head, thick from right to left."""
     rows_mm, _, slice_mm = case.sizes_mm
     step = np.array([thick_mm / rows_mm, 1, case.sizes_mm[1] / slice_mm])
@@ -176,10 +174,7 @@ def upside(case: Labelled, thick_mm: float, rng) -> Labelled:  # noqa: ARG001
 
 def swollen(case: Labelled, factor: float, rng) -> Labelled:
     """Enlarge the cord in a slice of the middle, as if it jumped there."""
-    return _in_one_slice(case, rng, np.eye(2) / factor)
-
-
-def _in_one_slice(case, rng, matrix) -> Labelled:
+    matrix = np.eye(2) / factor
     slices = np.flatnonzero(case.gm.any(axis=(0, 1)))
     k = int(rng.choice(slices[1:-1] if len(slices) > 2 else slices))
     one = _apply(case, lambda part: part[..., k : k + 1].copy())
@@ -364,7 +359,7 @@ SPOILS = {
     "cut": Spoil(cut, (4.0, 2.0, 0.0), "mm from the cord's middle to the edge", "edge"),
     "coarse": Spoil(coarser, (1.05, 1.3, 1.6), "mm in plane", "coarse"),
     "interpolated": Spoil(interpolated, (1.5, 2.0, 3.0), "times", "interpolated"),
-    "sagittal": Spoil(upside, (2.0, 3.0, 4.0), "mm thick, from right to left", "not-axial"),
+    "sagittal": Spoil(sagittal, (2.0, 3.0, 4.0), "mm thick, from right to left", "not-axial"),
     "swollen": Spoil(swollen, (1.3, 1.6, 2.0), "times, one slice", "area-jump"),
     "doubled": Spoil(doubled, (8.0, 7.0, 6.0), "mm beside the cord", "pieces"),
     "slices lost": Spoil(dropped, (1, 2, 3), "slices", "no-gm"),

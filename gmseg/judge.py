@@ -54,8 +54,8 @@ def _margins(data: np.ndarray, path: np.ndarray) -> np.ndarray:
         return np.full(len(path), np.nan)
     found = []
     for axis in (0, 1):
-        held = np.flatnonzero(scanned.any(axis=1 - axis))
-        found += [path[:, axis] - held[0] + 0.5, held[-1] + 0.5 - path[:, axis]]
+        some = np.flatnonzero(scanned.any(axis=1 - axis))
+        found += [path[:, axis] - some[0] + 0.5, some[-1] + 0.5 - path[:, axis]]
     return np.min(found, axis=0)
 
 
@@ -123,21 +123,16 @@ def _lean(run: Run, seen) -> list[Flag]:
 def _orientation(run: Run, seen, centres) -> list[Flag]:
     """Ask the network whether it sees more GM when the slices are turned by quarters."""
     strong = np.flatnonzero(seen.agree)
-    chosen = strong[np.linspace(0, len(strong) - 1, _PROBED + 2).astype(int)[1:-1]]
-    chosen = np.unique(chosen)
-    size = round(_PROBE_MM / steps_mm(run.frame)["spacing_mm"])
+    chosen = np.unique(strong[np.linspace(0, len(strong) - 1, _PROBED + 2).astype(int)[1:-1]])
+    spacing_mm = steps_mm(run.frame)["spacing_mm"]
+    size = round(_PROBE_MM / spacing_mm)
     mean, std = run.level(centres)
     at = np.rint(seen.path).astype(int)
-    cut = []
-    for k in chosen:
-        slab = next((first, last) for first, last in run.slabs if first <= k < last)
-        one = run.working(*slab).data[..., k - slab[0]][..., None]
-        cut.append(window.cut(one, at[k : k + 1], size)[0])
-    upright = standardised_by(np.array(cut), mean, std)
+    cut = np.concatenate([window.cut(run.plane(k), at[k : k + 1], size) for k in chosen])
+    upright = standardised_by(cut, mean, std)
     turned = [np.rot90(upright, quarters, axes=(1, 2)) for quarters in (1, 2, 3)]
     soft = predict_windows(run.predict, np.concatenate(turned))
     pixels = (soft > 0.5).sum(axis=(1, 2)).reshape(3, -1).mean(axis=1)
-    spacing_mm = steps_mm(run.frame)["spacing_mm"]
     areas = np.array([seen.areas_mm2[chosen].mean(), *pixels * spacing_mm**2])
     best = int(np.argmax(areas))
     return [_turned_flag(best)] if areas[best] > LIMITS["orientation"].limit * areas[0] else []

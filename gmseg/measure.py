@@ -38,6 +38,9 @@ def slice_areas_mm2(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return np.asarray(mask, float).sum(axis=tuple(in_plane)) * pixel_mm2
 
 
-def volume_mm3(mask: np.ndarray, affine: np.ndarray) -> float:
-    """Return the volume of a mask or soft segmentation, in mm^3."""
-    return float(np.asarray(mask, float).sum() * abs(np.linalg.det(affine[:3, :3])))
+def volume_mm3(areas_mm2: np.ndarray, affine: np.ndarray) -> float:
+    """Return the volume, in mm^3, of what has these areas, from `slice_areas_mm2`."""
+    axis = slice_axis(affine)
+    in_plane = np.cross(*np.delete(affine[:3, :3].T, axis, axis=0))
+    step_mm = abs(np.linalg.det(affine[:3, :3])) / np.linalg.norm(in_plane)
+    return float(np.sum(areas_mm2) * step_mm)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
+
 from gmseg.errors import InputError
 
 
-def available_bytes() -> int | None:
-    """Return how much memory this process may still take; None where nobody can say."""
-    found = []
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    except (OSError, ValueError):
-        pass
+def available_bytes() -> int:
+    """Return how much memory this process may still take."""
+    found = [psutil.virtual_memory().available]
     try:  # a container's own limit; what its files fill in memory is given up when needed
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text())
@@ -23,7 +20,7 @@ def available_bytes() -> int | None:
         found.append(max(0, limit - used))
     except (OSError, ValueError):
         pass
-    return min(found, default=None)
+    return min(found)
 
 
 def check_memory(name, need: int, how: str) -> None:
@@ -44,7 +41,7 @@ def check_memory(name, need: int, how: str) -> None:
         With the number that is needed.
     """
     there = available_bytes()
-    if there is not None and need > there:
+    if need > there:
         raise InputError(
             f"{name}: needs {need / 2**30:.1f} GiB of memory, read {how}, and "
             f"{there / 2**30:.1f} GiB are free; crop it, or use a larger machine"

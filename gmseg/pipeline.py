@@ -17,10 +17,11 @@ from gmseg.clean import check_ways, cleaned
 from gmseg.errors import InputError
 from gmseg.grid import Frame, WorkingGrid, to_native_grid, to_working_grid
 from gmseg.pretrained import DEFAULT_MODEL, Model, load_model, load_predictor
-from gmseg.run import Run, predict_windows, standardised, steps_mm
+from gmseg.run import Run, check_finite, predict_windows, standardised, steps_mm
 from gmseg.signs import Signs, symmetry
 from gmseg.source import Source, open_mask, open_source
 from gmseg.tta import average, changes
+from gmseg.writers import slab_writers
 
 __all__ = [
     "Prepared", "Segmentation", "predict_windows", "prepare", "segment", "segment_files",
@@ -119,7 +120,8 @@ def segment(
     resampled soft segmentation instead of 0.999 before resampling, windows that follow the cord.
     """
     source = open_source(scan, volume=volume, mean=mean)
-    arrays = {kind: np.empty(source.shape, TYPES[kind]) for kind in _kinds(tta)}
+    kinds = [kind for kind in TYPES if kind != "spread" or tta > 1]
+    arrays = {kind: np.empty(source.shape, TYPES[kind]) for kind in kinds}
 
     def put(first, last, parts):
         for kind, array in arrays.items():
@@ -131,11 +133,6 @@ def segment(
     )  # fmt: skip
     images = {kind: gm_image.like_scan(source.like, array) for kind, array in arrays.items()}
     return Segmentation(**images, summary=summary)
-
-
-def _kinds(tta: int) -> list[str]:
-    """Return what comes of a segmentation."""
-    return [kind for kind in TYPES if kind != "spread" or tta > 1]
 
 
 def segment_files(scan, files: dict[str, Path], model=DEFAULT_MODEL, *, volume=None, mean=False,
@@ -158,7 +155,7 @@ def segment_files(scan, files: dict[str, Path], model=DEFAULT_MODEL, *, volume=N
     """
     source = open_source(scan, volume=volume, mean=mean)
     types = {file: TYPES[kind] for kind, file in files.items()}
-    with gm_image.slab_writers(types, source) as writers:
+    with slab_writers(types, source) as writers:
         write = dict(zip(files, writers, strict=True))
 
         def put(first, last, parts):
@@ -206,7 +203,8 @@ def _segment(
     spread = None
     if tta > 1:
         spread = average(run, centres, soft_windows, changes(tta, seed))
-    seen = finder.see(soft_windows, centres, **steps_mm(run.frame))
+    steps = steps_mm(run.frame)
+    seen = finder.see(soft_windows, centres, **steps)
     path = centres if seen.path is None else seen.path
     gathered, areas, at_border = Signs(), [], []
     order = slice(None, None, -1 if measure.runs_downwards(source.affine) else 1)
@@ -214,8 +212,7 @@ def _segment(
         soft = soft_windows.get(first, last)
         at = centres[first:last]
         if seen.path is not None and centre != "image":  # the paper drops nothing
-            spacing_mm = steps_mm(run.frame)["spacing_mm"]
-            soft = finder.keep_near(soft, at, path[first:last], spacing_mm, REACH_MM)
+            soft = finder.keep_near(soft, at, path[first:last], steps["spacing_mm"], REACH_MM)
         frame = source.part_frame(first, last, model.voxel_size_mm)
         where = source.native_part(first, last)
         parts = {"soft": _on_native(soft, at, frame)}
@@ -230,7 +227,7 @@ def _segment(
         at_border.append(_at_border(soft > threshold)[order])
         judge.look(gathered, run, (first, last), soft, at, path[first:last], order)
     areas, at_border = np.concatenate(areas), np.concatenate(at_border)
-    sides = symmetry(gathered, steps_mm(run.frame)["spacing_mm"])
+    sides = symmetry(gathered, steps["spacing_mm"])
     foretold = confidence.foretell(gathered.expected, model.confidence)
     flags = judge.flags_of(
         run, gathered, sides, areas, at_border, foretold, how=how, seen=seen, centres=centres
@@ -249,7 +246,7 @@ def _segment(
         "window": how,
         "window_centre_mm": _centres_mm(run.frame, centres)[order].round(2).tolist(),
         "area_mm2": areas.round(3).tolist(),
-        "volume_mm3": round(float(areas.sum() * _slice_step_mm(source)), 3),
+        "volume_mm3": round(measure.volume_mm3(areas, source.affine), 3),
         "confidence": _listed(foretold),
         "expected_dice": _listed(gathered.expected),
         "flags": [flag.text for flag in flags],
@@ -261,13 +258,6 @@ def _segment(
 def _listed(values) -> list[float | None]:
     """Return values for JSON, which knows no NaN."""
     return [round(float(value), 3) if np.isfinite(value) else None for value in values]
-
-
-def _slice_step_mm(source: Source) -> float:
-    """Return the distance between neighbouring slices, across them."""
-    axes = source.affine[:3, :3].T
-    in_plane = np.cross(*np.delete(axes, source.axis, axis=0))
-    return abs(np.linalg.det(axes)) / np.linalg.norm(in_plane)
 
 
 def _centres(run: Run, centre, cord: Source | None) -> np.ndarray:
@@ -344,11 +334,7 @@ def prepare(
     try:
         centres = window.locate(grid, centre=centre, cord=cord)
         windows = window.cut(grid.data, centres, model.window)
-        if bad and not np.isfinite(windows).all():
-            raise InputError(
-                f"{bad} voxels are NaN or infinite, some of them where the network looks; replace "
-                f"them before segmenting"
-            )
+        check_finite(windows, bad)
         windows = standardised(windows, model, standardise or model.standardise)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None

@@ -17,22 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from gmseg.bundled import bundled
-from gmseg.confidence import are_knots
+from gmseg.card import check_card
 from gmseg.errors import InputError
 from gmseg.files import atomic_path, check_folder, read_json, sha256, write_text
 from gmseg.hdf5file import check_hdf5
-from gmseg.networks import (
-    build,
-    is_number,
-    network_entry,
-    network_sizes,
-    sizes_fit,
-    window_fits,
-)
+from gmseg.networks import build, network_entry, network_sizes
 from gmseg.release import RELEASE_SHA256, RELEASE_URL, fill_network, read_release
 
 DEFAULT_MODEL = "default"
-STANDARDISATIONS = ("volume", "training")
 DOWNLOADS = ("published",)
 
 
@@ -168,7 +160,7 @@ def _read_card(card: Path) -> Model:
         raise InputError(f"{weights}: no such weights file; it must lie beside {card.name}")
     known = {key: content[key] for key in Model.__dataclass_fields__ if key in content}
     model = Model(**{**known, "weights": weights})
-    _check_card(card, model)
+    check_card(card, model)
     if sha256(weights) != model.weights_sha256:
         raise InputError(
             f"{weights}: its SHA-256 is not the one in {card.name}; get both files again"
@@ -178,41 +170,8 @@ def _read_card(card: Path) -> Model:
 
 def _release_model(path: Path) -> Model:
     model = Model(**read_release(path))
-    _check_card(path.with_suffix(".json"), model)
+    check_card(path.with_suffix(".json"), model)
     return model
-
-
-def _check_card(card: Path, model: Model) -> None:
-    """Raise InputError where a card's figures make no sense."""
-    faults = {
-        "name": not _is_name(model.name),
-        "network": not sizes_fit(model.network),
-        "voxel_size_mm": not is_number(model.voxel_size_mm) or not 0.05 <= model.voxel_size_mm <= 2,
-        "window": type(model.window) is not int or not 16 <= model.window <= 1024,
-        "standardise": model.standardise not in STANDARDISATIONS,
-        "mean": model.mean is not None and not is_number(model.mean),
-        "std": model.std is not None and not (is_number(model.std) and model.std > 0),
-        "threshold": not is_number(model.threshold) or not 0 <= model.threshold <= 1,
-        "threshold_grid": model.threshold_grid != "native",
-        "scores": not isinstance(model.scores, list),
-        "confidence": model.confidence is not None and not are_knots(model.confidence),
-        **{key: not _is_text(getattr(model, key)) for key in ("trained_on", "command", "commit")},
-    }
-    if not faults["network"] and not faults["window"]:
-        faults["window"] = not window_fits(model.network, model.window)
-    wrong = [key for key, fault in faults.items() if fault]
-    if wrong:
-        raise InputError(f"{card}: {', '.join(wrong)} cannot be used; get the model's files again")
-
-
-def _is_text(value) -> bool:
-    """Return whether a value from a file is text without codes that a terminal obeys."""
-    return isinstance(value, str) and not re.search(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]", value)
-
-
-def _is_name(value) -> bool:
-    """Return whether a value from a file can name a file, as the name of an export does."""
-    return _is_text(value) and bool(value.strip()) and not re.search(r"[/\\\n\r\t]", value)
 
 
 # ---------------------------------------------------------------------------------- networks

@@ -9,13 +9,13 @@ import nibabel as nib
 import numpy as np
 
 from gmseg import finder, window
+from gmseg.card import STANDARDISATIONS
 from gmseg.errors import InputError
 from gmseg.grid import Frame, WorkingGrid
-from gmseg.pretrained import STANDARDISATIONS, Model
-from gmseg.source import Source
+from gmseg.pretrained import Model
+from gmseg.source import BATCH, Source
 from gmseg.stack import HELD_BYTES, Stack
 
-_BATCH = 4
 _THIN = 64  # slices on which the cord of a longer scan is looked for
 
 
@@ -40,6 +40,7 @@ class Run:
     standardise: str
     progress: Callable | None = None
     _kept: dict = field(default_factory=dict)
+    _levels: dict = field(default_factory=dict)
 
     @property
     def frame(self) -> Frame:
@@ -63,20 +64,24 @@ class Run:
     def windows(self, first: int, last: int, centres: np.ndarray) -> np.ndarray:
         """Return windows of some slices, (n, size, size), in scan values."""
         cut = window.cut(self.working(first, last).data, centres[first:last], self.model.window)
-        self._check(cut)
+        check_finite(cut, self.source.bad, self.source.name)
         return cut
 
-    def _check(self, windows: np.ndarray) -> None:
-        if self.source.bad and not np.isfinite(windows).all():
-            raise InputError(
-                f"{self.source.name}: {self.source.bad} voxels are NaN or infinite, some of them "
-                f"where the network looks; replace them before segmenting"
-            )
+    def plane(self, k: int) -> np.ndarray:
+        """Return one slice on the working grid, (rows, columns, 1)."""
+        slab = next((first, last) for first, last in self.slabs if first <= k < last)
+        return self.working(*slab).data[..., k - slab[0]][..., None]
 
     def level(self, centres: np.ndarray) -> tuple[float, float]:
         """Return the mean and standard deviation to standardise all windows with."""
         if self.standardise != "volume":
             return _training_level(self.model, self.standardise, self.source.name)
+        key = centres.tobytes()
+        if key not in self._levels:  # of a large scan, all has to be read for it
+            self._levels[key] = self._level(centres)
+        return self._levels[key]
+
+    def _level(self, centres: np.ndarray) -> tuple[float, float]:
         moments = []
         for first, last in self.slabs:
             cut = self.windows(first, last, centres)
@@ -101,8 +106,7 @@ class Run:
 
     def look(self, k: int, centres: np.ndarray) -> np.ndarray:
         """Return soft windows at several places, int (n, 2), of one slice, each by itself."""
-        slab = next((first, last) for first, last in self.slabs if first <= k < last)
-        one = self.working(*slab).data[..., k - slab[0]][..., None]
+        one = self.plane(k)
         cut = np.concatenate([window.cut(one, [centre], self.model.window) for centre in centres])
         soft = np.zeros(cut.shape, np.float32)
         usable = np.isfinite(cut).all(axis=(1, 2))
@@ -179,6 +183,15 @@ def standardised_by(windows: np.ndarray, mean: float, std: float) -> np.ndarray:
     return ((windows - np.float64(mean)) / std).astype(np.float32)
 
 
+def check_finite(windows: np.ndarray, bad: int, name=None) -> None:
+    """Refuse windows with some of the scan's `bad` voxels, which are NaN or infinite."""
+    if bad and not np.isfinite(windows).all():
+        raise InputError(
+            f"{_prefix(name)}{bad} voxels are NaN or infinite, some of them where the network "
+            f"looks; replace them before segmenting"
+        )
+
+
 def check_level(mean: float, std: float, name=None) -> tuple[float, float]:
     """Return what was given, or refuse windows that hold nothing."""
     if std == 0:
@@ -230,8 +243,8 @@ def predict_windows(
         float32, the same shape: soft segmentation.
     """
     soft = np.empty(windows.shape, np.float32)
-    for start in range(0, len(windows), _BATCH):
-        soft[start : start + _BATCH] = predict(windows[start : start + _BATCH])
+    for start in range(0, len(windows), BATCH):
+        soft[start : start + BATCH] = predict(windows[start : start + BATCH])
         if progress is not None:
-            progress(min(start + _BATCH, len(windows)), len(windows))
+            progress(min(start + BATCH, len(windows)), len(windows))
     return soft

@@ -18,7 +18,8 @@ from gmseg.memory import check_memory
 from gmseg.stack import HELD_BYTES
 
 _SLAB_BYTES = 64 * 2**20
-_BATCH = 4  # slices; a slab holds full batches, so that the network sees the same ones
+BATCH = 4
+"""Slices that the network sees at once; slabs hold full batches, so that they are the same."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Source:
         working = math.prod(frame_of(self.shape, self.affine, spacing_mm).shape)
         one = 4 * ((math.prod(self.shape) + working) // self.slices + 4 * window**2)
         check_memory(self.name, 6 * one + 2**29, "one slice at a time")
-        count = max(1, _SLAB_BYTES // one // _BATCH * _BATCH)
+        count = max(1, _SLAB_BYTES // one // BATCH * BATCH)
         return [(k, min(k + count, self.slices)) for k in range(0, self.slices, count)]
 
     def native_part(self, first: int, last: int) -> tuple[int, int]:

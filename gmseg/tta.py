@@ -73,7 +73,7 @@ def average(run: Run, centres: np.ndarray, soft: Stack, copies: list[Change]) ->
         The copies' standard deviation, pixel by pixel: where they disagree.
     """
     mean, std = run.level(centres)
-    spread = Stack(*_layout(soft))
+    spread = Stack(len(soft), soft.shape[1:])
     done, total = 0, (len(copies) - 1) * len(centres)
     for first, last in run.slabs:
         windows = standardised_by(run.windows(first, last, centres), mean, std)
@@ -88,10 +88,6 @@ def average(run: Run, centres: np.ndarray, soft: Stack, copies: list[Change]) ->
         soft.put(first, middle)
         spread.put(first, np.sqrt(np.maximum(squares / len(copies) - middle**2, 0)))
     return spread
-
-
-def _layout(stack: Stack) -> tuple[int, tuple[int, ...]]:
-    return stack.shape[0], stack.shape[1:]
 
 
 def predict_changed(

@@ -13,8 +13,11 @@ def test_area_and_volume_of_a_block():
     mask[2:5, 3:7, 1] = 1
     mask[2:5, 3:7, 2] = 0.5
     affine = np.diag([-0.5, 0.4, 5, 1])
-    np.testing.assert_allclose(measure.slice_areas_mm2(mask, affine), [0, 2.4, 1.2, 0])
-    assert measure.volume_mm3(mask, affine) == pytest.approx(18)
+    areas = measure.slice_areas_mm2(mask, affine)
+    np.testing.assert_allclose(areas, [0, 2.4, 1.2, 0])
+    assert measure.volume_mm3(areas, affine) == pytest.approx(18)
+    sheared = affine + np.array([[0, 0, 2, 0]] + [[0] * 4] * 3)  # slices that slide keep their gap
+    assert measure.volume_mm3(measure.slice_areas_mm2(mask, sheared), sheared) == pytest.approx(18)
 
 
 @pytest.mark.parametrize("ornt", ALL_48[::5])

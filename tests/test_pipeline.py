@@ -153,7 +153,7 @@ def test_48_orders_and_flips_give_one_mask(sample, segmented, ornt):
 
 
 def test_results_do_not_depend_on_the_batch(sample, segmented, monkeypatch):
-    monkeypatch.setattr(run, "_BATCH", 1)
+    monkeypatch.setattr(run, "BATCH", 1)
     soft = segment(sample.image).soft
     np.testing.assert_allclose(soft.dataobj, segmented.soft.dataobj, atol=1e-5)
 
