@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -28,11 +29,21 @@ from gmseg.degrade import SPOILS
 from gmseg.errors import InputError
 from gmseg.files import read_json, write_text
 from gmseg.image import check_scan, read_mask, read_scan
+from gmseg.metrics import dice_labelled
 from gmseg.phantom import make_phantom
 from gmseg.pretrained import load_predictor
 
 SLICES = 4  # of a scan are spoiled
 PAPER_THRESHOLD = 0.999
+CHOICES = {
+    "nothing": {},
+    "`--tta 6`": {"tta": 6},
+    "`--clean largest`": {"clean": ["largest"]},
+    "`--clean small`": {"clean": ["small"]},
+    "`--clean holes`": {"clean": ["holes"]},
+    "`--within-cord`": {"within_cord": True},
+}
+KEY = ("system", "scan", "spoil", "grade")
 RELEASE, PUBLISHED, FOLD = "release", "published", "fold"
 
 
@@ -55,39 +66,17 @@ def main(arguments=None):
         scans[f"made-up {seed % 100}"] = (f"made-up {seed % 100}", made_up(seed))
     kept = choices.folds / "robustness.jsonl"
     lines = kept.read_text(encoding="utf-8").splitlines() if kept.is_file() else []
-    records = {(r["system"], r["scan"], r["spoil"], r["grade"]): r for r in map(json.loads, lines)}
+    records = {tuple(r[part] for part in KEY): r for r in map(json.loads, lines)}
 
-    jobs = [
-        (system, person, name, spoil, grade)
-        for system in (FOLD, PUBLISHED, RELEASE)
-        for person, (name, _) in scans.items()
-        if system == FOLD or not person.startswith("made-up")
-        for spoil, grade in [("as it is", 0), *((s, g) for s in SPOILS
-                                                for g in range(len(SPOILS[s].values)))]
-    ]  # fmt: skip
+    tasks = [
+        *spoil_tasks(scans, folds, published),
+        *whole_tasks(cases, choices.data, folds, published),
+    ]
     with kept.open("a", encoding="utf-8") as file:
-        for system, person, name, spoil, grade in tqdm(jobs, desc="spoiled scans"):
-            if (system, name, spoil, grade) in records:
-                continue
-            # nobody's fold for those of nobody: any
-            model = folds.get(person, folds[min(folds)]) if system == FOLD else published
-            found = one(system, model, scans[person][1], name, spoil, grade)
-            found |= {"system": system, "scan": name, "spoil": spoil, "grade": grade,
-                      "person": person}  # fmt: skip
-            records[system, name, spoil, grade] = found
-            file.write(json.dumps(found) + "\n")
-            file.flush()
-        whole = whole_scans(cases, choices.data / SMALL_FIELD / "t2s.nii.gz")
-        for system in (FOLD, PUBLISHED):
-            for person, path in tqdm(whole, desc="whole scans"):
-                if (system, path.name, "whole", 0) in records:
-                    continue
-                model = folds.get(person, folds[min(folds)]) if system == FOLD else published
-                summary = gmseg.segment(path, model).summary
-                found = {"system": system, "scan": path.name, "spoil": "whole", "grade": 0,
-                         "person": person, "flags": summary["flags"]}  # fmt: skip
-                records[system, path.name, "whole", 0] = found
-                file.write(json.dumps(found) + "\n")
+        for key, task in tqdm(tasks, desc="scans"):
+            if key not in records:
+                records[key] = dict(zip(KEY, key, strict=True)) | task()
+                file.write(json.dumps(records[key]) + "\n")
                 file.flush()
     found = list(records.values())
     page, knots, pairs = write_page(found)
@@ -97,6 +86,55 @@ def main(arguments=None):
         write_text(choices.card, json.dumps(card, indent=2) + "\n")
     draw_confidence(pairs).savefig(choices.out / "img" / "confidence.png", dpi=130)
     print(f"wrote robustness.md and img/confidence.png into {choices.out}")
+
+
+def spoil_tasks(scans, folds, published):
+    """Yield the key and the work of every spoiled scan."""
+    ways = [("as it is", 0), *((s, g) for s in SPOILS for g in range(len(SPOILS[s].values)))]
+    for system in (FOLD, PUBLISHED, RELEASE):
+        for person, (name, labelled) in scans.items():
+            if system != FOLD and person.startswith("made-up"):
+                continue
+            model = model_of(system, person, folds, published)
+            for way in ways:
+                yield (
+                    (system, name, *way),
+                    partial(one, system, model, person, labelled, name, *way),
+                )
+
+
+def whole_tasks(cases, data: Path, folds, published):
+    """Yield the key and the work of every scan as it is, by itself and with every choice."""
+    small = data / SMALL_FIELD
+    for system in (FOLD, PUBLISHED):
+        for person, path in whole_scans(cases, small / "t2s.nii.gz"):
+            model = model_of(system, person, folds, published)
+            yield (system, path.name, "whole", 0), partial(whole, model, person, path)
+        for case in [*cases, small_field_case(small)]:
+            model = model_of(system, case.person, folds, published)
+            for grade, name in enumerate(CHOICES):
+                yield (system, case.name, "choice", grade), partial(chosen, model, case, name)
+
+
+def model_of(system, person, folds, published):
+    """Return the model that is asked; of nobody's folds for those of nobody, any."""
+    return folds.get(person, folds[min(folds)]) if system == FOLD else published
+
+
+def whole(model, person, path) -> dict:
+    """Segment a scan as it is: what was said of it."""
+    summary = gmseg.segment(path, model).summary
+    return {"person": person, "expected": summary["expected_dice"],
+            "flags": [flag["name"] for flag in summary["flag_details"]],
+            "told": summary["flags"]}  # fmt: skip
+
+
+def chosen(model, case, name) -> dict:
+    """Segment a scan with a choice, windows on its cord mask: its Dice."""
+    result = gmseg.segment(case.scan, model, cord=case.cord, **CHOICES[name])
+    mask = np.asarray(result.mask.dataobj) > 0
+    dice = dice_labelled(mask, case.reference, case.axis)
+    return {"person": case.person, "choice": name, "dice": dice}
 
 
 def whole_scans(cases, small: Path) -> list[tuple[str, Path]]:
@@ -131,7 +169,7 @@ def some_slices(case, thick: bool) -> degrade.Labelled:
     return degrade.Labelled(case.data[..., part], case.gm[..., part], case.cord[..., part], affine)
 
 
-def one(system, model, case, name, spoil, grade) -> dict:
+def one(system, model, person, case, name, spoil, grade) -> dict:
     """Spoil a scan and segment it: its Dice, that of its slices, and what was said of them."""
     rng = np.random.default_rng(zlib.crc32(f"{name} {spoil} {grade}".encode()))
     if spoil == "sagittal":  # of all slices, for its own run the other way
@@ -141,11 +179,12 @@ def one(system, model, case, name, spoil, grade) -> dict:
         if spoil in SPOILS:
             case = SPOILS[spoil].change(case, SPOILS[spoil].values[grade], rng)
     if system == RELEASE:
-        return {"dice": dice(as_released(case, model), case.gm)}
+        return {"person": person, "dice": dice(as_released(case, model), case.gm)}
     result = gmseg.segment(case.image, model)
     mask = np.asarray(result.mask.dataobj) > 0
     summary = result.summary
     return {
+        "person": person,
         "dice": dice(mask, case.gm),
         "slice_dice": [
             dice(mask[..., k], case.gm[..., k]) if case.gm[..., k].any() else None

@@ -41,6 +41,18 @@ def made_up_records():
     ]
 
 
+def whole_and_choices():
+    """Two scans as they are, one with a flag, one with a low confidence; and two choices."""
+    for system in ("fold", "published"):
+        yield {"system": system, "scan": "one", "spoil": "whole", "grade": 0, "person": "a",
+               "flags": ["edge"], "told": ["the cord is cut"], "expected": [0.8]}  # fmt: skip
+        yield {"system": system, "scan": "two", "spoil": "whole", "grade": 0, "person": "b",
+               "flags": [], "told": [], "expected": [0.2, None]}  # fmt: skip
+        for grade, (name, dice) in enumerate({"nothing": 0.9, "much": 0.8}.items()):
+            yield {"system": system, "scan": "one", "spoil": "choice", "grade": grade,
+                   "person": "a", "choice": name, "dice": dice}  # fmt: skip
+
+
 def a_record(system, person, spoil, grade, rng):
     dice = 0.9 - 0.2 * grade * (spoil != "as it is")
     record = {"system": system, "scan": person, "person": person, "spoil": spoil, "grade": grade,
@@ -72,12 +84,23 @@ def test_the_page_counts_what_was_raised_and_ranks_what_was_foretold(scripts):
     page.draw_confidence(pairs)
 
 
+def test_the_page_tells_of_whole_scans_and_of_choices(scripts):
+    _, page = scripts
+    text, *_ = page.write_page([*made_up_records(), *whole_and_choices()])
+    ours, others = text.split("### Whole scans")[1].split("## Limits")[0].split("published weights")
+    assert "2 scans, 2 with flags" in ours
+    assert "- one: the cord is cut\n- two: low-confidence\n" in ours
+    assert "2 scans, 1 with flags" in others
+    assert "low-confidence" not in others  # there is no curve for them
+    assert "| much | 0.8000 (0.800) | 0.8000 (0.800) |" in text
+
+
 def test_a_scan_is_spoiled_segmented_and_scored(scripts):
     make, _ = scripts
     case = make.made_up(10_001)
     assert case.data.shape[2] == make.SLICES
     good, lost = (
-        make.one("fold", load_model(), case, "x", spoil, grade)
+        make.one("fold", load_model(), "a", case, "x", spoil, grade)
         for spoil, grade in (("as it is", 0), ("slices lost", 1))
     )
     assert good["dice"] > 0.75
