@@ -12,6 +12,7 @@ __all__ = [
     "list_models",
     "load_model",
     "load_network",
+    "measure_mask",
     "segment",
 ]
 
@@ -24,6 +25,7 @@ _HOMES = {
     "list_models": "pretrained",
     "load_model": "pretrained",
     "load_network": "pretrained",
+    "measure_mask": "morphometry",
     "segment": "pipeline",
 }
 

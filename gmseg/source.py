@@ -212,12 +212,12 @@ def _count_bad(source: Source) -> int:
     return bad
 
 
-def open_mask(path, source: Source, *, what: str) -> Source:
+def open_mask(mask, source: Source, *, what: str) -> Source:
     """Open a mask that belongs to a scan: values over 0.5 are in it.
 
     Parameters
     ----------
-    path : path-like
+    mask : path-like or nibabel image
     source : Source
         The scan.
     what : str
@@ -228,6 +228,8 @@ def open_mask(path, source: Source, *, what: str) -> Source:
     gmseg.errors.InputError
         If it cannot be read, or its grid is not the scan's.
     """
-    path = Path(path)
-    gm_image.check_grid(path, open_image(path), source.shape, source.affine, what=what)
-    return open_source(path, volume=0, check_voxels=False)
+    given = isinstance(mask, nib.spatialimages.SpatialImage)
+    name = (mask.get_filename() or f"the {what}") if given else Path(mask)
+    image = mask if given else open_image(name)
+    gm_image.check_grid(name, image, source.shape, source.affine, what=what)
+    return open_source(mask, name=name, volume=0, check_voxels=False)
