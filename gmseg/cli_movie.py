@@ -1,0 +1,48 @@
+"""The command ``gmseg movie``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gmseg.cli_models import Overwrite
+from gmseg.errors import InputError
+
+
+def movie(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="The scan, of any length: it is read in parts.")],
+    mask: Annotated[Path, typer.Argument(metavar="MASK", help="A mask on the scan's grid, such as SCAN_gmseg.nii.gz.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The movie: .mp4 shows every slice; .gif and .webp, for pages, show 120 at most, evenly spread.")],
+    volume: Annotated[int | None, typer.Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")] = None,
+    mean: Annotated[bool, typer.Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
+    overwrite: Overwrite = False,
+) -> int:  # fmt: skip
+    """Make a movie of a run through the cord, from foot to head.
+
+    Each frame shows a slice with the mask's outline, the position on a side view, and the area
+    along the cord so far. Few slices are shown 4 a second, many up to 60 a second.
+    """
+    from tqdm import tqdm
+
+    from gmseg.movie import write_movie
+
+    if volume is not None and mean:
+        raise InputError("--volume and --mean exclude each other; give one")
+    shape = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"  # a slice takes three steps
+    with tqdm(desc=output.name, leave=False, disable=None, bar_format=shape) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        made = write_movie(
+            scan, mask, output, volume=volume, mean=mean, overwrite=overwrite, progress=progress
+        )
+    seconds = made.frames / made.rate
+    print(f"{made.file}  {made.frames} frames, {made.rate} a second, {seconds:.1f} s")
+    for note in made.notes:
+        print(f"gmseg: warning: {scan}: {note}", file=sys.stderr)
+    return 0
