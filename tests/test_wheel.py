@@ -68,7 +68,10 @@ def test_wheel_holds_the_package_its_model_protocols_and_sample_and_no_more(whee
     assert weights <= {n.removesuffix(".json") for n in bundled}
     assert {n.split("/")[0] for n in bundled} == {"models", "data"}
     extra = set(names) - set(code) - set(info) - {f"gmseg/_bundled/{n}" for n in bundled}
-    assert not {n for n in extra if n != "gmseg/py.typed"}
+    assert not {n for n in extra if n != "gmseg/py.typed" and not n.startswith("gmseg/pages/")}
+    assert {"index.html", "page.js", "niivue.umd.js", "niivue-licences.txt"} <= {
+        n.removeprefix("gmseg/pages/") for n in extra
+    }
     assert "published" not in " ".join(bundled)  # these weights are downloaded, never shipped
 
 

@@ -1,0 +1,49 @@
+"""The command ``gmseg report``: a page to judge masks by eye."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gmseg.cli_models import Overwrite
+from gmseg.errors import InputError
+
+
+def report(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN")],
+    mask: Annotated[Path, typer.Argument(metavar="MASK", help="On the scan's grid.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The report's folder; created if missing, else the scan is added to it.")],
+    soft: Annotated[Path | None, typer.Option(metavar="FILE", help="The soft segmentation (gmseg segment --soft), as a layer.")] = None,
+    spread: Annotated[Path | None, typer.Option(metavar="FILE", help="Where copies disagree (gmseg segment --tta), as a layer.")] = None,
+    summary: Annotated[Path | None, typer.Option(metavar="FILE.json", help="What gmseg segment --summary wrote: all flags, confidence, how the mask was made.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="What to call the scan. [default: its file's name, without folders]")] = None,
+    volume: Annotated[int | None, typer.Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")] = None,
+    mean: Annotated[bool, typer.Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
+    header_text: Annotated[bool, typer.Option("--header-text", help="Show the header's text fields, where names and dates can hide.")] = False,
+    overwrite: Overwrite = False,
+) -> int:  # fmt: skip
+    """Add a scan and its mask to a page that a browser opens from disk, to judge masks by eye.
+
+    DIR/index.html lists the scans: outlines, areas, flags, a viewer, verdicts and their export.
+    """
+    from gmseg import files
+    from gmseg.report import add_scan, scan_folder, write_index
+    from gmseg.report_facts import summary_of
+
+    if volume is not None and mean:
+        raise InputError("--volume and --mean exclude each other; give one")
+    given = [path for path in (scan, mask, soft, spread, summary) if path is not None]
+    for path in given:
+        files.check_input(path)
+    if scan_folder(out, scan, name).exists() and not overwrite:
+        raise InputError(f"{out}: has a page of {scan}; use --overwrite to replace it")
+    add_scan(
+        out, scan, mask, name=name, soft=soft, spread=spread, volume=volume, mean=mean,
+        summary=summary and summary_of(summary, scan, mask), command=["gmseg", *sys.argv[1:]],
+        header_text=header_text,
+    )  # fmt: skip
+    print(write_index(out))
+    return 0
