@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import traceback
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gmseg import cli_paper
+from gmseg import cli_bids, cli_measure, cli_movie, cli_paper, cli_report, cli_segment, messages
 from gmseg.cli_models import Overwrite, models_app
 from gmseg.errors import InputError
 
@@ -28,13 +26,6 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 
 
-class Standardise(StrEnum):
-    """Whose mean and standard deviation are taken."""
-
-    volume = "volume"
-    training = "training"
-
-
 def main(args: list[str] | None = None) -> None:
     """Run the command; exit 0 done, 2 the input is at fault, 3 flags in strict mode, 1 ours."""
     for stream in (sys.stdout, sys.stderr):
@@ -47,37 +38,17 @@ def _run(args: list[str] | None) -> int:
     try:
         return app(args, prog_name="gmseg", standalone_mode=False) or 0
     except InputError as error:
-        return _fail(error)
+        return messages.fail(error)
     except KeyboardInterrupt:
         print("gmseg: interrupted; nothing is half-written", file=sys.stderr)
         return 130
     except OSError as error:
-        return _fail(_told(error, "a file"))
+        return messages.fail(messages.told(error, "a file"))
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong option or argument
-            return _fail(f"{error.format_message()} (see gmseg --help)")
+            return messages.fail(f"{error.format_message()} (see gmseg --help)")
         traceback.print_exc()
-        print(
-            "gmseg: this is a fault of gmseg's own; please report it with the lines above",
-            file=sys.stderr,
-        )
-        return 1
-
-
-def _fail(error) -> int:
-    print(f"gmseg: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-    return 2
-
-
-def _told(error, where):
-    """Return an error as it is told to the user: those of the system lack a remedy."""
-    if isinstance(error, OSError):
-        return f"{error.filename or where}: {error.strerror or error}; choose another place or name"
-    return error
-
-
-def _warn(text) -> None:
-    print(f"gmseg: warning: {' '.join(str(text).splitlines())}", file=sys.stderr)
+        return messages.own_fault()
 
 
 def _show_version(wanted: bool) -> None:
@@ -98,157 +69,11 @@ def _top(
     pass
 
 
-# ---------------------------------------------------------------------------------- segment
-
-
-@app.command()
-def segment(
-    scans: Annotated[list[Path], typer.Argument(metavar="SCAN...", help="Scans, NIfTI or any format that nibabel reads.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="The mask's file; for a single scan. [default: SCAN_gmseg.nii.gz beside the scan]")] = None,
-    out_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the results; created if missing.")] = None,
-    model: Annotated[str, typer.Option(metavar="NAME|FILE", help="A known model (gmseg models list), a model's JSON or weights file, or the 2017 release's .hdf5.")] = "default",
-    threshold: Annotated[float | None, typer.Option(metavar="T", help="A voxel is GM where the soft segmentation is larger, 0-1. [default: the model's, 0.5]")] = None,
-    standardise: Annotated[Standardise | None, typer.Option(help="By mean and standard deviation of the scan's windows, or of the training set. [default: the model's]")] = None,
-    centre: Annotated[str, typer.Option(metavar="auto|image|X,Y", help="Where the 50 mm window lies: on the cord, which is looked for (auto); at the image's centre, as in the paper (image); at a place in mm in the scan's world space.")] = "auto",
-    cord: Annotated[Path | None, typer.Option(metavar="MASK", help="A mask of the cord on the scan's grid: the window follows it. For a single scan.")] = None,
-    within_cord: Annotated[bool, typer.Option("--within-cord", help="Nothing outside the mask of --cord is GM.")] = False,
-    clean: Annotated[str, typer.Option(metavar="WAY,...", help="Clean every slice: largest keeps its largest piece, small drops pieces below 2 mm^2, holes fills them. [default: nothing]")] = "",
-    volume: Annotated[int | None, typer.Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")] = None,
-    mean: Annotated[bool, typer.Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
-    soft: Annotated[bool, typer.Option("--soft", help="Write the soft segmentation, too (SCAN_gmsoft.nii.gz).")] = False,
-    tta: Annotated[int, typer.Option("--tta", metavar="N", min=0, max=1000, help="Average over N copies of the scan, flipped, turned, scaled: takes N times as long. Writes where they disagree, too (SCAN_gmspread.nii.gz). [default: none]")] = 0,
-    seed: Annotated[int, typer.Option(metavar="S", min=0, max=2**32 - 1, help="Of --tta.")] = 0,
-    summary: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write what was done and measured.")] = None,
-    overwrite: Overwrite = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if anything looked suspicious.")] = False,
-) -> int:  # fmt: skip
-    """Segment the gray matter of one scan or many.
-
-    Writes a mask (1 is GM) on each scan's own grid: t2s.nii.gz becomes t2s_gmseg.nii.gz.
-    """
-    from gmseg import files
-    from gmseg.clean import check_ways
-    from gmseg.pretrained import card_of, load_model
-
-    chosen = load_model(model)
-    where = _parse_centre(centre)
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise InputError(f"--threshold {threshold:g}: is not between 0 and 1")
-    if volume is not None and mean:
-        raise InputError("--volume and --mean exclude each other; give one")
-    if output and out_dir:
-        raise InputError("-o and --out-dir exclude each other; give one")
-    if len(scans) > 1 and (output or cord):
-        raise InputError(f"{'-o' if output else '--cord'} is for a single scan; use --out-dir")
-    if output and not output.name.endswith((".nii", ".nii.gz")):
-        raise InputError(f"{output}: name the mask .nii.gz or .nii")
-    if out_dir:
-        files.check_folder(out_dir)
-    if cord and centre != "auto":
-        raise InputError("--cord and --centre exclude each other; give one")
-    if within_cord and not cord:
-        raise InputError("--within-cord: give a cord mask with --cord")
-    ways = tuple(filter(None, clean.split(",")))
-    check_ways(ways)
-    inputs = [*scans, *([cord] if cord else []), chosen.weights, card_of(chosen.weights)]
-    if summary and not (out_dir and summary.parent == out_dir and not out_dir.exists()):
-        files.check_output(summary, inputs=inputs, overwrite=overwrite)
-
-    done, failed = [], 0
-    taken = {summary.resolve(): "the summary"} if summary else {}
-    for scan in scans:
-        try:
-            files.check_input(scan)
-            outputs = _output_files(scan, output, out_dir, soft, tta)
-            for file in outputs.values():
-                if file.resolve() in taken:
-                    raise InputError(
-                        f"{scan}: would be written to {file}, as {taken[file.resolve()]} is; "
-                        f"give another name, or scans of one name in separate calls"
-                    )
-                if not (out_dir and not out_dir.exists()):
-                    files.check_output(file, inputs=inputs, overwrite=overwrite)
-            entry = _segment_with_bar(
-                scan, outputs, chosen, threshold=threshold, standardise=standardise, centre=where,
-                cord=cord, within_cord=within_cord, clean=ways, volume=volume, mean=mean, tta=tta,
-                seed=seed,
-            )  # fmt: skip
-        except (InputError, OSError) as error:
-            _fail(_told(error, scan))
-            failed += 1
-            continue
-        taken |= {file.resolve(): str(scan) for file in outputs.values()}
-        done.append(entry | {"mask": str(outputs["mask"])})
-        areas = [area for area in entry["area_mm2"] if area > 0]
-        print(
-            f"{outputs['mask']}  GM in {len(areas)} of {len(entry['area_mm2'])} slices, "
-            f"mean area {sum(areas) / max(len(areas), 1):.1f} mm^2, "
-            f"{entry['seconds']:.1f} s{_told_where(entry['window'])}"
-        )
-        for flag in entry["flags"]:
-            _warn(f"{scan}: {flag}")
-    if summary and done:
-        files.write_text(summary, json.dumps({"scans": done}, indent=2) + "\n")
-    if failed:
-        return 2
-    return 3 if strict and any(entry["flags"] for entry in done) else 0
-
-
-def _told_where(window: str) -> str:
-    """Return how the cord was found, where that is worth a word."""
-    return f", window {window}" if window in ("moved to the cord", "found by a search") else ""
-
-
-def _parse_centre(text: str):
-    if text in ("auto", "image"):
-        return text
-    try:
-        x_mm, y_mm = (float(part) for part in text.split(","))
-        if not (abs(x_mm) < 1e6 and abs(y_mm) < 1e6):  # nor NaN
-            raise ValueError
-    except ValueError:
-        raise InputError(
-            f"--centre {text}: give auto, image, or X,Y in mm such as --centre 2.5,-31"
-        ) from None
-    return x_mm, y_mm
-
-
-def _output_files(
-    scan: Path, output: Path | None, out_dir: Path | None, soft: bool, tta: int
-) -> dict[str, Path]:
-    """Return where the mask is written, and what else is wanted."""
-    name = output.name if output else scan.name
-    stem = name.removesuffix(".gz")
-    stem = stem[: -len(Path(stem).suffix)] if Path(stem).suffix else stem
-    folder = output.parent if output else out_dir or scan.parent
-    if output:
-        stem = stem.removesuffix("_gmseg")
-    files = {"mask": output or folder / f"{stem}_gmseg.nii.gz"}
-    if soft:
-        files["soft"] = folder / f"{stem}_gmsoft.nii.gz"
-    if tta > 1:
-        files["spread"] = folder / f"{stem}_gmspread.nii.gz"
-    return files
-
-
-def _segment_with_bar(scan: Path, files: dict, model, **choices) -> dict:
-    """Segment with a bar over the slices, where there is a terminal to show it."""
-    from tqdm import tqdm
-
-    from gmseg.pipeline import segment_files
-
-    with tqdm(desc=scan.name, unit="slice", leave=False, disable=None) as bar:
-        return segment_files(scan, files, model, progress=_moves(bar), **choices)
-
-
-def _moves(bar):
-    """Return what moves a bar to so many of so many."""
-
-    def progress(count: int, total: int) -> None:
-        bar.total = total
-        bar.update(count - bar.n)
-
-    return progress
+app.command()(cli_segment.segment)
+app.command()(cli_measure.measure)
+app.command()(cli_report.report)
+app.command()(cli_movie.movie)
+app.command(cls=cli_bids.BidsCommand)(cli_bids.bids)
 
 
 # --------------------------------------------------------------------------------- evaluate
@@ -288,14 +113,14 @@ def evaluate(
     if all(folders):
         with tqdm(unit="scan", leave=False, disable=None) as bar:
             found, faults, warnings = evaluate_folders(
-                prediction, references, label=label, resample=resample, progress=_moves(bar)
+                prediction, references, label=label, resample=resample, progress=messages.moves(bar)
             )
         for warning in warnings:
-            _warn(warning)
+            messages.warn(warning)
     else:
         found = run(prediction, references, label=label, resample=resample)
     for fault in faults:
-        _fail(fault)
+        messages.fail(fault)
     if not found.get("scans", True):
         return 2
     for file, text in ((tsv, scorecard.as_tsv), (json_file, scorecard.as_json)):
@@ -303,7 +128,7 @@ def evaluate(
             files.write_text(file, text(found))
     print(scorecard.as_table(found))
     for name, why in found["undefined"].items():
-        _warn(f"{name}: {why}")
+        messages.warn(f"{name}: {why}")
     return 2 if faults else 0
 
 

@@ -328,6 +328,14 @@ def like_scan(scan, data: np.ndarray) -> nib.Nifti1Image:
     return image_class(data, header.get_best_affine(), header)
 
 
+def mark_of(path) -> str:
+    """Return what stands in an image's description, where we say what it was made from."""
+    header = open_image(Path(path)).header
+    if "descrip" not in header:
+        return ""
+    return bytes(header["descrip"]).rstrip(b"\0").decode("ascii", "replace")
+
+
 def write_image(image: nib.Nifti1Image, path) -> None:
     """Write an image so that, whatever happens, the old file or the new one is there."""
     write_images({path: image})

@@ -136,7 +136,7 @@ def segment(
 
 
 def segment_files(scan, files: dict[str, Path], model=DEFAULT_MODEL, *, volume=None, mean=False,
-                  **choices) -> dict:  # fmt: skip
+                  mark: str = "", **choices) -> dict:  # fmt: skip
     """Segment a scan and write what comes of it, whatever the scan's size.
 
     Parameters
@@ -147,6 +147,8 @@ def segment_files(scan, files: dict[str, Path], model=DEFAULT_MODEL, *, volume=N
         ``"spread"``. None is put in place before all are written; their folders are made.
     model, volume, mean, **choices
         See `segment`.
+    mark : str
+        Stands in the files' descriptions, see `gmseg.image.mark_of`.
 
     Returns
     -------
@@ -155,7 +157,7 @@ def segment_files(scan, files: dict[str, Path], model=DEFAULT_MODEL, *, volume=N
     """
     source = open_source(scan, volume=volume, mean=mean)
     types = {file: TYPES[kind] for kind, file in files.items()}
-    with slab_writers(types, source) as writers:
+    with slab_writers(types, source, mark) as writers:
         write = dict(zip(files, writers, strict=True))
 
         def put(first, last, parts):

@@ -15,7 +15,7 @@ from gmseg.source import Source
 
 
 @contextlib.contextmanager
-def slab_writers(types: dict, source: Source) -> Iterator[list[Callable]]:
+def slab_writers(types: dict, source: Source, mark: str = "") -> Iterator[list[Callable]]:
     """Write images part by part; none is put in place before all are written.
 
     Parameters
@@ -24,6 +24,8 @@ def slab_writers(types: dict, source: Source) -> Iterator[list[Callable]]:
         File to the type of its voxels.
     source : gmseg.source.Source
         The scan, whose geometry they take.
+    mark : str
+        Stands in their descriptions; up to 79 letters of ASCII.
 
     Yields
     ------
@@ -35,6 +37,8 @@ def slab_writers(types: dict, source: Source) -> Iterator[list[Callable]]:
         arrays = [np.zeros(source.shape, kind) for kind in types.values()]
         yield [partial(_put, array, source.axis) for array in arrays]
         images = [like_scan(source.like, array) for array in arrays]
+        for image in images:
+            image.header["descrip"] = mark
         with _folders_of(types):
             write_images(dict(zip(types, images, strict=True)))
         return
@@ -44,7 +48,7 @@ def slab_writers(types: dict, source: Source) -> Iterator[list[Callable]]:
             writers = []
             for temporary, kind in zip(temporaries, types.values(), strict=True):
                 file = open_ones.enter_context(nib.openers.ImageOpener(temporary, "wb"))
-                _header_of(source, kind).write_to(file)
+                _header_of(source, kind, mark).write_to(file)
                 writers.append(partial(_append, file, kind))
             yield writers
 
@@ -73,9 +77,10 @@ def _append(file, kind, first, last, part) -> None:  # noqa: ARG001
     file.write(np.asarray(part, kind).tobytes(order="F"))
 
 
-def _header_of(source, kind):
+def _header_of(source, kind, mark):
     """Return the header of an image on the scan's grid, its voxels to follow."""
     header = like_scan(source.like, np.zeros((1, 1, 1), kind)).header
     header.set_data_shape(source.shape)
     header.set_slope_inter(1, 0)
+    header["descrip"] = mark
     return header
