@@ -163,7 +163,9 @@ def find(gray: Pixels, cord: Pixels | None, plane: Plane) -> Axes:
 def _near(shape: Pixels, plane: Plane) -> tuple[Pixels, np.ndarray]:
     """Return the pixels within reach of the shape's middle, and where they are, in mm."""
     points = shape.where @ plane.steps.T
-    near = np.hypot(*(points - np.median(points, axis=0)).T) <= REACH_MM
+    # the pixel that is nearest to the median, which itself may lie far from all of them
+    middle = points[np.argmin(np.hypot(*(points - np.median(points, axis=0)).T))]
+    near = np.hypot(*(points - middle).T) <= REACH_MM
     return Pixels(shape.where[near], shape.share[near]), points[near]
 
 

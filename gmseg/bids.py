@@ -18,7 +18,6 @@ from gmseg.bids_query import Scan
 from gmseg.errors import InputError
 from gmseg.files import write_text
 from gmseg.image import mark_of
-from gmseg.messages import told
 from gmseg.morphometry import COLUMNS, measure_mask
 from gmseg.pretrained import Model
 from gmseg.tables import write_table
@@ -117,8 +116,8 @@ def participant_level(
                 taken[mask] = scan.files[0]
                 job = _job(out_dir, scan, choices, copies, command, overwrite=overwrite)
                 found = None if overwrite else _found(out_dir, scan, job, model)
-            except (InputError, OSError) as error:
-                yield failed(scan, str(told(error, scan.files[0])))
+            except Exception as error:
+                yield failed(scan, *cohort.faulty(error, scan.files[0]))
                 continue
             if found:
                 (out_dir / derivatives.fault_file(scan)).unlink(missing_ok=True)
@@ -135,8 +134,9 @@ def participant_level(
             if fault is None:
                 try:
                     facts = _describe(out_dir, scan, outcome, choices)
-                except (InputError, OSError) as error:
-                    fault = str(told(error, scan.files[0]))
+                except Exception as error:
+                    yield failed(scan, *cohort.faulty(error, scan.files[0]))
+                    continue
             if fault is not None:
                 yield failed(scan, fault, outcome.ours)
                 continue
@@ -196,7 +196,7 @@ def _job(
             derivatives.write_json(derivatives.json_of(file), sidecar)
     return cohort.Job(
         file, {kind: files[kind] for kind in ("mask", "soft")}, taken | copies,
-        out_dir / derivatives.PAGE, command,
+        out_dir / derivatives.PAGE, command, overwrite,
     )  # fmt: skip
 
 

@@ -47,6 +47,7 @@ def measure(
             raise InputError(f"{tsv}: name the table .tsv")
         for file in (tsv, tables.sidecar_of(tsv)):
             files.check_output(file, inputs=inputs, overwrite=overwrite)
+        tables.check_sidecar(tsv, COLUMNS)
     with tqdm(desc=mask.name, leave=False, disable=None) as bar:  # a slice takes two steps
         rows = measure_mask(
             mask, soft=soft, cord=cord, levels=levels, label=label,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,8 @@ import typer
 from gmseg.cli_models import Overwrite
 from gmseg.errors import InputError
 from gmseg.messages import fail, moves, note, own_fault, told, warn
+
+_SELDOM_S = 5.0  # between two writings of the summary
 
 
 class Standardise(StrEnum):
@@ -67,6 +70,10 @@ def segment(
     ):
         if both:
             raise InputError(f"{one} and {two} exclude each other; give one")
+    if resume and strict and not summary:
+        raise InputError(
+            "--resume --strict: flags of scans that are done stand in the summary; give --summary"
+        )
     if len(scans) > 1 and (output or cord):
         raise InputError(f"{'-o' if output else '--cord'} is for a single scan; use --out-dir")
     if output and not output.name.endswith((".nii", ".nii.gz")):
@@ -77,7 +84,10 @@ def segment(
         raise InputError("--within-cord: give a cord mask with --cord")
     ways = tuple(filter(None, clean.split(",")))
     check_ways(ways)
-    inputs = [*scans, *([cord] if cord else []), chosen.weights, card_of(chosen.weights)]
+    inputs = [*([cord] if cord else []), chosen.weights, card_of(chosen.weights)]
+    given = {scan.resolve() for scan in scans}
+    if summary and summary.resolve() in given:
+        raise InputError(f"{summary}: is the input itself; choose another output")
     if summary and not (out_dir and summary.parent == out_dir and not out_dir.exists()):
         files.check_output(summary, inputs=inputs, overwrite=overwrite or resume)
     if report:
@@ -91,7 +101,7 @@ def segment(
     }  # fmt: skip
     asked = [
         cohort.Job(scan, _output_files(scan, output, out_dir, soft, tta), choices, report,
-                   ("gmseg", *sys.argv[1:]) if report else None)
+                   ("gmseg", *sys.argv[1:]) if report else None, overwrite)
         for scan in scans
     ]  # fmt: skip
     kept = _entries(summary) if resume and summary else {}
@@ -99,11 +109,13 @@ def segment(
     jobs, done, failed = [], {}, {}
     for number, job in enumerate(asked):
         try:
-            _check_job(job, taken, inputs=inputs, out_dir=out_dir, overwrite=overwrite or resume)
+            _check_job(job, taken, given, inputs=inputs, out_dir=out_dir,
+                       overwrite=overwrite or resume)  # fmt: skip
             if resume and _is_done(job, chosen, kept if summary else None):
                 done[number] = kept.get(str(job.files["mask"]), {"flags": []})
                 taken |= {file.resolve(): str(job.scan) for file in job.files.values()}
                 print(f"{job.files['mask']}  is done")
+                _warn_of(done[number], job.scan)
                 continue
         except (InputError, OSError) as error:
             failed[number] = str(told(error, job.scan))
@@ -111,7 +123,8 @@ def segment(
             continue
         taken |= {file.resolve(): str(job.scan) for file in job.files.values()}
         jobs.append((number, job))
-    ours = False
+    ours, entries = False, dict(kept)
+    written = time.monotonic()
     try:
         for number, outcome in _outcomes(jobs, chosen, workers, scheduler):
             if outcome.fault:
@@ -121,10 +134,12 @@ def segment(
             else:
                 done[number] = outcome.summary
                 _tell(outcome.summary)
+                if summary and time.monotonic() > written + _SELDOM_S:  # a run may be killed
+                    _write_summary(summary, entries, done)
+                    written = time.monotonic()
     finally:  # what is done is told, even of a run that is interrupted
-        entries = [done[number] for number in sorted(done) if "scan" in done[number]]
-        if summary and entries:
-            files.write_text(summary, json.dumps({"scans": entries}, indent=2) + "\n")
+        if summary and done:
+            _write_summary(summary, entries, done)
         if report and done:
             from gmseg.report import write_index
 
@@ -140,7 +155,16 @@ def segment(
     return 3 if strict and any(entry["flags"] for entry in done.values()) else 0
 
 
-def _check_job(job, taken: dict, *, inputs, out_dir, overwrite: bool) -> None:
+def _write_summary(summary: Path, entries: dict, done: dict) -> None:
+    """Write what is known of scans, those of an earlier run included."""
+    from gmseg import files
+
+    mine = {done[number]["mask"]: done[number] for number in sorted(done)}
+    text = json.dumps({"scans": list((entries | mine).values())}, indent=2)
+    files.write_text(summary, text + "\n")
+
+
+def _check_job(job, taken: dict, given: set, *, inputs, out_dir, overwrite: bool) -> None:
     """Refuse what cannot be read, or would be written where it must not."""
     from gmseg import files
     from gmseg.imagefile import open_image
@@ -148,6 +172,8 @@ def _check_job(job, taken: dict, *, inputs, out_dir, overwrite: bool) -> None:
     files.check_input(job.scan)
     open_image(job.scan)  # what is no image must not keep its names from a good one
     for file in job.files.values():
+        if file.resolve() in given:
+            raise InputError(f"{file}: is the input itself; choose another output")
         if file.resolve() in taken:
             raise InputError(
                 f"{job.scan}: would be written to {file}, as {taken[file.resolve()]} is; "
@@ -159,28 +185,36 @@ def _check_job(job, taken: dict, *, inputs, out_dir, overwrite: bool) -> None:
 
 def _is_done(job, model, kept: dict | None) -> bool:
     """Return whether nothing of what is wanted of a scan is missing."""
-    from gmseg.cohort import is_done
+    from gmseg.cohort import fingerprint, is_done
 
     if not is_done(job, model):
         return False
+    mask = job.files["mask"]
     if job.report:
         from gmseg.report import scan_folder
 
-        if not scan_folder(job.report, job.scan).exists():
+        facts = scan_folder(job.report, job.scan) / "facts.json"  # written after the mask
+        if not facts.exists() or facts.stat().st_mtime_ns < mask.stat().st_mtime_ns:
             return False
-    return kept is None or str(job.files["mask"]) in kept
+    entry = {} if kept is None else kept.get(str(mask), {})
+    return kept is None or entry.get("made_from") == fingerprint(job, model)
 
 
 def _entries(summary: Path) -> dict[str, dict]:
     """Return what an earlier run wrote of its scans, by their masks."""
-    from gmseg.files import read_json
-
     if not summary.exists():
         return {}
-    scans = read_json(summary).get("scans")
-    if not isinstance(scans, list) or not all(isinstance(s, dict) and "mask" in s for s in scans):
+    try:
+        scans = json.loads(summary.read_text(encoding="utf-8"))["scans"]
+        entries = {entry["mask"]: entry for entry in scans}
+        sound = all(isinstance(mask, str) and isinstance(entry["scan"], str)
+                    and isinstance(entry["flags"], list)
+                    for mask, entry in entries.items())  # fmt: skip
+    except (ValueError, KeyError, TypeError, RecursionError):
+        sound = False
+    if not sound:
         raise InputError(f"{summary}: is no summary of gmseg's; give another name")
-    return {entry["mask"]: entry for entry in scans}
+    return entries
 
 
 def _outcomes(jobs, model, workers: int, scheduler: str | None):
@@ -226,8 +260,13 @@ def _tell(entry: dict) -> None:
         f"mean area {sum(areas) / max(len(areas), 1):.1f} mm^2, "
         f"{entry['seconds']:.1f} s{', window ' + entry['window'] if moved else ''}"
     )
+    _warn_of(entry, entry["scan"])
+
+
+def _warn_of(entry: dict, scan) -> None:
+    """Print the flags of a scan."""
     for flag in entry["flags"]:
-        warn(f"{entry['scan']}: {flag}")
+        warn(f"{scan}: {flag}")
 
 
 def _parse_centre(text: str):

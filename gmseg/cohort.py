@@ -17,8 +17,11 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+from gmseg import messages
 from gmseg.errors import InputError
 from gmseg.files import check_input, sha256
+from gmseg.image import mark_of
+from gmseg.imagefile import open_image
 from gmseg.pretrained import Model
 
 RETRIES = 2
@@ -41,6 +44,8 @@ class Job:
         Folder of the QC page that the scan is added to.
     command : tuple of str or None
         How it was asked for, for the page.
+    overwrite : bool
+        Whether files may be replaced that were made otherwise.
     """
 
     scan: Path
@@ -48,6 +53,7 @@ class Job:
     choices: dict = field(default_factory=dict)
     report: Path | None = None
     command: tuple[str, ...] | None = None
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,17 +112,18 @@ def run(
     gmseg.errors.InputError
         If there is no such scheduler, or Dask is not installed.
     """
-    if scheduler is None and (workers == 1 or len(jobs) == 1):
+    if (scheduler is None and (workers == 1 or len(jobs) == 1)) or not jobs:
         for job in jobs:
             try:
                 yield work(job, model, None if progress is None else partial(progress, job))
             except Exception as error:
-                yield _failed(job, error)
+                yield Outcome(job, None, *faulty(error, job.scan))
         return
     with _client(scheduler, workers) as client:
         if tell is not None:
-            tell(f"{len(client.scheduler_info()['workers'])} workers, dashboard at "
-                 f"{client.dashboard_link}")  # fmt: skip
+            count = len(client.ncores())
+            tell(f"{count} workers{'' if count else ' yet, waiting for some to join'}, dashboard "
+                 f"at {client.dashboard_link}")  # fmt: skip
         yield from _spread(client, jobs, model)
 
 
@@ -125,12 +132,14 @@ def work(job: Job, model: Model, progress: Callable | None = None) -> Outcome:
     from gmseg.pipeline import segment_files
 
     try:
+        mark = fingerprint(job, model)
+        if not job.overwrite:
+            _check_marks(job, mark)
         with _with_soft(job) as files:
             summary = segment_files(
-                job.scan, files, model, mark=fingerprint(job, model), progress=progress,
-                **job.choices,
-            )  # fmt: skip
-            summary["mask"] = str(job.files["mask"])
+                job.scan, files, model, mark=mark, progress=progress, **job.choices
+            )
+            summary |= {"mask": str(job.files["mask"]), "made_from": mark}
             if job.report:
                 from gmseg.report import add_scan
 
@@ -143,16 +152,18 @@ def work(job: Job, model: Model, progress: Callable | None = None) -> Outcome:
     return Outcome(job, summary)
 
 
-def _failed(job: Job, error: BaseException) -> Outcome:
-    """Return the outcome of a job that failed for a reason that is not the scan's."""
+def faulty(error: BaseException, scan: Path) -> tuple[str, bool]:
+    """Return what to say of an error that stopped one scan, and whether it is a fault of ours."""
+    if isinstance(error, InputError | OSError):
+        return " ".join(str(messages.told(error, scan)).split()), False
     if isinstance(error, MemoryError):
         fault = "too large for the memory that is free; segment it on a larger machine"
-        return Outcome(job, fault=f"{job.scan}: {fault}")
-    if isinstance(error, OSError):
-        return Outcome(job, fault=f"{error.filename or job.scan}: {error.strerror or error}")
+        return f"{scan}: {fault}", False
+    if type(error).__name__ == "KilledWorker":
+        fault = "every worker that had it died, of too little memory most likely"
+        return f"{scan}: {fault}; segment it alone, or with fewer workers", False
     traceback.print_exception(error)
-    fault = " ".join(f"{job.scan}: {type(error).__name__}: {error}".split())
-    return Outcome(job, fault=fault, ours=True)
+    return " ".join(f"{scan}: {type(error).__name__}: {error}".split()), True
 
 
 @contextlib.contextmanager
@@ -168,13 +179,18 @@ def _with_soft(job: Job) -> Iterator[dict[str, Path]]:
 
 def fingerprint(job: Job, model: Model) -> str:
     """Return what a job's files depend on, in few letters; it stands in their headers."""
+    usual = {"threshold": model.threshold, "standardise": model.standardise}
+    told = {name: value for name, value in job.choices.items() if value is not None}
+    choices = usual | told
+    if choices.get("tta", 0) < 2:  # no copies: their seed does not matter
+        choices = {name: value for name, value in choices.items() if name not in ("tta", "seed")}
     made_from = {
         "gmseg": metadata.version("gmseg"),
         "weights": model.weights_sha256,
-        "model": [model.threshold, model.standardise, model.window, model.voxel_size_mm],
-        "scan": sha256(check_input(job.scan)),
-        "choices": {name: sha256(check_input(value)) if name == "cord" and value else value
-                    for name, value in sorted(job.choices.items())},
+        "model": [model.mean, model.std, model.window, model.voxel_size_mm],
+        "scan": _hash(job.scan),
+        "choices": {name: _hash(value) if name == "cord" and value else value
+                    for name, value in sorted(choices.items())},
     }  # fmt: skip
     text = json.dumps(made_from, sort_keys=True, default=list)
     return f"gmseg {made_from['gmseg']} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -188,17 +204,31 @@ def is_done(job: Job, model: Model) -> bool:
     gmseg.errors.InputError
         If one of them is there and was made otherwise.
     """
-    from gmseg.image import mark_of
-
     there = [file for file in job.files.values() if file.exists()]
-    mark = fingerprint(job, model) if there else ""
-    for file in there:
-        if mark_of(file) != mark:
-            raise InputError(
-                f"{file}: exists, and was not made from this scan by this model and these "
-                f"choices; use --overwrite to replace it"
-            )
+    if there:
+        _check_marks(job, fingerprint(job, model))
     return len(there) == len(job.files)
+
+
+def _check_marks(job: Job, mark: str) -> None:
+    """Refuse to replace files that are there and were made otherwise."""
+    for file in job.files.values():
+        if not file.exists() or (made := mark_of(file)) == mark:
+            continue
+        version, ours = made.split(" ")[:2], mark.split(" ")[:2]
+        if version[0] == "gmseg" and version != ours:
+            why = f"was made by {' '.join(version)}, and this is {ours[1]}"
+        else:
+            why = "was not made from this scan by this model and these choices"
+        raise InputError(f"{file}: exists, and {why}; use --overwrite to replace it")
+
+
+def _hash(path) -> list[str]:
+    """Return the checksums of an image's files; some formats have two."""
+    check_input(path)
+    held = open_image(Path(path)).file_map.values()
+    return [sha256(name) for name in sorted({str(one.filename) for one in held if one.filename})
+            if Path(name).is_file()]  # fmt: skip
 
 
 # --------------------------------------------------------------------------------- with Dask
@@ -235,6 +265,7 @@ def _spread(client, jobs: Sequence[Job], model: Model) -> Iterator[Outcome]:
     """Send jobs to a cluster's workers; those of a worker that dies go to another."""
     from distributed import as_completed
 
+    model = replace(model, weights=model.weights.absolute())
     futures = {}
     for number, job in enumerate(jobs):
         name = f"{job.scan.name}-{number}"  # on the dashboard
@@ -243,8 +274,13 @@ def _spread(client, jobs: Sequence[Job], model: Model) -> Iterator[Outcome]:
     try:
         for future in as_completed(futures):
             job = futures[future]
-            error = future.exception()
-            yield _failed(job, error) if error else _as_named(future.result(), job)
+            if future.cancelled():
+                fault = f"{job.scan}: the scheduler was lost before it was done; run it again"
+                yield Outcome(job, fault=fault)
+            elif error := future.exception():
+                yield Outcome(job, None, *faulty(error, job.scan))
+            else:
+                yield _as_named(future.result(), job)
     finally:
         client.cancel(list(futures))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,16 +82,45 @@ class _Images:
     cord: Source | None
     levels: Source | None
     label: int | None
+    seen: set = field(default_factory=set)  # values of the mask
 
     def plane(self, kind: str, k: int) -> np.ndarray:
         """Return one slice, (rows, columns), as it is stored; shares of 0 to 1."""
         source = getattr(self, kind)
         values = source.read(k, k + 1).squeeze(source.axis)
         if kind == "mask":
-            return _as_mask(values, source.name, self.label)
+            return self._as_mask(values)
         if kind == "soft":
             return _as_shares(values, source.name)
         return np.nan_to_num(values).clip(0, 1)
+
+    def _as_mask(self, values: np.ndarray) -> np.ndarray:
+        """Return a slice of a mask as 0 and 1, or refuse what is none."""
+        name, held = self.mask.name, np.unique(values)
+        if not np.equal(held, np.rint(held)).all():
+            raise InputError(
+                f"{name}: holds values such as {held[held != np.rint(held)][0]:g}, as a soft "
+                f"segmentation does; give a mask of 0 and 1, and that with --soft"
+            )
+        wanted = 1 if self.label is None else self.label
+        others = [value for value in held.tolist() if value not in (0, wanted)]
+        if self.label is None and others:
+            which = 1 if 1 in held else int(others[0])
+            raise InputError(
+                f"{name}: holds {others[0]:g} beside 0 and 1; say which value is GM with "
+                f"--label {which}"
+            )
+        self.seen.update(held.tolist())
+        return (values == wanted).astype(np.float32)
+
+    def check_label(self) -> None:
+        """Refuse a label that no voxel has, where others have one."""
+        others = sorted(self.seen - {0})
+        if self.label is not None and others and self.label not in self.seen:
+            raise InputError(
+                f"{self.mask.name}: holds {others[0]:g} and no {self.label}; give GM's value "
+                f"with --label"
+            )
 
 
 def measure_mask(
@@ -154,6 +183,7 @@ def measure_mask(
     plane = axes.plane_of(opened.affine)
     step_mm = measure.volume_mm3(np.ones(1), opened.affine)
     found, cord_path = _find_axes(images, plane, step_mm, progress)
+    images.check_label()
     oblique = _obliqueness_deg(cord_path, opened.affine)
     if correct_obliqueness and not np.isfinite(oblique).any():
         raise InputError(
@@ -190,22 +220,6 @@ def _open(mask) -> Source:
     return open_source(mask, check_voxels=False)
 
 
-def _as_mask(values: np.ndarray, name, label: int | None) -> np.ndarray:
-    """Return a slice of a mask as 0 and 1, or refuse what is none."""
-    held = np.unique(values)
-    if not np.equal(held, np.rint(held)).all():
-        raise InputError(
-            f"{name}: holds values such as {held[held != np.rint(held)][0]:g}, as a soft "
-            f"segmentation does; give a mask of 0 and 1, and that with --soft"
-        )
-    others = held[(held != 0) & (held != (1 if label is None else label))]
-    if label is None and others.size:
-        raise InputError(
-            f"{name}: holds {others[0]:g} beside 0 and 1; say which value is GM with --label 1"
-        )
-    return (values == (1 if label is None else label)).astype(np.float32)
-
-
 def _as_shares(values: np.ndarray, name) -> np.ndarray:
     """Return a slice of a soft segmentation, or refuse what is none."""
     low, high = values.min(), values.max()
@@ -218,15 +232,17 @@ def _as_shares(values: np.ndarray, name) -> np.ndarray:
 
 def _find_axes(images: _Images, plane: axes.Plane, step_mm: float, progress):
     """Return the cord's axes on every slice, and the middles of cord or GM in voxels, (n, 3)."""
-    gray_kind = "mask" if images.soft is None else "soft"
-    path_kind = "mask" if images.cord is None else "cord"
+    kinds = [kind for kind in ("mask", "soft", "cord") if getattr(images, kind) is not None]
     found, grays, path = [], [], np.full((images.mask.slices, 3), np.nan)
     for k in range(images.mask.slices):
-        gray = axes.pixels(images.plane(gray_kind, k), _FAINT)
-        cord = None if images.cord is None else axes.pixels(images.plane("cord", k), _FAINT)
+        shapes = {kind: images.plane(kind, k) for kind in kinds}
+        gray = axes.pixels(shapes.get("soft", shapes["mask"]), _FAINT)
+        if not len(gray.where):
+            gray = axes.pixels(shapes["mask"])
+        cord = axes.pixels(shapes["cord"], _FAINT) if "cord" in shapes else None
         found.append(axes.find(gray, cord, plane))
         grays.append(gray)
-        along = axes.pixels(images.plane(path_kind, k), 0.5)
+        along = axes.pixels(shapes.get("cord", shapes["mask"]), 0.5)
         if len(along.where):
             path[k, list(plane.axes)] = along.where.mean(axis=0)
             path[k, images.mask.axis] = k
@@ -246,7 +262,10 @@ def _obliqueness_deg(path: np.ndarray, affine: np.ndarray) -> np.ndarray:
     normal = np.cross(*np.delete(affine[:3, :3].T, axis, axis=0))
     normal /= np.linalg.norm(normal)
     height = points @ normal
-    for k, at in zip(known, height, strict=True):
+    step = affine[:3, axis] @ normal  # from slice to slice
+    for k in range(len(path)):
+        at = height[0] + (k - known[0]) * step
+        at = np.clip(at, height.min(), height.max())  # beyond, the cord goes on as it ended
         weights = np.exp(-0.5 * ((height - at) / _STEADY_MM) ** 2)
         off = height - np.average(height, weights=weights)
         slope = (weights * off) @ points / (weights @ off**2)

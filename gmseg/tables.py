@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+from gmseg.errors import InputError
 from gmseg.files import write_text
 
 DIGITS = 4
@@ -14,6 +15,22 @@ DIGITS = 4
 def sidecar_of(file: Path) -> Path:
     """Return the JSON file that tells a table's columns."""
     return file.with_suffix(".json")
+
+
+def check_sidecar(file: Path, columns: dict) -> None:
+    """Refuse a table whose sidecar's name something else has, as a scan's own does."""
+    sidecar = sidecar_of(file)
+    try:
+        there = json.loads(sidecar.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, RecursionError):
+        there = None
+    if not (isinstance(there, dict) and there and set(there) <= set(columns)):
+        raise InputError(
+            f"{sidecar}: exists, and tells no columns of a table; name the table otherwise than "
+            f"{file.name}"
+        )
 
 
 def write_table(file: Path, rows: list[dict], columns: dict) -> None:

@@ -130,3 +130,14 @@ def test_far_voxels_turn_nothing():
     shares = drawn(0.5, turn_deg=10, field_mm=50)
     shares[4, 90] = 1
     assert np.rad2deg(found_on(shares, 0.5).angle) == pytest.approx(10, abs=1)
+
+
+@pytest.mark.parametrize("at", [[(3, 3), (90, 90)], [(2, 50), (97, 50), (50, 3)]])
+def test_specks_that_are_far_from_each_other_are_no_fault(at):
+    shares = np.zeros((100, 100), np.float32)
+    shares[tuple(np.transpose(at))] = 0.02
+    gray = axes.pixels(shares)
+    cord = axes.pixels((shares > 0).astype(np.float32))
+    found = axes.find(gray, cord, plane(0.5))
+    areas = axes.quarters_mm2(gray, plane(0.5), axes.agree([found], [gray], plane(0.5), 5.0)[0])
+    assert sum(areas.values()) == pytest.approx(shares.sum() * 0.25)

@@ -70,3 +70,14 @@ def test_what_it_refuses(files, tmp_path, capsys):
     table.unlink()
     assert run(capsys, "measure", files["mask"], "--tsv", table)[0] == 2
     assert not table.exists()
+
+
+def test_a_scans_own_sidecar_is_never_replaced(files, tmp_path, capsys):
+    (tmp_path / "t2s.json").write_text('{"EchoTime": 0.02}')
+    code, _, err = run(capsys, "measure", files["mask"], "--tsv", tmp_path / "t2s.tsv",
+                       "--overwrite")  # fmt: skip
+    assert code == 2
+    assert "tells no columns of a table; name the table otherwise" in err
+    assert not (tmp_path / "t2s.tsv").exists()
+    assert run(capsys, "measure", files["mask"], "--tsv", tmp_path / "m.tsv")[0] == 0
+    assert run(capsys, "measure", files["mask"], "--tsv", tmp_path / "m.tsv", "--overwrite")[0] == 0

@@ -129,6 +129,75 @@ def test_a_run_goes_on_where_it_was_left(scans, tmp_path, capsys, monkeypatch):
     assert run(capsys, *command, "--overwrite")[0] == 2
 
 
+def test_a_summary_keeps_what_it_had(scans, tmp_path, capsys):
+    command = ["--out-dir", tmp_path, "--summary", tmp_path / "s.json", "--resume"]
+    assert run(capsys, "segment", scans[0], *command)[0] == 0
+    assert run(capsys, "segment", scans[1], *command)[0] == 0
+    entries = json.loads((tmp_path / "s.json").read_text())["scans"]
+    assert [entry["scan"] for entry in entries] == [str(scans[0]), str(scans[1])]
+    for junk in ("{", "[]", '{"scans": [{"mask": 1}]}', '{"scans": [{"mask": "a"}]}'):
+        (tmp_path / "s.json").write_text(junk)
+        code, _, err = run(capsys, "segment", scans[0], *command)
+        assert code == 2
+        assert "is no summary of gmseg's" in err
+        assert (tmp_path / "s.json").read_text() == junk
+
+
+def test_what_is_older_than_its_mask_is_made_again(scans, tmp_path, capsys):
+    """A summary and a page that tell of an earlier mask do not pass for this one's."""
+    command = ["segment", scans[0], "--out-dir", tmp_path]
+    told = ["--summary", tmp_path / "s.json", "--report", tmp_path / "qc"]
+    assert run(capsys, *command, *told)[0] == 0
+    assert run(capsys, *command, "--threshold", "0.3", "--overwrite")[0] == 0
+    code, out, _ = run(capsys, *command, *told, "--threshold", "0.3", "--resume")
+    assert code == 0
+    assert "is done" not in out
+    [entry] = json.loads((tmp_path / "s.json").read_text())["scans"]
+    assert entry["threshold"] == 0.3
+    facts = json.loads(next((tmp_path / "qc" / "scans").glob("*/facts.json")).read_text())
+    assert facts["mean_area_mm2"] == pytest.approx(np.mean(entry["area_mm2"]), abs=0.01)
+
+
+def test_flags_of_done_scans_count(tmp_path, capsys):
+    noise = np.random.default_rng(0).uniform(1, 2, (110, 110, 2)).astype(np.float32)
+    nib.save(nib.Nifti1Image(noise, np.diag([-0.5, 0.5, 5, 1])), tmp_path / "noise.nii.gz")
+    command = ["segment", tmp_path / "noise.nii.gz", "--strict", "--resume"]
+    assert "give --summary" in run(capsys, *command)[2]
+    command += ["--summary", tmp_path / "s.json"]
+    assert run(capsys, *command)[0] == 3
+    code, out, err = run(capsys, *command)
+    assert code == 3
+    assert "is done" in out
+    assert "no gray matter found" in err
+
+
+def test_what_appears_meanwhile_is_not_replaced(scans, model, tmp_path):
+    job = jobs_for(scans[:1], tmp_path)[0]
+    job.files["mask"].write_bytes(scans[1].read_bytes())  # after the command looked
+    assert "exists, and was not made from" in cohort.work(job, model).fault
+    assert job.files["mask"].read_bytes() == scans[1].read_bytes()
+    assert cohort.work(replace(job, overwrite=True), model).summary
+
+
+def test_choices_that_mean_the_same_are_the_same(scans, model, tmp_path):
+    marks = {
+        cohort.fingerprint(job, model)
+        for choices in ({}, {"threshold": model.threshold}, {"tta": 1, "seed": 3}, {"volume": None})
+        for job in jobs_for(scans[:1], tmp_path, **choices)
+    }
+    assert len(marks) == 1
+    other = jobs_for(scans[:1], tmp_path, tta=2, seed=3)[0]
+    assert cohort.fingerprint(other, model) not in marks
+
+
+def test_a_newer_gmseg_says_so(scans, model, tmp_path, monkeypatch):
+    job = jobs_for(scans[:1], tmp_path)[0]
+    cohort.work(job, model)
+    monkeypatch.setattr(cohort.metadata, "version", lambda _: "99.0")
+    with pytest.raises(InputError, match=r"was made by gmseg \S+, and this is 99.0"):
+        cohort.is_done(job, model)
+
+
 def test_a_lost_entry_of_the_summary_is_made_again(scans, tmp_path, capsys):
     command = ["segment", scans[0], "--out-dir", tmp_path, "--resume"]
     assert run(capsys, *command)[0] == 0
@@ -201,7 +270,6 @@ def test_a_worker_that_dies_loses_nothing_and_changes_nothing(scans, model, tmp_
         np.testing.assert_array_equal(
             voxels(outcome.job.files["mask"]), voxels(mine.job.files["mask"])
         )
-    assert not list(tmp_path.glob("*/.gmseg-*.gz"))
 
 
 def test_local_workers_by_the_command(scans, tmp_path, capsys):

@@ -165,7 +165,8 @@ def test_it_is_a_data_frame(mask, cord):
     ("kind", "make", "fault"),
     [
         ("mask", lambda m: m * 0.7, "holds values such as 0.7, as a soft segmentation does"),
-        ("mask", lambda m: m * 2, "holds 2 beside 0 and 1"),
+        ("mask", lambda m: m * 2, "holds 2 beside 0 and 1; say which value is GM with --label 2"),
+        ("mask", lambda m: m * 255, "with --label 255"),
         ("mask", lambda m: np.stack([m, m], axis=-1), "holds 2 volumes; give one mask"),
         ("soft", lambda m: m * 100.0, "a soft segmentation has 0 to 1"),
         ("soft", lambda m: m[:-1], "grid"),
@@ -192,6 +193,30 @@ def test_a_label_names_gm(mask):
     both = image(mask * 2 + (mask == 0))
     rows = gmseg.measure_mask(both, label=2)
     assert rows[-1]["gm_area_mm2"] == pytest.approx(mask[..., 0].sum() * PIXEL_MM**2)
+
+
+def test_a_label_that_nothing_has_is_refused(mask):
+    with pytest.raises(InputError, match="holds 255 and no 1; give GM's value"):
+        gmseg.measure_mask(image(mask * np.uint8(255)), label=1)
+    assert gmseg.measure_mask(image(mask * 0), label=1)[-1]["gm_volume_mm3"] == 0
+
+
+def test_obliqueness_loses_no_slice(cord):
+    lean, marked = slanted(2.0), cord.copy()
+    lean[..., 0], marked[..., 4:] = 0, 0
+    rows = gmseg.measure_mask(image(lean), cord=image(marked), correct_obliqueness=True)
+    assert rows[0]["gm_area_mm2"] == 0
+    assert all(row["gm_area_mm2"] > 0 for row in rows[1:])
+    assert all(np.isfinite(row["obliqueness_deg"]) for row in rows)
+
+
+def test_horns_add_up_where_the_soft_segmentation_is_empty(mask, soft):
+    soft = soft.copy()
+    soft[..., 3] = 0
+    rows = gmseg.measure_mask(image(mask), soft=image(soft))
+    for kind in ("gm", "gm_soft"):
+        sides = rows[-1][f"{kind}_left_area_mm2"] + rows[-1][f"{kind}_right_area_mm2"]
+        assert sides == pytest.approx(rows[-1][f"{kind}_area_mm2"])
 
 
 def test_too_few_slices_have_no_angle(mask):
