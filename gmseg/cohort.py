@@ -247,7 +247,8 @@ def _client(scheduler: str | None, workers: int):
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=":0",
+                memory_limit=0,  # else a worker with a large scan is stopped without a word
+                dashboard_address="127.0.0.1:0",  # file names are nobody else's business
                 silence_logs=logging.CRITICAL,
             )
             scheduler = open_ones.enter_context(cluster).scheduler_address
