@@ -11,8 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from gmseg.cli_models import Overwrite
-from gmseg.errors import InputError
-from gmseg.messages import fail, note, own_fault, warn
+from gmseg.messages import exclude, fail, note, own_fault, warn
 
 _LISTS = ("--participant-label", "--participant_label", "--session", "--acquisition")
 
@@ -66,12 +65,10 @@ def bids(
     from gmseg import bids_query
 
     filters = bids_query.read_filters(filter_file) if filter_file else None
-    for one, two, both in (
+    exclude(
         ("--volume", "--mean", volume is not None and mean),
         ("--workers", "--scheduler", workers > 1 and scheduler),
-    ):
-        if both:
-            raise InputError(f"{one} and {two} exclude each other; give one")
+    )
     scans, left_out = bids_query.find_scans(
         bids_dir, participants=participants or (), sessions=sessions or (),
         acquisitions=acquisitions or (), filters=filters,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gmseg.cli_models import Overwrite
-from gmseg.errors import InputError
+from gmseg.messages import exclude, moves, warn
 
 
 def movie(
@@ -29,20 +28,14 @@ def movie(
 
     from gmseg.movie import write_movie
 
-    if volume is not None and mean:
-        raise InputError("--volume and --mean exclude each other; give one")
+    exclude(("--volume", "--mean", volume is not None and mean))
     shape = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"  # a slice takes three steps
     with tqdm(desc=output.name, leave=False, disable=None, bar_format=shape) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
         made = write_movie(
-            scan, mask, output, volume=volume, mean=mean, overwrite=overwrite, progress=progress
+            scan, mask, output, volume=volume, mean=mean, overwrite=overwrite, progress=moves(bar)
         )
     seconds = made.frames / made.rate
     print(f"{made.file}  {made.frames} frames, {made.rate} a second, {seconds:.1f} s")
     for note in made.notes:
-        print(f"gmseg: warning: {scan}: {note}", file=sys.stderr)
+        warn(f"{scan}: {note}")
     return 0

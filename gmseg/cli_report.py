@@ -10,6 +10,7 @@ import typer
 
 from gmseg.cli_models import Overwrite
 from gmseg.errors import InputError
+from gmseg.messages import exclude
 
 
 def report(
@@ -33,8 +34,7 @@ def report(
     from gmseg.report import add_scan, scan_folder, write_index
     from gmseg.report_facts import summary_of
 
-    if volume is not None and mean:
-        raise InputError("--volume and --mean exclude each other; give one")
+    exclude(("--volume", "--mean", volume is not None and mean))
     given = [path for path in (scan, mask, soft, spread, summary) if path is not None]
     for path in given:
         files.check_input(path)

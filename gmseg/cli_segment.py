@@ -13,7 +13,7 @@ import typer
 
 from gmseg.cli_models import Overwrite
 from gmseg.errors import InputError
-from gmseg.messages import fail, moves, note, own_fault, told, warn
+from gmseg.messages import exclude, fail, moves, note, own_fault, told, warn
 
 _SELDOM_S = 5.0  # between two writings of the summary
 
@@ -61,15 +61,13 @@ def segment(
     where = _parse_centre(centre)
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"--threshold {threshold:g}: is not between 0 and 1")
-    for one, two, both in (
+    exclude(
         ("--volume", "--mean", volume is not None and mean),
         ("-o", "--out-dir", output and out_dir),
         ("--cord", "--centre", cord and centre != "auto"),
         ("--overwrite", "--resume", overwrite and resume),
         ("--workers", "--scheduler", workers > 1 and scheduler),
-    ):
-        if both:
-            raise InputError(f"{one} and {two} exclude each other; give one")
+    )
     if resume and strict and not summary:
         raise InputError(
             "--resume --strict: flags of scans that are done stand in the summary; give --summary"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from gmseg.errors import InputError
+
 
 def fail(error) -> int:
     """Print an error, and return the exit status of a fault of the input's."""
@@ -20,6 +22,13 @@ def warn(text) -> None:
 def note(text) -> None:
     """Print what is good to know."""
     print(f"gmseg: {_line(text)}", file=sys.stderr)
+
+
+def exclude(*choices: tuple[str, str, object]) -> None:
+    """Refuse two options that were both given: their names, and whether both were."""
+    for one, two, both in choices:
+        if both:
+            raise InputError(f"{one} and {two} exclude each other; give one")
 
 
 def own_fault() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from gmseg import files, measure, moviefile, movieframe
 from gmseg.errors import InputError
 from gmseg.figures import gray_limits
 from gmseg.grid import reoriented
+from gmseg.look import follow, upright
 from gmseg.source import Source, open_mask, open_source
 
 FIELD_MM = 30.0
@@ -23,10 +23,8 @@ FIELD_MM = 30.0
 _SECONDS = 20  # a movie's length, where the rate allows
 _RATES = (4, 60)  # frames per second: few slices are looked at one by one
 _CORD_HALF_MM = 3.0  # within it, black and white are chosen
-_STEADY_MM = 10.0  # along the cord: brightness must not flicker,
-_CALM_MM = 5.0  # and the picture not tremble
+_STEADY_MM = 10.0  # along the cord: brightness must not flicker
 _MOST_LINES = 1000  # of the side view as it is gathered
-_PART_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -136,15 +134,9 @@ def _told(progress, slices: int) -> Callable[[int], Callable[[int], None]]:
 # ------------------------------------------------------------------------------ slice by slice
 
 
-def _parts(source: Source) -> list[tuple[int, int]]:
-    """Return first slices and last + 1 of parts that fit in memory, from foot to head."""
-    count = max(1, _PART_BYTES // (4 * math.prod(source.shape) // source.slices))
-    return [(k, min(k + count, source.slices)) for k in range(0, source.slices, count)]
-
-
 def _as_stored(source: Source) -> list[tuple[int, int]]:
-    """Return the same in the file's order: to go back in a compressed file takes long."""
-    return _parts(source)[:: -1 if measure.runs_downwards(source.affine) else 1]
+    """Return parts, counted from foot to head, in the file's order: to go back takes long."""
+    return source.parts()[:: -1 if measure.runs_downwards(source.affine) else 1]
 
 
 def _las(source: Source, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
@@ -184,12 +176,7 @@ def _survey(mask: Source, tell) -> tuple[np.ndarray, np.ndarray]:
             f"{mask.name}: the mask holds {', '.join(f'{v:g}' for v in sorted(labels)[:4])}, as "
             f"labels of several tissues; give one with GM alone"
         )
-    labelled = np.flatnonzero(areas_mm2)
-    if not labelled.size:
-        return areas_mm2, np.tile([(rows - 1) / 2, (columns - 1) / 2], (slices, 1))
-    filled = [np.interp(np.arange(slices), labelled, at[labelled]) for at in middles.T]
-    calm = [ndimage.gaussian_filter1d(at, _CALM_MM / sizes[2], mode="nearest") for at in filled]
-    return areas_mm2, np.stack(calm, axis=1)
+    return areas_mm2, follow(middles, sizes[2], [(rows - 1) / 2, (columns - 1) / 2])
 
 
 def _describe(scan: Source, mask: Source, centres, areas_mm2, tell) -> movieframe.Run:
@@ -238,7 +225,7 @@ def _pictures(
 ) -> Iterator[movieframe.Picture]:
     """Yield the chosen slices, from foot to head."""
     reach = FIELD_MM / 2 / _las_grid(scan)[1][:2]
-    for first, last in _parts(scan):
+    for first, last in scan.parts():
         # all are read one after the other: to jump in a compressed file takes as long
         values, inside = _las(scan, first, last)[0], _las(mask, first, last)[0] > 0.5
         for k in range(first, last):
@@ -247,7 +234,7 @@ def _pictures(
                 corner = np.floor(centres[k] + 0.5 - reach).astype(int) - 1
                 size = np.ceil(2 * reach).astype(int) + 3
                 plane, covered = (
-                    _upright(_cut(part[..., k - first], corner, size)) for part in (values, inside)
+                    upright(_cut(part[..., k - first], corner, size)) for part in (values, inside)
                 )
                 left, up = centres[k] + 0.5 - reach - corner
                 top = size[1] - up - 2 * reach[1]
@@ -263,10 +250,6 @@ def _cut(plane: np.ndarray, corner: np.ndarray, size: np.ndarray) -> np.ndarray:
     where = tuple(slice(*ends) for ends in zip(low - corner, high - corner, strict=True))
     part[where] = plane[tuple(slice(*ends) for ends in zip(low, high, strict=True))]
     return part
-
-
-def _upright(plane: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(plane[:, ::-1].T)
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

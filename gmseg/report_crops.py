@@ -11,8 +11,6 @@ from scipy import ndimage
 from gmseg.grid import reoriented
 from gmseg.source import Source
 
-_SMOOTH_MM = 5.0  # along the cord: the squares must not tremble
-
 
 @dataclass(frozen=True)
 class Plane:
@@ -64,27 +62,3 @@ def sample(plane: Plane, corner_mm, spacing_mm: float, shape, *, order: int = 1)
     at = [corner_mm[axis] + (np.arange(n) + 0.5) * spacing_mm for axis, n in enumerate(shape)]
     rows, columns = ((a > 0) & (a < f) for a, f in zip(at, plane.field_mm, strict=True))
     return sampled * (rows[:, None] & columns)
-
-
-def follow(middles_mm: np.ndarray, step_mm: float, field_mm) -> np.ndarray:
-    """Return where to look on every slice, smooth along the cord.
-
-    Parameters
-    ----------
-    middles_mm : numpy.ndarray
-        (slices, 2), from foot to head; NaN where a slice's mask is empty.
-    step_mm : float
-        From slice to slice.
-    field_mm : array_like
-        (2,): its middle is looked at where the mask is empty as a whole.
-    """
-    labelled = np.flatnonzero(np.isfinite(middles_mm[:, 0]))
-    every = np.arange(len(middles_mm))
-    if not labelled.size:
-        return np.tile(np.asarray(field_mm) / 2, (len(every), 1))
-    return np.stack([
-        ndimage.gaussian_filter1d(
-            np.interp(every, labelled, middles_mm[labelled, axis]), _SMOOTH_MM / step_mm,
-            mode="nearest",
-        ) for axis in (0, 1)
-    ], axis=1)  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import shlex
 import sys
@@ -20,10 +19,9 @@ from gmseg import measure
 from gmseg.errors import InputError
 from gmseg.flags import Flag, area_flags, header_flags
 from gmseg.grid import WORKING_SPACING_MM, reoriented
-from gmseg.report_crops import follow
+from gmseg.look import follow
 from gmseg.source import Source
 
-_SLAB_BYTES = 32 * 2**20
 _AREAS_MM2 = 1e-2  # a summary's areas that differ by more are of another mask
 _TEXT_FIELDS = ("descrip", "aux_file", "intent_name", "db_name")
 _CODES = {0: "unknown", 1: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI 152", 5: "template"}
@@ -40,7 +38,7 @@ class Facts:
     step_mm : float
         From slice to slice.
     centres_mm : numpy.ndarray
-        (slices, 2), where to look, see `gmseg.report_crops.follow`.
+        (slices, 2), where to look, see `gmseg.look.follow`.
     area_mm2 : list of float
         Of the mask.
     confidence : list of float or None, or None
@@ -98,7 +96,7 @@ def gather(scan: Source, mask: Source, mask_path, summary: dict | None) -> Facts
     return Facts(
         numbers=upwards,
         step_mm=step_mm,
-        centres_mm=follow(middles[upwards], step_mm, field_mm),
+        centres_mm=follow(middles[upwards], step_mm, field_mm / 2),
         area_mm2=[round(float(areas[k]), 3) for k in upwards],
         confidence=confidence and [confidence[k] for k in upwards],
         volume_mm3=round(measure.volume_mm3(areas, scan.affine), 3),
@@ -111,11 +109,9 @@ def _measured(mask: Source) -> tuple[np.ndarray, np.ndarray, str]:
     """Return a mask's area and middle per slice, as they are stored, and its voxels' SHA-256."""
     digest = hashlib.sha256(repr(mask.shape).encode())
     areas, middles = [], []
-    one = 4 * math.prod(mask.shape) // mask.slices
-    count = max(1, _SLAB_BYTES // one)
     back = slice(None, None, -1 if measure.runs_downwards(mask.affine) else 1)
-    for first in range(0, mask.slices, count):
-        inside = mask.read(first, min(first + count, mask.slices)) > 0.5
+    for first, last in mask.parts():
+        inside = mask.read(first, last) > 0.5
         areas.append(measure.slice_areas_mm2(inside, mask.affine))
         digest.update(np.packbits(np.moveaxis(inside, mask.axis, 0)).tobytes())
         las, affine = reoriented(inside, mask.affine)

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from skimage.measure import find_contours
 
 from gmseg.figures import PREDICTION, gray_limits
+from gmseg.look import upright
 from gmseg.report_crops import Plane, read_plane, sample
 from gmseg.report_facts import Facts
 from gmseg.source import Source
@@ -29,11 +30,6 @@ _THUMB_PX = 96
 _TOLERANCE_PX = 0.1  # of outlines: an eightieth of a mm
 LAYERS = {"soft": ("viridis", 1.0), "spread": ("inferno", 0.3)}
 """Colour map, and the value at its end, of each layer; index.html shows their scales."""
-
-
-def upright(plane: np.ndarray) -> np.ndarray:
-    """Return a slice of the working grid as radiologists look at it: front at the top."""
-    return plane[:, ::-1].T
 
 
 def choose(count: int, flagged: Sequence[int], most: int = MOST_TILES) -> list[int]:

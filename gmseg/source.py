@@ -18,6 +18,7 @@ from gmseg.memory import check_memory
 from gmseg.stack import HELD_BYTES
 
 _SLAB_BYTES = 64 * 2**20
+_PART_BYTES = 32 * 2**20
 BATCH = 4
 """Slices that the network sees at once; slabs hold full batches, so that they are the same."""
 
@@ -78,6 +79,11 @@ class Source:
         one = 4 * ((math.prod(self.shape) + working) // self.slices + 4 * window**2)
         check_memory(self.name, 6 * one + 2**29, "one slice at a time")
         count = max(1, _SLAB_BYTES // one // BATCH * BATCH)
+        return [(k, min(k + count, self.slices)) for k in range(0, self.slices, count)]
+
+    def parts(self) -> list[tuple[int, int]]:
+        """Return the array in parts to read one after the other: first slices and last + 1."""
+        count = max(1, _PART_BYTES // (4 * math.prod(self.shape) // self.slices))
         return [(k, min(k + count, self.slices)) for k in range(0, self.slices, count)]
 
     def native_part(self, first: int, last: int) -> tuple[int, int]:
@@ -201,10 +207,8 @@ def _streamed(image, shape, volume: int | None, name) -> Source:
 def _count_bad(source: Source) -> int:
     """Return how many voxels are NaN or infinite, and refuse a scan that holds nothing."""
     low, high, bad = np.inf, -np.inf, 0
-    one = math.prod(source.shape) // source.slices * 4
-    count = max(1, _SLAB_BYTES // one)
-    for first in range(0, source.slices, count):
-        part = source.read(first, min(first + count, source.slices))
+    for first, last in source.parts():
+        part = source.read(first, last)
         usable = part[np.isfinite(part)]
         bad += part.size - usable.size
         low, high = min(low, usable.min(initial=np.inf)), max(high, usable.max(initial=-np.inf))

@@ -352,7 +352,7 @@ def test_a_long_scan_takes_little_memory(tmp_path, monkeypatch):
     del scan, mask, image
     for module in (stack, source):
         monkeypatch.setattr(module, "HELD_BYTES", 1000)
-    for module, name in ((source, "_SLAB_BYTES"), (movie, "_PART_BYTES")):
+    for module, name in ((source, "_SLAB_BYTES"), (source, "_PART_BYTES")):
         monkeypatch.setattr(module, name, 2**20)
     fewer = dataclasses.replace(moviefile.KINDS[".gif"], most=20)
     monkeypatch.setitem(moviefile.KINDS, ".gif", fewer)
@@ -370,7 +370,7 @@ def test_a_long_scan_takes_little_memory(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("way", [1, -1])
 def test_a_file_is_read_forwards(case, monkeypatch, way):
-    monkeypatch.setattr(movie, "_PART_BYTES", 0)
+    monkeypatch.setattr(source, "_PART_BYTES", 0)
     opened = source.open_source(reoriented(case[0], np.array([[0, 1], [1, 1], [2, way]])))
     starts = [opened.native_part(*part)[0] for part in movie._as_stored(opened)]
     assert starts == [*range(LENGTH)]
