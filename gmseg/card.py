@@ -25,6 +25,7 @@ def check_card(card: Path, model) -> None:
         "threshold": not is_number(model.threshold) or not 0 <= model.threshold <= 1,
         "threshold_grid": model.threshold_grid != "native",
         "scores": not isinstance(model.scores, list),
+        "graphs": model.graphs is not None and not _are_graphs(model.graphs),
         "confidence": model.confidence is not None and not are_knots(model.confidence),
         **{key: not _is_text(getattr(model, key)) for key in ("trained_on", "command", "commit")},
     }
@@ -33,6 +34,17 @@ def check_card(card: Path, model) -> None:
     wrong = [key for key, fault in faults.items() if fault]
     if wrong:
         raise InputError(f"{card}: {', '.join(wrong)} cannot be used; get the model's files again")
+
+
+def _are_graphs(value) -> bool:
+    """Return whether a value from a file tells of exported graphs; see `gmseg.pretrained.Model`."""
+    if not isinstance(value, dict) or not {"window", "of"} <= value.keys():
+        return False
+    if not value.keys() <= {"window", "of", "region", "side"} or ("region" in value) != (
+        type(value.get("side")) is int and 1 <= value["side"] <= 1024
+    ):
+        return False
+    return all(isinstance(value[key], str) for key in value if key != "side")
 
 
 def _is_text(value) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Collection
 
 import nibabel as nib
 import numpy as np
-from scipy import ndimage
 
 from gmseg.errors import InputError
 from gmseg.measure import slice_axis
@@ -55,6 +54,8 @@ def cleaned(mask: np.ndarray, affine: np.ndarray, ways: Collection[str]) -> np.n
 
 
 def _cleaned(plane: np.ndarray, sizes_mm, ways) -> np.ndarray:
+    from scipy import ndimage  # slow to import, and seldom wanted
+
     if "holes" in ways:
         plane = ndimage.binary_fill_holes(plane)
     if not {"largest", "small"} & set(ways):

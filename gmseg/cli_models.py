@@ -70,6 +70,19 @@ def models_import(
     return 0
 
 
+@models_app.command("prepare")
+def models_prepare(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model of gmseg's or one that was imported.")],
+) -> int:  # fmt: skip
+    """Write the graphs by which a model runs without Keras, beside its weights."""
+    from gmseg.export import prepare
+    from gmseg.pretrained import load_model
+
+    for file in prepare(load_model(name)):
+        print(file)
+    return 0
+
+
 @models_app.command("export")
 def models_export(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A known model, or a model's file.")],

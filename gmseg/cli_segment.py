@@ -18,6 +18,13 @@ from gmseg.messages import exclude, fail, moves, note, own_fault, told, warn
 _SELDOM_S = 5.0  # between two writings of the summary
 
 
+class Precision(StrEnum):
+    """How exactly the network computes."""
+
+    single = "single"
+    bf16 = "bf16"
+
+
 class Standardise(StrEnum):
     """Whose mean and standard deviation are taken."""
 
@@ -41,6 +48,7 @@ def segment(
     soft: Annotated[bool, typer.Option("--soft", help="Write the soft segmentation, too (SCAN_gmsoft.nii.gz).")] = False,
     tta: Annotated[int, typer.Option("--tta", metavar="N", min=0, max=1000, help="Average over N copies of the scan, flipped, turned, scaled: takes N times as long. Writes where they disagree, too (SCAN_gmspread.nii.gz). [default: none]")] = 0,
     seed: Annotated[int, typer.Option(metavar="S", min=0, max=2**32 - 1, help="Of --tta.")] = 0,
+    precision: Annotated[Precision, typer.Option(help="Of the network's arithmetic. bf16 is faster on processors that have it, and its masks differ a little (docs/performance.md); needs OpenVINO.")] = Precision.single,
     summary: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write what was done and measured.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Add the scans to a page in DIR that shows outlines, areas and flags: open DIR/index.html.")] = None,
     workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, max=256, help="Segment N scans at a time, each by a process of its own (Dask).")] = 1,
@@ -97,6 +105,8 @@ def segment(
         "within_cord": within_cord, "clean": ways, "volume": volume, "mean": mean, "tta": tta,
         "seed": seed,
     }  # fmt: skip
+    if precision != Precision.single:
+        choices["precision"] = precision.value
     asked = [
         cohort.Job(scan, _output_files(scan, output, out_dir, soft, tta), choices, report,
                    ("gmseg", *sys.argv[1:]) if report else None, overwrite)

@@ -124,7 +124,7 @@ def run(
             count = len(client.ncores())
             tell(f"{count} workers{'' if count else ' yet, waiting for some to join'}, dashboard "
                  f"at {client.dashboard_link}")  # fmt: skip
-        yield from _spread(client, jobs, model)
+        yield from _spread(client, jobs, model, bound=scheduler is None)
 
 
 def work(job: Job, model: Model, progress: Callable | None = None) -> Outcome:
@@ -262,15 +262,19 @@ def _client(scheduler: str | None, workers: int):
         yield open_ones.enter_context(client)
 
 
-def _spread(client, jobs: Sequence[Job], model: Model) -> Iterator[Outcome]:
+def _spread(client, jobs: Sequence[Job], model: Model, *, bound: bool) -> Iterator[Outcome]:
     """Send jobs to a cluster's workers; those of a worker that dies go to another."""
     from distributed import as_completed
 
     model = replace(model, weights=model.weights.absolute())
+    beside: dict[str, int] = {}  # how many work at a time, machine by machine
+    for address, count in client.nthreads().items():
+        beside[_host(address)] = beside.get(_host(address), 0) + count
     futures = {}
     for number, job in enumerate(jobs):
         name = f"{job.scan.name}-{number}"  # on the dashboard
-        sent = client.submit(work, _anywhere(job), model, retries=RETRIES, pure=False, key=name)
+        sent = client.submit(_work_beside, _anywhere(job), model, beside, bound,
+                             retries=RETRIES, pure=False, key=name)  # fmt: skip
         futures[sent] = job
     try:
         for future in as_completed(futures):
@@ -284,6 +288,22 @@ def _spread(client, jobs: Sequence[Job], model: Model) -> Iterator[Outcome]:
                 yield _as_named(future.result(), job)
     finally:
         client.cancel(list(futures))
+
+
+def _work_beside(job: Job, model: Model, beside: dict[str, int], bound: bool) -> Outcome:
+    """Do as `work` on one of several workers, which share their machine's cores."""
+    from distributed import get_worker
+
+    from gmseg.engine import share_cores
+
+    worker = get_worker()
+    share_cores(beside.get(_host(worker.address), 1), int(worker.name) if bound else None)
+    return work(job, model)
+
+
+def _host(address: str) -> str:
+    """Return the machine of a worker's address, such as tcp://10.0.0.7:40123."""
+    return address.split("//")[-1].rsplit(":", 1)[0]
 
 
 def _anywhere(job: Job) -> Job:

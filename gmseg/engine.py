@@ -1,14 +1,53 @@
-"""Start Keras and its engine: in single precision, fast, and without chatter."""
+"""Start Keras and its engine: in single precision, fast, and without chatter; how many threads."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
+
+from gmseg.errors import InputError
+
+_shared = {"processes": 1}  # that have this machine's cores between them
+
+
+def share_cores(processes: int, number: int | None = None) -> None:
+    """Leave the cores of this machine to so many processes, of which this is one.
+
+    Parameters
+    ----------
+    processes : int
+    number : int, optional
+        Of this one, from 0: it is bound to cores of its own, where the system can do that.
+    """
+    if number is not None and hasattr(os, "sched_setaffinity"):
+        mine = _cores()[number % len(_cores()) :: processes]
+        for thread in Path("/proc/self/task").iterdir():  # those that run already, too
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(int(thread.name), mine)
+    _shared["processes"] = processes
+
+
+@functools.cache
+def _cores() -> list[int]:
+    """Return the cores that this process might use when it began."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))  # macOS, Windows
+
+
+def threads() -> int:
+    """Return on how many threads a network is run: one for each core that is ours to use."""
+    import psutil
+
+    real = min(len(_cores()), psutil.cpu_count(logical=False) or len(_cores()))
+    return max(1, real // _shared["processes"])
 
 
 def import_keras() -> ModuleType:
@@ -19,16 +58,22 @@ def import_keras() -> ModuleType:
 
     Raises
     ------
-    ImportError
+    gmseg.errors.InputError
         If Keras or the engine is not installed.
     """
     if "keras" in sys.modules:
         return sys.modules["keras"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    with _silent_standard_error():
-        keras = importlib.import_module("keras")
-        keras.ops.zeros(1)  # TensorFlow speaks again at its first operation
+    try:
+        with _silent_standard_error():
+            keras = importlib.import_module("keras")
+            keras.ops.zeros(1)  # TensorFlow speaks again at its first operation
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{error.name} is not installed: training, and models without an exported graph, need "
+            f"it; pip install 'gmseg[train]'"
+        ) from None
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every new batch size
     return keras
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ from gmseg.files import atomic_path, check_output, sha256
 from gmseg.networks import network_sizes
 
 FORMATS = {"onnx": ("onnx", ".onnx"), "torch": ("torch", ".pt")}  # the package, the file's ending
-_OPSET, _IR_VERSION = 13, 7  # those of ONNX 1.8: older programs read them, too
 
 
 def export_model(model, out, file_format: str, *, overwrite: bool = False) -> list[Path]:
@@ -50,12 +49,7 @@ def export_model(model, out, file_format: str, *, overwrite: bool = False) -> li
     out = Path(out)
     if out.suffix != ending:
         raise InputError(f"{out}: name the file *{ending}")
-    if importlib.util.find_spec(package) is None:
-        raise InputError(
-            f"--format {file_format}: {package} is not installed; pip install {package}"
-        )
-    if "kind" in model.network:
-        raise InputError(f"{model.name}: is not the paper's network; only that can be exported")
+    _check(model, package, f"--format {file_format}")
     card = out.with_suffix(".json")
     sources = [model.weights, pretrained.card_of(model.weights)]
     for file in (out, card):
@@ -65,7 +59,9 @@ def export_model(model, out, file_format: str, *, overwrite: bool = False) -> li
         if file_format == "onnx":
             import onnx
 
-            onnx.save(to_onnx(network, model), written)
+            from gmseg.onnx_graph import to_onnx
+
+            onnx.save(to_onnx(network), written)
         else:
             import torch
 
@@ -76,9 +72,56 @@ def export_model(model, out, file_format: str, *, overwrite: bool = False) -> li
     return [out, card]
 
 
+def prepare(model) -> list[Path]:
+    """Write the graphs that a model is run by without Keras, beside its weights.
+
+    Parameters
+    ----------
+    model : gmseg.Model
+
+    Returns
+    -------
+    list of pathlib.Path
+        The graphs, and the model's card, which tells of them.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If onnx is not installed.
+    """
+    _check(model, "onnx", model.name)
+    import onnx
+
+    from gmseg.onnx_graph import to_onnx
+
+    network = pretrained.load_network(model)
+    part = pretrained.load_part(model, network)
+    files = pretrained.graph_files(model.weights)
+    told = {"of": model.weights_sha256}
+    if part is not None:
+        told["side"] = part.output.shape[1]
+    for kind, given in (("window", network), ("region", part)):
+        if given is None:
+            del files[kind]
+            continue
+        with atomic_path(files[kind]) as written:
+            onnx.save(to_onnx(given), written)
+            told[kind] = sha256(written)
+    card = pretrained.write_card(replace(model, graphs=told))
+    return [*files.values(), card]
+
+
+def _check(model, package: str, what: str) -> None:
+    """Refuse what cannot be exported."""
+    if importlib.util.find_spec(package) is None:
+        raise InputError(f"{what}: {package} is not installed; pip install {package}")
+    if "kind" in model.network:
+        raise InputError(f"{model.name}: is not the paper's network; only that can be exported")
+
+
 def _card(model, checksum: str) -> dict:
     described = asdict(model) | {"weights_sha256": checksum}
-    described.pop("weights")
+    del described["weights"], described["graphs"]
     return described | {
         "exported_from_sha256": model.weights_sha256,
         "orientation": "LAS",  # of the windows: rows from right to left, columns to the front
@@ -122,79 +165,3 @@ def _layers(network):
     for layer in network.layers:
         if layer.weights:
             yield layer.name, [np.asarray(value) for value in layer.get_weights()]
-
-
-# ---------------------------------------------------------------------------------- ONNX
-
-
-def to_onnx(network, model):
-    """Return a network as an ONNX graph.
-
-    Parameters
-    ----------
-    network : keras.Model
-        From `gmseg.load_network`.
-    model : gmseg.Model
-        What it is of: its sizes.
-
-    Returns
-    -------
-    onnx.ModelProto
-        From ``window``, float32 (n, height, width, 1), rows from right to left, columns from
-        back to front (LAS), to ``soft``, of the same shape: as the network takes and gives them.
-        n, height and width are free.
-    """
-    from onnx import TensorProto, checker, helper, numpy_helper
-
-    weights = dict(_layers(network))
-    nodes, constants = [], []
-
-    def constant(name: str, value: np.ndarray) -> str:
-        constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def node(kind: str, inputs: list[str], output: str, **attributes) -> str:
-        nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
-        return output
-
-    def conv(x: str, name: str, rate: int = 1) -> str:
-        kernel, bias = weights[name]
-        margin = rate * (kernel.shape[0] // 2)
-        values = constant(f"{name}_kernel", kernel.transpose(3, 2, 0, 1))
-        offsets = constant(f"{name}_bias", bias)
-        return node("Conv", [x, values, offsets], name, dilations=[rate] * 2, pads=[margin] * 4)
-
-    def norm(x: str, name: str) -> str:
-        names = ("gamma", "beta", "mean", "variance")
-        values = [constant(f"{name}_{n}", v) for n, v in zip(names, weights[name], strict=True)]
-        return node("BatchNormalization", [x, *values], name, epsilon=1e-3)
-
-    def step(x: str, name: str, rate: int = 1) -> str:
-        return norm(node("Relu", [conv(x, name, rate)], f"{name}_relu"), f"{name}_norm")
-
-    rates = network_sizes(model.network).dilation_rates
-    x = node("Transpose", ["window"], "channels_first", perm=[0, 3, 1, 2])
-    stem = step(step(x, "stem_1"), "stem_2")
-    trunk = step(step(stem, "rate2_1", 2), "rate2_2", 2)
-    branches = [step(step(trunk, "branch1x1_1"), "branch1x1_2")]
-    branches += [step(step(trunk, f"rate{r}_1", r), f"rate{r}_2", r) for r in rates]
-    mean = node("GlobalAveragePool", [stem], "global_mean")
-    shape = node("Shape", [stem], "stem_shape")
-    branches.insert(-1, node("Expand", [mean, shape], "global_branch"))
-    joined = norm(node("Concat", branches, "branches", axis=1), "branches_norm")
-    logits = conv(step(joined, "amort"), "logits")
-    node("Transpose", [node("Sigmoid", [logits], "sigmoid")], "soft", perm=[0, 2, 3, 1])
-
-    windows = ["n", "height", "width", 1]
-    graph = helper.make_graph(
-        nodes, "gmseg",
-        [helper.make_tensor_value_info("window", TensorProto.FLOAT, windows)],
-        [helper.make_tensor_value_info("soft", TensorProto.FLOAT, windows)],
-        constants,
-    )  # fmt: skip
-    made = helper.make_model(
-        graph, producer_name="gmseg", ir_version=_IR_VERSION,
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-    )  # fmt: skip
-    checker.check_model(made, full_check=True)
-    return made

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+
+from gmseg import planes
 
 GATHER_MM = 1.5  # parts of GM so near to each other are of one cord
 LEAST_MM2 = 4.0  # of GM in a slice, to count as a sign of the cord
@@ -61,27 +62,22 @@ class Seen:
         )  # fmt: skip
 
 
-def see(soft_windows: np.ndarray, centres: np.ndarray, spacing_mm: float, slice_mm: float) -> Seen:
+def see(places: np.ndarray, areas_mm2: np.ndarray, spacing_mm: float, slice_mm: float) -> Seen:
     """Find the cord in what the network says.
 
     Parameters
     ----------
-    soft_windows : numpy.ndarray
-        (slices, size, size).
-    centres : numpy.ndarray
-        (slices, 2), where they were cut.
+    places, areas_mm2 : numpy.ndarray
+        (slices, 2), (slices,): the largest piece of GM in every slice, from `pick`; row and
+        column on the working grid.
     spacing_mm, slice_mm : float
         Of the working grid, in plane and along the slices.
     """
-    found = [pick(soft, spacing_mm) for soft in soft_windows]
-    half = soft_windows.shape[1] // 2
-    places = np.array([place for place, _ in found]) + centres - half
-    areas = np.array([area for _, area in found])
-    agree = _agreeing(places * spacing_mm, areas, slice_mm)
+    agree = _agreeing(places * spacing_mm, areas_mm2, slice_mm)
     path = None
     if agree.any():
-        path = _smooth(places, areas, agree, slice_mm)
-    return Seen(places, areas, agree, path)
+        path = _smooth(places, areas_mm2, agree, slice_mm)
+    return Seen(places, areas_mm2, agree, path)
 
 
 def pick(soft: np.ndarray, spacing_mm: float) -> tuple[np.ndarray, float]:
@@ -89,13 +85,17 @@ def pick(soft: np.ndarray, spacing_mm: float) -> tuple[np.ndarray, float]:
     inside = soft > 0.5
     if not inside.any():
         return np.full(2, np.nan), 0.0
+    margin = int(GATHER_MM / spacing_mm)
+    some = (np.flatnonzero(inside.any(axis=1 - axis)) for axis in (0, 1))
+    where = tuple(slice(max(0, at[0] - margin), at[-1] + 1 + margin) for at in some)
+    inside = inside[where]
     # a butterfly in two halves is one piece
-    far = ndimage.distance_transform_edt(~inside) * spacing_mm
-    pieces, count = ndimage.label(far <= GATHER_MM / 2)
+    pieces, count = planes.pieces(planes.within(inside, GATHER_MM / 2 / spacing_mm))
     pieces = np.where(inside, pieces, 0)
-    mass = ndimage.sum_labels(soft, pieces, range(1, count + 1))
+    mass = planes.sums(soft[where], pieces, count)
     chosen = pieces == 1 + int(np.argmax(mass))
-    return np.argwhere(chosen).mean(axis=0), float(chosen.sum() * spacing_mm**2)
+    middle = np.argwhere(chosen).mean(axis=0) + [part.start for part in where]
+    return middle, float(chosen.sum() * spacing_mm**2)
 
 
 def _agreeing(places_mm: np.ndarray, areas: np.ndarray, slice_mm: float) -> np.ndarray:
@@ -147,8 +147,8 @@ def follow(
     shape : (int, int, int)
         Of the working grid: rows, columns, slices.
     segment : callable
-        From centres, int (slices, 2), to soft windows (slices, size, size); None where the
-        windows cannot be used.
+        From centres, int (slices, 2), to soft windows (slices, size, size) and what is `Seen` in
+        them; None and nothing where the windows cannot be used.
     look : callable
         From a slice's number and centres, int (n, 2), on it to soft windows (n, size, size).
     size : int
@@ -161,16 +161,11 @@ def follow(
     centres : numpy.ndarray
         int, (slices, 2).
     soft_windows : numpy.ndarray or None
+    seen : Seen
         What `segment` said of them.
     how : str
         ``"image centre"``, ``"moved to the cord"``, ``"found by a search"``, ``"not found"``.
     """
-
-    def seen_at(centres):
-        soft = segment(centres)
-        if soft is None:
-            return soft, _nothing(shape[2])
-        return soft, see(soft, centres, spacing_mm, slice_mm)
 
     def settle(centres, soft, seen):
         """Move the windows onto what they show, until they lie on it."""
@@ -178,30 +173,31 @@ def follow(
             if seen.path is None or _off_mm(centres, seen, spacing_mm) <= OFF_CENTRE_MM:
                 break
             moved = np.rint(seen.path).astype(int)
-            moved_soft, moved_seen = seen_at(moved)
+            moved_soft, moved_seen = segment(moved)
             if moved_seen.support < 0.8 * seen.support:
                 break
             centres, soft, seen = moved, moved_soft, moved_seen
         return centres, soft, seen
 
     middle = np.tile([shape[0] // 2, shape[1] // 2], (shape[2], 1))
-    at_middle = middle, *seen_at(middle)
+    at_middle = middle, *segment(middle)
     first = settle(*at_middle)
     if first[2].plausible:
         moved = not np.array_equal(first[0], middle)
-        return first[0], first[1], "moved to the cord" if moved else "image centre"
+        return *first, "moved to the cord" if moved else "image centre"
     place = search(shape, look, size=size, spacing_mm=spacing_mm, slice_mm=slice_mm)
     if place is not None:
         centres = np.tile(place, (shape[2], 1))
-        second = settle(centres, *seen_at(centres))
+        second = settle(centres, *segment(centres))
         if second[2].support > first[2].support:
-            return second[0], second[1], "found by a search"
+            return *second, "found by a search"
     if first[2].support > 0:
-        return first[0], first[1], "moved to the cord"
-    return at_middle[0], at_middle[1], "not found"
+        return *first, "moved to the cord"
+    return *at_middle, "not found"
 
 
-def _nothing(slices: int) -> Seen:
+def nothing(slices: int) -> Seen:
+    """Return what is seen where there is nothing."""
     return Seen(np.full((slices, 2), np.nan), np.zeros(slices), np.zeros(slices, bool), None)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 
-from gmseg import finder, signs, window
+from gmseg import signs, window
 from gmseg.errors import InputError
 from gmseg.flags import LIMITS, Flag, area_flags, header_flags, sign_flags
-from gmseg.run import Run, predict_windows, standardised_by, steps_mm
+from gmseg.predictor import predict_windows
+from gmseg.run import Run, standardised_by, steps_mm
 from gmseg.source import held
 
 _PROBED = 3  # slices on which the network is asked about the orientation
@@ -36,26 +37,27 @@ def look(
     order : slice
         Turns slices from foot to head into the order in which they are stored.
     """
-    grid = run.working(*part)
     spacing_mm = steps_mm(run.frame)["spacing_mm"]
     size = round(signs.CROP_MM / spacing_mm)
     at = np.rint(path).astype(int)
-    scans = window.cut(grid.data, at, size)
-    softs = window.cut(window.paste(soft, centres, grid.shape), at, size)
-    margins = _margins(grid.data, path) * spacing_mm
+    scans = run.cut(*part, at, size)
+    softs = np.concatenate([
+        window.cut(one[..., None], (at[k] - centres[k] + len(one) // 2)[None], size)
+        for k, one in enumerate(soft)
+    ])  # fmt: skip
+    margins = _margins(run, part, path) * spacing_mm
     for one_soft, scan, margin in list(zip(softs, scans, margins, strict=True))[order]:
         gathered.add(one_soft, scan, spacing_mm, float(margin))
 
 
-def _margins(data: np.ndarray, path: np.ndarray) -> np.ndarray:
+def _margins(run: Run, part: tuple[int, int], path: np.ndarray) -> np.ndarray:
     """Return how far the cord's way is from the edge of what was scanned, in pixels."""
-    scanned = (data != 0).any(axis=2)
-    if not scanned.any():
+    extent = run.source.scanned_extent(*part, run.model.voxel_size_mm)
+    if extent is None:
         return np.full(len(path), np.nan)
     found = []
-    for axis in (0, 1):
-        some = np.flatnonzero(scanned.any(axis=1 - axis))
-        found += [path[:, axis] - some[0] + 0.5, some[-1] + 0.5 - path[:, axis]]
+    for axis, (first, last) in enumerate(extent):
+        found += [path[:, axis] - first + 0.5, last + 0.5 - path[:, axis]]
     return np.min(found, axis=0)
 
 
@@ -128,7 +130,7 @@ def _orientation(run: Run, seen, centres) -> list[Flag]:
     size = round(_PROBE_MM / spacing_mm)
     mean, std = run.level(centres)
     at = np.rint(seen.path).astype(int)
-    cut = np.concatenate([window.cut(run.plane(k), at[k : k + 1], size) for k in chosen])
+    cut = np.concatenate([run.cut(k, k + 1, at[k : k + 1], size) for k in chosen])
     upright = standardised_by(cut, mean, std)
     turned = [np.rot90(upright, quarters, axes=(1, 2)) for quarters in (1, 2, 3)]
     soft = predict_windows(run.predict, np.concatenate(turned))
@@ -162,10 +164,9 @@ def _what_if(run: Run, raised: set[str]) -> list[Flag]:
         asked = Run(held(thin.name, changed, affine, thin.bad), run.model, run.predict,
                     run.standardise)  # fmt: skip
         try:
-            centres, soft, how = asked.follow()
+            *_, seen, how = asked.follow()
         except InputError:  # nothing in the window
             continue
-        seen = finder.see(soft, centres, **steps_mm(asked.frame))
         if how != "not found" and seen.plausible and seen.support > best:
             best, found = seen.support, [flag]
             if quarters is None:

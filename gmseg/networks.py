@@ -103,6 +103,30 @@ def build(sizes):
     return build_unet(sizes) if isinstance(sizes, UNetSizes) else build_network(sizes)
 
 
+def part_of(network, sizes, window: int, side: int):
+    """Build the same network for a region of its windows, with the same weights.
+
+    Parameters
+    ----------
+    network : keras.Model
+    sizes : NetworkSizes or UNetSizes
+        Its sizes.
+    window, side : int
+        Rows and columns of the windows, and of the region.
+
+    Returns
+    -------
+    keras.Model or None
+        See `gmseg.network.build_network`. None where it would save nothing: where the layers
+        look beyond the windows, and for the U-Net, which looks at all of them.
+    """
+    from gmseg.network import NetworkSizes, on_region, reach
+
+    if not isinstance(sizes, NetworkSizes) or side + 2 * reach(sizes) > window:
+        return None
+    return on_region(network, sizes, (window, side))
+
+
 def multiply_adds(network, rows: int, columns: int) -> int:
     """Count the multiply-adds of a network's convolutions on one window.
 

@@ -15,9 +15,11 @@ from gmseg import confidence, finder, judge, measure, window
 from gmseg import image as gm_image
 from gmseg.clean import check_ways, cleaned
 from gmseg.errors import InputError
+from gmseg.focus import REACH_MM
 from gmseg.grid import Frame, WorkingGrid, to_native_grid, to_working_grid
+from gmseg.predictor import predict_windows
 from gmseg.pretrained import DEFAULT_MODEL, Model, load_model, load_predictor
-from gmseg.run import Run, check_finite, predict_windows, standardised, steps_mm
+from gmseg.run import Run, check_finite, standardised, steps_mm
 from gmseg.signs import Signs, symmetry
 from gmseg.source import Source, open_mask, open_source
 from gmseg.tta import average, changes
@@ -29,8 +31,6 @@ __all__ = [
 ]  # fmt: skip
 
 TYPES = {"mask": np.uint8, "soft": np.float32, "spread": np.float32}
-REACH_MM = 10.0
-"""GM lies no farther from the cord's middle; what does is no GM."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def segment(
     mean: bool = False,
     tta: int = 0,
     seed: int = 0,
+    precision: str = "single",
     progress: Callable | None = None,
 ) -> Segmentation:
     """Segment the gray matter of an axial scan of the spinal cord.
@@ -102,6 +103,8 @@ def segment(
         So many copies of every slice, changed at random, are averaged (`gmseg.tta`); 0: none.
     seed : int
         Of these changes.
+    precision : {"single", "bf16"}
+        Of the network's arithmetic, see `gmseg.pretrained.load_predictor`.
     progress : callable, optional
         Called with (slices done, slices in all) after every batch.
 
@@ -129,7 +132,8 @@ def segment(
 
     summary = _segment(
         source, model, put, threshold=threshold, standardise=standardise, centre=centre, cord=cord,
-        within_cord=within_cord, clean=clean, tta=tta, seed=seed, progress=progress,
+        within_cord=within_cord, clean=clean, tta=tta, seed=seed, precision=precision,
+        progress=progress,
     )  # fmt: skip
     images = {kind: gm_image.like_scan(source.like, array) for kind, array in arrays.items()}
     return Segmentation(**images, summary=summary)
@@ -180,6 +184,7 @@ def _segment(
     clean: Collection[str] = (),
     tta: int = 0,
     seed: int = 0,
+    precision: str = "single",
     progress: Callable | None = None,
 ) -> dict:
     """Segment a scan in parts, hand each part over in the array's order, return the summary."""
@@ -194,19 +199,21 @@ def _segment(
     check_ways(clean)
     if cord is not None:
         cord = open_mask(cord, source, what="cord mask")
-    run = Run(source, model, load_predictor(model), standardise or model.standardise, progress)
+    run = Run(
+        source, model, load_predictor(model, precision), standardise or model.standardise, progress,
+        focused=tta < 2 and centre != "image",  # whole windows are wanted there
+    )  # fmt: skip
     if isinstance(centre, str) and centre == "auto" and cord is None:
-        centres, soft_windows, how = run.follow()
+        centres, soft_windows, seen, how = run.follow()
     else:
         centres = _centres(run, centre, cord)
-        soft_windows = run.segment(centres)
+        soft_windows, seen = run.segment(centres)
         how = "cord mask" if cord is not None else "as told"
 
     spread = None
     if tta > 1:
         spread = average(run, centres, soft_windows, changes(tta, seed))
     steps = steps_mm(run.frame)
-    seen = finder.see(soft_windows, centres, **steps)
     path = centres if seen.path is None else seen.path
     gathered, areas, at_border = Signs(), [], []
     order = slice(None, None, -1 if measure.runs_downwards(source.affine) else 1)
@@ -243,6 +250,7 @@ def _segment(
         "standardise": run.standardise,
         "tta": tta if tta > 1 else None,
         "seed": seed if tta > 1 else None,
+        "precision": precision,
         "within_cord": within_cord,
         "clean": list(clean),
         "window": how,
@@ -278,7 +286,9 @@ def _centres(run: Run, centre, cord: Source | None) -> np.ndarray:
 
 def _on_native(soft_windows: np.ndarray, centres: np.ndarray, frame: Frame) -> np.ndarray:
     """Paste soft windows and bring them to the scan's own grid; float32, 0 to 1."""
-    return np.clip(to_native_grid(window.paste(soft_windows, centres, frame.shape), frame), 0, 1)
+    corner, shape = window.bounds(frame.shape, centres, soft_windows.shape[1])
+    part = window.paste(soft_windows, centres - corner, (*shape, frame.shape[2]))
+    return np.clip(to_native_grid(part, frame, corner), 0, 1)
 
 
 # ------------------------------------------- the steps, which training and reports use too

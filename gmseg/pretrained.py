@@ -6,22 +6,21 @@ are). This is also the one place that decides which engine runs a network.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-
-import numpy as np
 
 from gmseg.bundled import bundled
 from gmseg.card import check_card
 from gmseg.errors import InputError
 from gmseg.files import atomic_path, check_folder, read_json, sha256, write_text
 from gmseg.hdf5file import check_hdf5
-from gmseg.networks import build, network_entry, network_sizes
+from gmseg.networks import build, network_entry, network_sizes, part_of
+from gmseg.predictor import Predictor, checked, keras_predictor, onnx_predictor, openvino_predictor
 from gmseg.release import RELEASE_SHA256, RELEASE_URL, fill_network, read_release
 
 DEFAULT_MODEL = "default"
@@ -61,6 +60,10 @@ class Model:
     confidence : list of [float, float] or None
         What Dice to foretell from the expected one, see `gmseg.confidence`; None where that
         was not measured.
+    graphs : dict or None
+        Of the exported graphs: the checksums of those for a ``"window"`` and for a ``"region"``,
+        the region's ``"side"``, and the checksum of the weights that they were made ``"of"``.
+        None where there are none.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Model:
     commit: str = "unknown"
     scores: list = field(default_factory=list)
     confidence: list | None = None
+    graphs: dict | None = None
 
 
 # ------------------------------------------------------------------------------------- find
@@ -88,9 +92,9 @@ def user_models_dir() -> Path:
     """Return the folder of imported and downloaded models (``GMSEG_MODELS`` moves it)."""
     if chosen := os.environ.get("GMSEG_MODELS"):
         return Path(chosen)
-    import pooch
+    import platformdirs
 
-    return Path(pooch.os_cache("gmseg")) / "models"
+    return Path(platformdirs.user_cache_dir("gmseg")) / "models"
 
 
 def list_models() -> dict[str, Path]:
@@ -204,46 +208,102 @@ def load_network(model: Model):
     return network
 
 
-def load_predictor(model: Model) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function that runs a model's network. Decides the engine.
+def load_predictor(model: Model, precision: str = "single") -> Predictor:
+    """Return what runs a model's network. Decides the engine.
+
+    Exported graphs are run by ONNX Runtime, without Keras; models that have none by Keras.
+
+    Parameters
+    ----------
+    model : Model
+    precision : {"single", "bf16"}
+        Of the arithmetic; ``"bf16"`` is OpenVINO's, and needs graphs.
 
     Returns
     -------
-    callable
+    gmseg.predictor.Predictor
         From standardised windows, float32 (n, size, size), to soft segmentations, the same.
         It raises InputError where the weights give no numbers.
     """
-    key = str(model.weights.resolve()), model.weights_sha256
+    key = str(model.weights.resolve()), model.weights_sha256, precision
     if key not in _predictors:
         _predictors.clear()
-        _predictors[key] = _checked(keras_predictor(load_network(model)), model.weights)
+        _predictors[key] = checked(_predictor(model, precision), model.weights)
     return _predictors[key]
 
 
-def _checked(predict: Callable, weights: Path) -> Callable:
-    """Return a predictor that refuses to give what is no probability."""
+def _predictor(model: Model, precision: str) -> Predictor:
+    graphs = read_graphs(model)
+    if precision != "single":
+        if graphs is None:
+            raise InputError(
+                f"{model.name}: has no exported graph, which --precision needs; leave it away"
+            )
+        return openvino_predictor(graphs, model.graphs["side"], precision)
+    if graphs is not None:
+        return onnx_predictor(graphs, model.graphs["side"])
+    network = load_network(model)
+    return keras_predictor(network, load_part(model, network))
 
-    def checked(windows: np.ndarray) -> np.ndarray:
-        soft = predict(windows)
-        if not np.isfinite(soft).all():
-            raise InputError(f"{weights}: gives NaN; get the model's files again")
-        return soft
 
-    return checked
+def load_part(model: Model, network):
+    """Return a model's network for a region that holds the GM of a slice.
+
+    Parameters
+    ----------
+    model : Model
+    network : keras.Model
+        From `load_network`.
+
+    Returns
+    -------
+    keras.Model or None
+        See `gmseg.networks.part_of`.
+    """
+    from gmseg.focus import region_side
+
+    side = region_side(model.voxel_size_mm)
+    return part_of(network, network_sizes(model.network), model.window, side)
 
 
-def keras_predictor(network) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the same function for a Keras network at hand."""
+def read_graphs(model: Model) -> dict[str, bytes] | None:
+    """Return a model's exported graphs, verified; None where it has none.
 
-    def predict(windows: np.ndarray) -> np.ndarray:
-        windows = np.ascontiguousarray(windows, np.float32)[..., None]
-        return np.asarray(network.predict_on_batch(windows))[..., 0]
+    They are run where they were made with the package or by this user: what a graph from
+    elsewhere computes need not be what its model's weights do.
 
-    return predict
+    Raises
+    ------
+    gmseg.errors.InputError
+        If they are damaged, or made of other weights.
+    """
+    if model.graphs is None or model.weights.parent not in (bundled("models"), user_models_dir()):
+        return None
+    graphs = {}
+    for kind, file in graph_files(model.weights).items():
+        if kind not in model.graphs:
+            continue
+        content = file.read_bytes() if file.is_file() else b""
+        if (
+            hashlib.sha256(content).hexdigest() != model.graphs[kind]
+            or model.graphs["of"] != model.weights_sha256
+        ):
+            raise InputError(
+                f"{file}: is not the graph that {card_of(model.weights).name} tells of, of these "
+                f"weights; get the model's files again"
+            )
+        graphs[kind] = content
+    return graphs
+
+
+def graph_files(weights: Path) -> dict[str, Path]:
+    """Return where the exported graphs of a weights file are: of whole windows, of a region."""
+    card = card_of(weights)
+    return {"window": card.with_suffix(".onnx"), "region": card.with_suffix(".region.onnx")}
 
 
 # the network used last: a run over many scans loads it once
-_predictors: dict[tuple[str, str], Callable[[np.ndarray], np.ndarray]] = {}
+_predictors: dict[tuple[str, str, str], Predictor] = {}
 
 
 def save_model(network, folder, name: str, /, **card) -> Model:
@@ -265,9 +325,19 @@ def save_model(network, folder, name: str, /, **card) -> Model:
     with atomic_path(weights) as temporary:
         plain.save_weights(temporary)
     model = Model(name=name, weights=weights, weights_sha256=sha256(weights), **card)
-    content = {key: value for key, value in asdict(model).items() if key != "weights"}
-    write_text(weights.with_name(f"{name}.json"), json.dumps(content, indent=2) + "\n")
+    write_card(model)
     return model
+
+
+def write_card(model: Model) -> Path:
+    """Write a model's JSON beside its weights, and return its path."""
+    content = asdict(model)
+    del content["weights"]
+    if model.graphs is None:
+        del content["graphs"]
+    card = card_of(model.weights)
+    write_text(card, json.dumps(content, indent=2) + "\n")
+    return card
 
 
 # ------------------------------------------------------------------------- the 2017 release

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import nibabel as nib
 import numpy as np
@@ -11,9 +12,11 @@ import numpy as np
 from gmseg import finder, window
 from gmseg.card import STANDARDISATIONS
 from gmseg.errors import InputError
-from gmseg.grid import Frame, WorkingGrid
+from gmseg.focus import Focus
+from gmseg.grid import Frame
+from gmseg.predictor import Predictor, predict_windows
 from gmseg.pretrained import Model
-from gmseg.source import BATCH, Source
+from gmseg.source import Source
 from gmseg.stack import HELD_BYTES, Stack
 
 _THIN = 64  # slices on which the cord of a longer scan is looked for
@@ -27,50 +30,53 @@ class Run:
     ----------
     source : gmseg.source.Source
     model : gmseg.pretrained.Model
-    predict : callable
+    predict : gmseg.predictor.Predictor or callable
         From `gmseg.pretrained.load_predictor`.
     standardise : {"volume", "training"}
     progress : callable, optional
         Called with (slices done, slices in all) after every batch.
+    focused : bool
+        Whether soft windows are wanted near the cord alone, see `gmseg.focus`.
     """
 
     source: Source
     model: Model
-    predict: Callable[[np.ndarray], np.ndarray]
+    predict: Predictor | Callable[[np.ndarray], np.ndarray]
     standardise: str
     progress: Callable | None = None
+    focused: bool = True
     _kept: dict = field(default_factory=dict)
     _levels: dict = field(default_factory=dict)
 
-    @property
+    @cached_property
     def frame(self) -> Frame:
         """Where the scan lies on the working grid."""
         return self.source.frame(self.model.voxel_size_mm)
 
-    @property
+    @cached_property
     def slabs(self) -> list[tuple[int, int]]:
         """The scan in parts: first slices and last + 1, from foot to head."""
-        return self.source.slabs(self.model.voxel_size_mm, self.model.window)
+        return self.source.slabs(self.model.window)
 
-    def working(self, first: int, last: int) -> WorkingGrid:
-        """Return slices on the working grid; they are kept where all of them are few."""
-        if (first, last) in self._kept:
-            return self._kept[first, last]
-        grid = self.source.working(first, last, self.model.voxel_size_mm)
-        if 4 * np.prod(self.frame.shape, dtype=float) <= HELD_BYTES:
-            self._kept[first, last] = grid
-        return grid
+    def cut(self, first: int, last: int, centres: np.ndarray, size: int) -> np.ndarray:
+        """Return windows of some slices at centres, int (n, 2), in scan values.
+
+        Nothing but the part of the slices that they lie in is resampled.
+        """
+        corner, shape = window.bounds(self.frame.shape, centres, size)
+        part = self.source.working_part(first, last, self.model.voxel_size_mm, corner, shape)
+        return window.cut(part, centres - corner, size)
 
     def windows(self, first: int, last: int, centres: np.ndarray) -> np.ndarray:
-        """Return windows of some slices, (n, size, size), in scan values."""
-        cut = window.cut(self.working(first, last).data, centres[first:last], self.model.window)
+        """Return the windows of a slab, (n, size, size); they are kept where all are few."""
+        key = first, last, centres.tobytes()
+        if key in self._kept:
+            return self._kept[key]
+        cut = self.cut(first, last, centres[first:last], self.model.window)
         check_finite(cut, self.source.bad, self.source.name)
+        if 4 * self.source.slices * self.model.window**2 <= HELD_BYTES:
+            self._kept[key] = cut
         return cut
-
-    def plane(self, k: int) -> np.ndarray:
-        """Return one slice on the working grid, (rows, columns, 1)."""
-        slab = next((first, last) for first, last in self.slabs if first <= k < last)
-        return self.working(*slab).data[..., k - slab[0]][..., None]
 
     def level(self, centres: np.ndarray) -> tuple[float, float]:
         """Return the mean and standard deviation to standardise all windows with."""
@@ -89,15 +95,31 @@ class Run:
         means, variances = np.array(moments).T
         return check_level(means.mean(), np.sqrt(variances.mean() + means.var()), self.source.name)
 
-    def segment(self, centres: np.ndarray) -> Stack:
-        """Return the soft windows at centres, int (slices, 2)."""
+    def segment(self, centres: np.ndarray) -> tuple[Stack, finder.Seen]:
+        """Return the soft windows at centres, int (slices, 2), and what is seen in them."""
+        size, steps = self.model.window, steps_mm(self.frame)
+        soft = Stack(len(centres), (size, size))
+        focus = Focus(self.predict, size, focused=self.focused, **steps)
+        for first, windows in self._standardised(centres):
+            tell = self.told(first, len(centres))
+            soft.put(first, focus.add(windows, progress=tell))
+        while True:
+            corners = centres - size // 2
+            seen = finder.see(corners + np.array(focus.places), np.array(focus.areas_mm2), **steps)
+            short = focus.short(None if seen.path is None else seen.path - corners)
+            if not short:
+                return soft, seen
+            for first, windows in self._standardised(centres, short):
+                for k in range(first, first + len(windows)):
+                    if k in short:
+                        soft.put(k, focus.again(k, windows[k - first])[None])
+
+    def _standardised(self, centres: np.ndarray, wanted=None):
+        """Yield the first slice and the standardised windows of one slab after the other."""
         mean, std = self.level(centres)
-        soft = Stack(len(centres), (self.model.window,) * 2)
         for first, last in self.slabs:
-            cut = standardised_by(self.windows(first, last, centres), mean, std)
-            done = self.told(first, len(centres))
-            soft.put(first, predict_windows(self.predict, cut, progress=done))
-        return soft
+            if wanted is None or any(first <= k < last for k in wanted):
+                yield first, standardised_by(self.windows(first, last, centres), mean, std)
 
     def told(self, first: int, total: int):
         """Return what tells of the slices done in a slab."""
@@ -106,8 +128,8 @@ class Run:
 
     def look(self, k: int, centres: np.ndarray) -> np.ndarray:
         """Return soft windows at several places, int (n, 2), of one slice, each by itself."""
-        one = self.plane(k)
-        cut = np.concatenate([window.cut(one, [centre], self.model.window) for centre in centres])
+        size = self.model.window
+        cut = np.concatenate([self.cut(k, k + 1, centre[None], size) for centre in centres])
         soft = np.zeros(cut.shape, np.float32)
         usable = np.isfinite(cut).all(axis=(1, 2))
         usable[usable] = np.ptp(cut[usable], axis=(1, 2)) > 0
@@ -117,19 +139,19 @@ class Run:
             soft[usable] = predict_windows(self.predict, np.array(each))
         return soft
 
-    def follow(self) -> tuple[np.ndarray, Stack, str]:
-        """Find the cord: the windows' centres, soft windows, and how it was found.
+    def follow(self) -> tuple[np.ndarray, Stack, finder.Seen, str]:
+        """Find the cord: the windows' centres, soft windows, what is seen, how it was found.
 
         See `gmseg.finder.follow`. In a long scan it is looked for on some of the slices.
         """
         if self.source.slices > 2 * _THIN:
             source, at = self.source.thinned(_THIN)
-            thin = Run(source, self.model, self.predict, self.standardise)
-            found, _, how = thin.follow()
+            thin = replace(self, source=source, progress=None, _kept={}, _levels={})
+            found, *_, how = thin.follow()
             every = np.arange(self.source.slices)
             centres = np.stack([np.rint(np.interp(every, at, one)) for one in found.T], axis=1)
             centres = centres.astype(int)
-            return centres, self.segment(centres), how
+            return centres, *self.segment(centres), how
         faults: list[InputError] = []
 
         def segment_at(centres):
@@ -137,14 +159,14 @@ class Run:
                 return self.segment(centres)
             except InputError as error:
                 faults.append(error)
-                return None
+                return None, finder.nothing(len(centres))
 
-        centres, soft, how = finder.follow(
+        found = finder.follow(
             self.frame.shape, segment_at, self.look, size=self.model.window, **steps_mm(self.frame)
         )
-        if soft is None:
+        if found[1] is None:
             raise faults[0]
-        return centres, soft, how
+        return found
 
 
 def steps_mm(frame: Frame) -> dict[str, float]:
@@ -218,33 +240,3 @@ def _training_level(model: Model, standardise: str, name=None) -> tuple[float, f
 
 def _prefix(name) -> str:
     return "" if name is None else f"{name}: "
-
-
-def predict_windows(
-    predict: Callable[[np.ndarray], np.ndarray],
-    windows: np.ndarray,
-    *,
-    progress: Callable | None = None,
-) -> np.ndarray:
-    """Run the network over windows, a few at a time.
-
-    Parameters
-    ----------
-    predict : callable
-        From `gmseg.pretrained.load_predictor`.
-    windows : numpy.ndarray
-        float32, (slices, size, size), standardised.
-    progress : callable, optional
-        Called with (slices done, slices in all) after every batch.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, the same shape: soft segmentation.
-    """
-    soft = np.empty(windows.shape, np.float32)
-    for start in range(0, len(windows), BATCH):
-        soft[start : start + BATCH] = predict(windows[start : start + BATCH])
-        if progress is not None:
-            progress(min(start + BATCH, len(windows)), len(windows))
-    return soft

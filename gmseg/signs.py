@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage
 
+from gmseg import planes
 from gmseg.finder import GATHER_MM
 
 CROP_MM = 28.0
@@ -59,9 +59,9 @@ class Signs:
                 values.append(np.nan)
             return
         self.expected.append(2 * float(soft[inside].sum()) / float(soft.sum() + inside.sum()))
-        far = ndimage.distance_transform_edt(~inside) * spacing_mm
-        self.second_mm2.append(_second_mm2(inside, far, spacing_mm))
-        ring = scan[(far > RING_MM[0]) & (far <= RING_MM[1])]
+        self.second_mm2.append(_second_mm2(inside, spacing_mm))
+        nearest, farthest = (planes.within(inside, reach / spacing_mm) for reach in RING_MM)
+        ring = scan[farthest & ~nearest]
         level = np.median(ring)
         spread = 1.4826 * np.median(np.abs(ring - level))
         if not spread > 0:
@@ -69,19 +69,18 @@ class Signs:
             return
         relative = np.clip((scan - level) / spread, -_MOST, _MOST)
         self.contrast.append(float(np.median(relative[inside])))
-        shift = np.rint(np.array(ndimage.center_of_mass(soft)) - (len(soft) - 1) / 2).astype(int)
+        shift = np.rint(planes.middle(soft) - (len(soft) - 1) / 2).astype(int)
         self.soft = self.soft + np.roll(soft, -shift, (0, 1))
         self.bright = self.bright + np.roll(relative, -shift, (0, 1))
         self.count += 1
 
 
-def _second_mm2(inside: np.ndarray, far_mm: np.ndarray, spacing_mm: float) -> float:
+def _second_mm2(inside: np.ndarray, spacing_mm: float) -> float:
     """Return the area of the second largest piece; halves of a butterfly are one piece."""
-    pieces, count = ndimage.label(far_mm <= GATHER_MM / 2)
+    pieces, count = planes.pieces(planes.within(inside, GATHER_MM / 2 / spacing_mm))
     if count < 2:
         return 0.0
-    areas = np.sort(ndimage.sum_labels(inside, pieces, range(1, count + 1)))
-    return float(areas[-2] * spacing_mm**2)
+    return float(np.sort(planes.sums(inside, pieces, count))[-2] * spacing_mm**2)
 
 
 def _clipped(scan: np.ndarray, spacing_mm: float) -> float:
@@ -124,20 +123,21 @@ def symmetry(signs: Signs, spacing_mm: float) -> Symmetry | None:
     if not signs.count:
         return None
     zoom = spacing_mm / _STEP_MM
+    at = np.linspace(0, len(signs.soft) - 1, round(len(signs.soft) * zoom))
     soft, bright = (
-        ndimage.zoom(ndimage.gaussian_filter(part / signs.count, 0.4 / zoom), zoom, order=1)
+        planes.sampled(planes.blurred(part / signs.count, 0.4 / zoom), at, at)
         for part in (signs.soft, signs.bright)
     )
     best = -1.0
     for angle in _ANGLES:
-        turned = turned_by(soft, angle)
+        turned = planes.turned(soft, angle)
         for shift in _SHIFTS:
             alike = float((turned * np.roll(turned[::-1], shift, axis=0)).sum() / (turned**2).sum())
             if alike > best:
                 best, found, moved = alike, angle, shift
     axis = (len(soft) - 1 + moved) / 2
     rows = np.arange(len(soft))[:, None]
-    turned, relative = turned_by(soft, found), turned_by(bright, found)
+    turned, relative = planes.turned(soft, found), planes.turned(bright, found)
     sides = [turned * (rows < axis - 0.5), turned * (rows > axis + 0.5)]
     areas = [float(side.sum()) for side in sides]
     contrasts = [
@@ -145,14 +145,6 @@ def symmetry(signs: Signs, spacing_mm: float) -> Symmetry | None:
         for side, area in zip(sides, areas, strict=True)
     ]
     return Symmetry(float(found), abs(areas[0] - areas[1]) / sum(areas), tuple(contrasts))
-
-
-def turned_by(plane: np.ndarray, degrees: float) -> np.ndarray:
-    """Turn a square picture about its middle."""
-    angle = np.deg2rad(degrees)
-    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    middle = np.full(2, (len(plane) - 1) / 2)
-    return ndimage.affine_transform(plane, matrix, middle - matrix @ middle, order=1)
 
 
 def area_jumps(areas: np.ndarray) -> np.ndarray:

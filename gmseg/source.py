@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import nibabel as nib
@@ -12,15 +13,22 @@ import numpy as np
 
 from gmseg import image as gm_image
 from gmseg import measure
-from gmseg.grid import Frame, WorkingGrid, frame_of, to_working_grid
+from gmseg.grid import (
+    Frame,
+    WorkingGrid,
+    frame_of,
+    scanned_extent,
+    to_working_grid,
+    working_part,
+)
 from gmseg.imagefile import open_image, read_part, verify_compression
 from gmseg.memory import check_memory
-from gmseg.stack import HELD_BYTES
+from gmseg.predictor import BATCH
 
-_SLAB_BYTES = 64 * 2**20
-_PART_BYTES = 32 * 2**20
-BATCH = 4
-"""Slices that the network sees at once; slabs hold full batches, so that they are the same."""
+HELD_BYTES = 256 * 2**20
+"""A scan of so much is kept in memory; a larger one is read again and again."""
+_SLAB_BYTES = 16 * 2**20
+_PART_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class Source:
         """The scan's affine."""
         return self.like.affine
 
-    @property
+    @cached_property
     def axis(self) -> int:
         """The slice axis."""
         return measure.slice_axis(self.affine)
@@ -65,18 +73,15 @@ class Source:
         """Their number."""
         return self.shape[self.axis]
 
-    def slabs(self, spacing_mm: float, window: int) -> list[tuple[int, int]]:
+    def slabs(self, window: int) -> list[tuple[int, int]]:
         """Return the scan in parts that fit in memory: first slices and last + 1, upwards.
 
         Parameters
         ----------
-        spacing_mm : float
-            Of the working grid.
         window : int
-            Rows and columns of the windows, in its pixels.
+            Rows and columns of the windows, in pixels.
         """
-        working = math.prod(frame_of(self.shape, self.affine, spacing_mm).shape)
-        one = 4 * ((math.prod(self.shape) + working) // self.slices + 4 * window**2)
+        one = 4 * (2 * math.prod(self.shape) // self.slices + 4 * window**2)
         check_memory(self.name, 6 * one + 2**29, "one slice at a time")
         count = max(1, _SLAB_BYTES // one // BATCH * BATCH)
         return [(k, min(k + count, self.slices)) for k in range(0, self.slices, count)]
@@ -113,6 +118,17 @@ class Source:
         """Return slices, counted from foot to head, on the working grid."""
         start, stop = self.native_part(first, last)
         return to_working_grid(self.read(start, stop), self.part_affine(start), spacing_mm)
+
+    def working_part(self, first: int, last: int, spacing_mm: float, corner, shape) -> np.ndarray:
+        """Return a part of some slices on the working grid; see `gmseg.grid.working_part`."""
+        voxels = self.read(*self.native_part(first, last))
+        frame = self.part_frame(first, last, spacing_mm)
+        return working_part(voxels, frame, corner, shape)
+
+    def scanned_extent(self, first: int, last: int, spacing_mm: float):
+        """Return where slices are not all 0; see `gmseg.grid.scanned_extent`."""
+        voxels = self.read(*self.native_part(first, last))
+        return scanned_extent(voxels, self.part_frame(first, last, spacing_mm))
 
     def thinned(self, count: int) -> tuple[Source, np.ndarray]:
         """Return about so many slices, evenly spaced and held, and where they are from foot up."""
@@ -209,7 +225,8 @@ def _count_bad(source: Source) -> int:
     low, high, bad = np.inf, -np.inf, 0
     for first, last in source.parts():
         part = source.read(first, last)
-        usable = part[np.isfinite(part)]
+        finite = np.isfinite(part)
+        usable = part if finite.all() else part[finite]
         bad += part.size - usable.size
         low, high = min(low, usable.min(initial=np.inf)), max(high, usable.max(initial=-np.inf))
     gm_image.check_range(source.name, low, high)

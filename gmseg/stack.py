@@ -10,8 +10,8 @@ import numpy as np
 
 from gmseg.errors import InputError
 
-HELD_BYTES = 256 * 2**20
-"""So much is kept in memory; what is larger is kept on disk or read again."""
+HELD_BYTES = 32 * 2**20
+"""So much of a scan's windows is kept in memory; what is more is kept on disk or made again."""
 
 
 class Stack:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
-from gmseg.run import Run, predict_windows, standardised_by
+from gmseg.predictor import predict_windows
+from gmseg.run import Run, standardised_by
 from gmseg.stack import Stack
 
 TURN_DEG, SCALE, GAIN, SHIFT = 5.0, 0.05, 0.1, 0.1
@@ -102,7 +102,7 @@ def predict_changed(
     Parameters
     ----------
     predict, progress
-        See `gmseg.run.predict_windows`.
+        See `gmseg.predictor.predict_windows`.
     windows : numpy.ndarray
         float32, (n, size, size), standardised.
     change : Change
@@ -117,6 +117,8 @@ def predict_changed(
 
 def _moved(images: np.ndarray, change: Change, *, back: bool = False) -> np.ndarray:
     """Turn and scale images about their middle, or undo it; cubic, to blur little."""
+    from scipy import ndimage  # slow to import, and seldom wanted
+
     angle = np.deg2rad(change.turn_deg)
     matrix = change.scale * np.array(
         [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]

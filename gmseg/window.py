@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
+from gmseg import planes
 from gmseg.errors import InputError
 from gmseg.grid import Frame
 
@@ -55,7 +55,7 @@ def middles(cord: np.ndarray) -> np.ndarray:
     """
     inside = np.moveaxis(cord > 0.5, 2, 0)
     return np.array([
-        ndimage.center_of_mass(one) if one.any() else (np.nan, np.nan) for one in inside
+        planes.middle(one) if one.any() else (np.nan, np.nan) for one in inside
     ])  # fmt: skip
 
 
@@ -92,6 +92,28 @@ def _world_centres(grid: Frame, x_mm: float, y_mm: float) -> np.ndarray:
             f"x = {x0:.0f} to {x1:.0f} and from y = {y0:.0f} to {y1:.0f} mm; give a place inside"
         )
     return centres
+
+
+def bounds(shape, centres: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the part of the slices that windows at these centres lie in.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the working grid.
+    centres : numpy.ndarray
+        int, (slices, 2).
+    size : int
+        Rows and columns of the windows.
+
+    Returns
+    -------
+    corner, shape : numpy.ndarray
+        int, (2,): first row and column, and how many.
+    """
+    starts = np.asarray(centres) - size // 2
+    low = np.clip(starts.min(axis=0), 0, shape[:2])
+    return low, np.clip(starts.max(axis=0) + size, 0, shape[:2]) - low
 
 
 def cut(volume: np.ndarray, centres: np.ndarray, size: int) -> np.ndarray:

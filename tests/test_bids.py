@@ -113,7 +113,7 @@ def fast():
     app.callback()(lambda: None)
     app.command(cls=BidsCommand)(bids)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "load_predictor", lambda model: predict)
+        patch.setattr(pipeline, "load_predictor", lambda *_: predict)
         patch.setattr(cli, "app", typer.main.get_command(app))
         yield
 

@@ -529,3 +529,64 @@ def test_evaluate_folders_and_faults(tmp_path, capsys):
     assert code == 2
     assert err.count("\n") == 1
     assert "no such file" in err
+
+
+# ------------------------------------------------------------------------------------- engines
+
+
+def test_segment_imports_no_training_framework(scan, tmp_path):
+    """Nor anything else that is slow to import and not needed; and it works without."""
+    heavy = ["tensorflow", "keras", "torch", "jax", "onnx", "scipy.ndimage", "skimage", "pooch",
+             "matplotlib", "distributed", "PIL"]  # fmt: skip
+    code = (
+        "import sys\n"
+        "from gmseg import cli\n"
+        f"sys.modules.update(dict.fromkeys({heavy}))\n"  # to import one of these is an error
+        f"code = cli._run(['segment', {str(scan)!r}, '--out-dir', {str(tmp_path)!r}])\n"
+        "print(code, *(name for name in sys.modules if name.split('.')[0] in ('keras', 'torch')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split()[0] == "0", done.stderr
+    mask = np.asarray(nib.load(tmp_path / "t2s_gmseg.nii.gz").dataobj)
+    assert mask.any()
+
+
+def test_a_model_that_needs_keras_says_so_where_there_is_none(scan, tmp_path, capsys, monkeypatch):
+    for file in pretrained.load_model().weights.parent.glob("default.*"):
+        shutil.copy(file, tmp_path)  # graphs from elsewhere are not run
+    monkeypatch.setattr(pretrained, "_predictors", {})
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    import importlib
+
+    def no_keras(name):
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+
+    monkeypatch.setattr(importlib, "import_module", no_keras)
+    code, _, err = run(capsys, "segment", scan, "--model", tmp_path / "default.json")
+    assert code == 2
+    assert "tensorflow is not installed" in err
+    assert "pip install 'gmseg[train]'" in err
+
+
+def test_half_precision_is_asked_of_the_right_engine(scan, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("openvino")
+    from gmseg import predictor
+
+    asked = []
+
+    def openvino(graphs, side, precision):
+        asked.append(precision)
+        return predictor.onnx_predictor(graphs, side)
+
+    monkeypatch.setattr(pretrained, "openvino_predictor", openvino)
+    summary = tmp_path / "s.json"
+    choices = ["--out-dir", tmp_path, "--precision", "bf16", "--summary", summary]
+    code, _, err = run(capsys, "segment", scan, *choices)
+    assert code == 0, err
+    assert asked == ["bf16"]
+    [entry] = json.loads(summary.read_text())["scans"]
+    assert entry["precision"] == "bf16"
+    # a mask of another precision is another mask
+    code, _, err = run(capsys, "segment", scan, "--out-dir", tmp_path)
+    assert code == 2
+    assert "exists" in err

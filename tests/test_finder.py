@@ -28,6 +28,13 @@ def whole(centres):
     return np.full((len(centres), 2), SIZE // 2)
 
 
+def see(soft, centres, spacing_mm, slice_mm):
+    """What is seen in soft windows that were cut at centres."""
+    found = [finder.pick(one, spacing_mm) for one in soft]
+    places = np.array([place for place, _ in found]) + centres - soft.shape[1] // 2
+    return finder.see(places, np.array([area for _, area in found]), spacing_mm, slice_mm)
+
+
 def test_two_halves_are_one_piece():
     place, area = finder.pick(butterfly([(40, 30)])[0], MM)
     np.testing.assert_allclose(place, (40, 30), atol=0.2)
@@ -45,7 +52,7 @@ def test_the_larger_of_two_pieces_is_picked_and_silence_is_nothing():
 
 def test_a_slice_that_is_elsewhere_does_not_agree():
     places = [(40, 40), (41, 40), (42, 41), (15, 70), (43, 41), (44, 42)]
-    seen = finder.see(butterfly(places), whole(places), MM, 1.0)
+    seen = see(butterfly(places), whole(places), MM, 1.0)
     assert seen.agree.tolist() == [True, True, True, False, True, True]
     np.testing.assert_allclose(seen.path[3], (42.5, 41), atol=1)
     assert seen.plausible
@@ -54,7 +61,7 @@ def test_a_slice_that_is_elsewhere_does_not_agree():
 def test_gaps_are_bridged_and_ends_go_straight_on():
     nothing = (np.nan, np.nan)
     places = [nothing, (30, 40), nothing, (36, 40), nothing, nothing]
-    seen = finder.see(butterfly(places), whole(places), MM, 2.0)
+    seen = see(butterfly(places), whole(places), MM, 2.0)
     np.testing.assert_allclose(seen.path[:, 0], [30, 30, 33, 36, 36, 36], atol=1.0)
     np.testing.assert_allclose(seen.path[:, 1], 40, atol=0.3)
 
@@ -69,14 +76,14 @@ def test_an_oblique_cord_is_followed(slope, start, slice_mm, count):
     along = (np.arange(count) - (count - 1) / 2) * slice_mm
     rows = 40 + (start + slope * np.clip(along, -12, 12)) / MM * 0.5
     places = np.column_stack([np.clip(rows, 25, 55), np.full(count, 40.0)])
-    seen = finder.see(butterfly(places), whole(places), MM, slice_mm)
+    seen = see(butterfly(places), whole(places), MM, slice_mm)
     assert seen.agree.all()
     if np.ptp(along) < 24:
         np.testing.assert_allclose(seen.path, places, atol=2)
 
 
 def test_nothing_seen_is_said():
-    seen = finder.see(np.zeros((4, SIZE, SIZE), np.float32), whole(range(4)), MM, 5.0)
+    seen = see(np.zeros((4, SIZE, SIZE), np.float32), whole(range(4)), MM, 5.0)
     assert seen.path is None
     assert seen.support == 0
     assert not seen.plausible
@@ -86,7 +93,7 @@ def test_scattered_specks_are_not_plausible():
     rng = np.random.default_rng(0)
     places = rng.uniform(20, 180, (10, 2))  # a window of 50 mm
     soft = butterfly(places, size=200)
-    assert not finder.see(soft, np.full((10, 2), 100), MM, 0.1).plausible
+    assert not see(soft, np.full((10, 2), 100), MM, 0.1).plausible
 
 
 def test_far_gm_is_silenced_and_near_gm_is_not():
@@ -119,7 +126,8 @@ class Field:
 
     def segment(self, centres):
         self.segmented += 1
-        return np.array([self.soft(k, c) for k, c in enumerate(centres)])
+        soft = np.array([self.soft(k, c) for k, c in enumerate(centres)])
+        return soft, see(soft, centres, MM, 5.0)
 
     def look(self, k, centres):
         self.looked += len(centres)
@@ -137,7 +145,7 @@ def small_steps(monkeypatch):
 
 def test_where_the_cord_is_expected_it_costs_nothing():
     field = Field((200, 200, 6), [(104, 97)] * 6)
-    centres, _, how = field.follow()
+    centres, *_, how = field.follow()
     assert how == "image centre"
     assert (field.segmented, field.looked) == (1, 0)
     assert (centres == 100).all()
@@ -146,7 +154,7 @@ def test_where_the_cord_is_expected_it_costs_nothing():
 @pytest.mark.parametrize("place", [(30, 30), (170, 40), (100, 178), (20, 100)])
 def test_a_cord_anywhere_is_found(place):
     field = Field((200, 200, 8), [place] * 8)
-    centres, soft, how = field.follow()
+    centres, soft, _, how = field.follow()
     assert how == "found by a search"
     assert (np.abs(centres - place) <= 10 / MM).all()
     assert (soft > 0.5).any(axis=(1, 2)).all()
@@ -154,20 +162,20 @@ def test_a_cord_anywhere_is_found(place):
 
 def test_slices_without_cord_take_their_neighbours_place():
     places = [(np.nan, np.nan)] * 3 + [(40, 150)] * 5
-    centres, _, how = Field((200, 200, 8), places).follow()
+    centres, *_, how = Field((200, 200, 8), places).follow()
     assert how == "found by a search"
     assert (np.abs(centres - (40, 150)) <= 10 / MM).all()
 
 
 def test_what_one_slice_alone_shows_is_no_cord():
     field = Field((200, 200, 9), [(170, 170)] * 9, decoy=(4, (30, 30)))
-    centres, _, _ = field.follow()
+    centres, *_ = field.follow()
     assert (np.abs(centres - 170) <= 10 / MM).all()
 
 
 def test_an_empty_field_is_not_found_and_stays_at_the_centre():
     field = Field((200, 200, 5), [(np.nan, np.nan)] * 5)
-    centres, soft, how = field.follow()
+    centres, soft, _, how = field.follow()
     assert how == "not found"
     assert (centres == 100).all()
     assert not soft.any()
@@ -177,7 +185,7 @@ def test_an_empty_field_is_not_found_and_stays_at_the_centre():
 def test_what_is_only_in_some_slices_is_looked_for_in_others():
     places = [(30, 170)] * 16 + [(np.nan, np.nan)] * 34
     field = Field((200, 200, 50), places)
-    centres, _, how = field.follow()
+    centres, *_, how = field.follow()
     assert how == "found by a search"
     assert (np.abs(centres - (30, 170)) <= 10 / MM).all()
     assert field.looked <= 100 + 2 * 5
@@ -186,15 +194,16 @@ def test_what_is_only_in_some_slices_is_looked_for_in_others():
 def test_a_centre_that_cannot_be_used_is_searched_around():
     field = Field((200, 200, 4), [(30, 30)] * 4)
     segment = field.segment
-    field.segment = lambda centres: None if (centres == 100).all() else segment(centres)
-    centres, soft, how = field.follow()
+    nothing = None, finder.nothing(field.shape[2])
+    field.segment = lambda centres: nothing if (centres == 100).all() else segment(centres)
+    centres, soft, _, how = field.follow()
     assert how == "found by a search"
     assert soft is not None
     assert (np.abs(centres - 30) <= 10 / MM).all()
 
 
 def test_a_single_slice_is_enough_where_there_is_but_one():
-    centres, _, how = Field((200, 200, 1), [(40, 160)]).follow()
+    centres, *_, how = Field((200, 200, 1), [(40, 160)]).follow()
     assert how == "found by a search"
     assert (np.abs(centres - (40, 160)) <= 10 / MM).all()
 

@@ -24,7 +24,7 @@ from orientations import ALL_48, ROTATION, a_scan
 
 from gmseg import InputError, cli, image, pipeline, source
 from gmseg.bundled import bundled
-from gmseg.stack import HELD_BYTES
+from gmseg.source import HELD_BYTES
 
 SECONDS, MEGABYTES = 20, 100
 
@@ -179,7 +179,7 @@ def fast(monkeypatch, tmp_path_factory):
         rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
         return (np.hypot(rows, columns) < 6) + 0 * windows
 
-    monkeypatch.setattr(pipeline, "load_predictor", lambda model: predict)
+    monkeypatch.setattr(pipeline, "load_predictor", lambda *_: predict)
     monkeypatch.setattr(cli, "app", typer.main.get_command(cli.app))
     folder = tmp_path_factory.mktemp("model")
     shutil.copy(bundled("models/default.weights.h5"), folder / "fast.weights.h5")

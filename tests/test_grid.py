@@ -94,3 +94,58 @@ def test_a_ramp_in_world_space_stays_where_it_is(ramp, spacing):
     np.testing.assert_allclose(
         gm_grid.to_native_grid(grid.data, grid)[3:-3, 3:-3], data[3:-3, 3:-3], atol=4e-3
     )
+
+
+PARTS = st.tuples(*[st.floats(0, 1)] * 4)
+
+
+def part_of(shape, shares):
+    """Corner and shape of a part of the working grid, from shares of it."""
+    corner = [int(share * n) for share, n in zip(shares[:2], shape, strict=False)]
+    lengths = [int(share * (n - at)) for share, n, at in
+               zip(shares[2:], shape, corner, strict=False)]  # fmt: skip
+    return corner, lengths
+
+
+@settings(deadline=None)
+@given(shares=PARTS, ornt=st.sampled_from(ALL_48[::7]))
+def test_a_part_of_the_working_grid_is_that_of_the_whole(shares, ornt):
+    scan = reoriented(a_scan(rotation=ROTATION), ornt)
+    data = np.asarray(scan.dataobj)
+    whole = gm_grid.to_working_grid(data, scan.affine)
+    frame = gm_grid.frame_of(scan.shape, scan.affine)
+    (row, column), (rows, columns) = part_of(whole.shape, shares)
+    part = gm_grid.working_part(data, frame, (row, column), (rows, columns))
+    np.testing.assert_array_equal(part, whole.data[row : row + rows, column : column + columns])
+
+
+@settings(deadline=None)
+@given(shares=PARTS, ornt=st.sampled_from(ALL_48[::7]))
+def test_back_from_a_part_is_back_from_the_whole_that_is_zero_elsewhere(shares, ornt):
+    scan = reoriented(a_scan(rotation=ROTATION), ornt)
+    frame = gm_grid.frame_of(scan.shape, scan.affine)
+    corner, lengths = part_of(frame.shape, shares)
+    part = np.random.default_rng(1).random((*lengths, frame.shape[2])).astype(np.float32)
+    whole = np.zeros(frame.shape, np.float32)
+    whole[corner[0] : corner[0] + lengths[0], corner[1] : corner[1] + lengths[1]] = part
+    expected = gm_grid.to_native_grid(whole, frame)
+    np.testing.assert_allclose(gm_grid.to_native_grid(part, frame, corner), expected, atol=1e-6)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 30), min_size=0, max_size=4), st.integers(0, 47))
+def test_what_was_scanned_is_where_the_working_grid_is_not_zero(rows, number):
+    scan = a_scan(rotation=ROTATION)
+    data = np.zeros(scan.shape, np.float32)
+    for row in rows:
+        data[row % data.shape[0], (3 * row) % data.shape[1]] = 1 + row
+    scan = reoriented(nib.Nifti1Image(data, scan.affine), ALL_48[number])
+    data = np.asarray(scan.dataobj)
+    extent = gm_grid.scanned_extent(data, gm_grid.frame_of(scan.shape, scan.affine))
+    seen = (gm_grid.to_working_grid(data, scan.affine).data != 0).any(axis=2)
+    if not rows:
+        assert extent is None
+        return
+    for axis, bounds in enumerate(extent):
+        some = np.flatnonzero(seen.any(axis=1 - axis))
+        assert bounds == (some[0], some[-1])

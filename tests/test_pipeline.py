@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from orientations import ALL_48, reoriented, undone
 
-from gmseg import InputError, metrics, pipeline, pretrained, run, segment
+from gmseg import InputError, metrics, pipeline, predictor, pretrained, segment
 from gmseg.phantom import make_phantom
 
 # Dice of the published weights over the labelled slices at threshold 0.5 on the native grid,
@@ -153,7 +153,7 @@ def test_48_orders_and_flips_give_one_mask(sample, segmented, ornt):
 
 
 def test_results_do_not_depend_on_the_batch(sample, segmented, monkeypatch):
-    monkeypatch.setattr(run, "BATCH", 1)
+    monkeypatch.setattr(predictor, "BATCH", 1)
     soft = segment(sample.image).soft
     np.testing.assert_allclose(soft.dataobj, segmented.soft.dataobj, atol=1e-5)
 
@@ -211,9 +211,9 @@ def test_centre_image_stays_at_the_images_centre(off_centre):
 def test_gm_far_from_the_cord_is_dropped_but_for_centre_image(sample, monkeypatch):
     network = pipeline.load_predictor
 
-    def with_an_island(model):
+    def with_an_island(model, precision):
         def predict(windows):
-            soft = network(model)(windows)
+            soft = network(model, precision)(windows)
             soft[:, 10:16, 10:16] = 0.9  # 31 mm from the window's centre
             return soft
 

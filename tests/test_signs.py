@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from gmseg import signs
+from gmseg import planes, signs
 
 SIDE = round(signs.CROP_MM / 0.25)
 
@@ -19,7 +19,7 @@ def butterfly(turn=0.0, one_sided=0.0):
         shape += np.hypot((x - side * 2.2) / 1.0, y / 3.0) < 1
     shape += (np.abs(x) < 2.2) & (np.abs(y) < 0.5)
     soft = ndimage.gaussian_filter((shape > 0).astype(float), 1.0)
-    soft = np.clip(signs.turned_by(soft, turn), 0, 1)
+    soft = np.clip(planes.turned(soft, turn), 0, 1)
     noise = np.random.default_rng(0).normal(0, 1, soft.shape)
     bright = 4 * soft * np.where(x > 0, 1 - one_sided, 1)
     return soft, 100 + bright + noise

@@ -1,0 +1,209 @@
+"""What runs a network on windows: Keras, or an exported graph without it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from gmseg.engine import threads
+from gmseg.errors import InputError
+
+BATCH = 4
+"""Windows that the network sees at once; slabs hold full batches, so that they are the same."""
+PRECISIONS = ("single", "bf16")
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network, ready to run.
+
+    Called with standardised windows, float32 (n, size, size), it returns their soft
+    segmentations, the same.
+
+    Attributes
+    ----------
+    whole : callable
+        From windows to soft segmentations.
+    region : callable or None
+        From one window, (size, size), and the corner of a region that lies in it, (row, column),
+        to the region's soft segmentation, (side, side): the same numbers for less arithmetic.
+        None where the network cannot be computed in parts.
+    side : int
+        Of the region, in pixels.
+    """
+
+    whole: Callable[[np.ndarray], np.ndarray]
+    region: Callable[[np.ndarray, tuple[int, int]], np.ndarray] | None = None
+    side: int = 0
+
+    def __call__(self, windows: np.ndarray) -> np.ndarray:
+        return self.whole(windows)
+
+
+def checked(predictor: Predictor, weights: Path) -> Predictor:
+    """Return a predictor that refuses to give what is no probability."""
+
+    def check(run: Callable) -> Callable:
+        def checked_run(*given):
+            soft = run(*given)
+            if not np.isfinite(soft).all():
+                raise InputError(f"{weights}: gives NaN; get the model's files again")
+            return soft
+
+        return checked_run
+
+    region = predictor.region and check(predictor.region)
+    return replace(predictor, whole=check(predictor.whole), region=region)
+
+
+def predict_windows(
+    predict: Callable[[np.ndarray], np.ndarray],
+    windows: np.ndarray,
+    *,
+    progress: Callable | None = None,
+) -> np.ndarray:
+    """Run the network over windows, a few at a time.
+
+    Parameters
+    ----------
+    predict : Predictor or callable
+    windows : numpy.ndarray
+        float32, (slices, size, size), standardised.
+    progress : callable, optional
+        Called with (slices done, slices in all) after every batch.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, the same shape: soft segmentation.
+    """
+    soft = np.empty(windows.shape, np.float32)
+    for start in range(0, len(windows), BATCH):
+        soft[start : start + BATCH] = predict(windows[start : start + BATCH])
+        if progress is not None:
+            progress(min(start + BATCH, len(windows)), len(windows))
+    return soft
+
+
+# ------------------------------------------------------------------------------------ Keras
+
+
+def keras_predictor(network, part=None) -> Predictor:
+    """Return what runs Keras networks.
+
+    Parameters
+    ----------
+    network : keras.Model
+        From `gmseg.network.build_network`.
+    part : keras.Model, optional
+        The same for a region, from `gmseg.network.on_region`.
+    """
+
+    def whole(windows: np.ndarray) -> np.ndarray:
+        windows = np.ascontiguousarray(windows, np.float32)[..., None]
+        return np.asarray(network.predict_on_batch(windows))[..., 0]
+
+    def region(window: np.ndarray, corner) -> np.ndarray:
+        window = np.ascontiguousarray(window, np.float32)[None, ..., None]
+        return np.asarray(part.predict_on_batch([window, np.array(corner, np.int32)]))[0, ..., 0]
+
+    if part is None:
+        return Predictor(whole)
+    return Predictor(whole, region, part.output.shape[1])
+
+
+# -------------------------------------------------------------------------- exported graphs
+
+
+def onnx_predictor(graphs: dict[str, bytes], side: int) -> Predictor:
+    """Return what runs exported graphs with ONNX Runtime, in single precision.
+
+    Parameters
+    ----------
+    graphs : dict of str to bytes
+        ``"window"``, and ``"region"`` if there is one: ONNX files from `gmseg.onnx_graph`.
+    side : int
+        Of the region, in pixels.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads()
+    options.enable_mem_pattern = False  # a third less memory, and no slower
+    options.log_severity_level = 3
+    there = onnxruntime.get_available_providers()
+    # a graphics card that would round to fewer digits must not
+    wanted = [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
+    providers = [one for one in wanted if (one if isinstance(one, str) else one[0]) in there]
+
+    def loaded(graph: bytes) -> Callable:
+        session = onnxruntime.InferenceSession(graph, options, providers=providers)
+        return lambda given: session.run(None, given)[0]
+
+    return _of_graphs(graphs, side, loaded)
+
+
+def openvino_predictor(graphs: dict[str, bytes], side: int, precision: str) -> Predictor:
+    """Return the same with OpenVINO, which knows half precision on some processors.
+
+    Parameters
+    ----------
+    graphs, side
+        See `onnx_predictor`.
+    precision : {"single", "bf16"}
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If OpenVINO is not installed, or the processor cannot compute so.
+    """
+    os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+    try:
+        import openvino
+    except ImportError:
+        raise InputError(
+            f"--precision {precision}: needs OpenVINO; pip install 'gmseg[openvino]'"
+        ) from None
+    core = openvino.Core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise InputError(
+            "--precision bf16: this processor computes in single precision only; leave it away"
+        )
+    settings = {
+        "INFERENCE_PRECISION_HINT": {"single": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_NUM_THREADS": threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+
+    def loaded(graph: bytes) -> Callable:
+        compiled = core.compile_model(core.read_model(graph), "CPU", settings)
+        return lambda given: compiled(given)[0].copy()
+
+    return _of_graphs(graphs, side, loaded)
+
+
+def _of_graphs(graphs: dict[str, bytes], side: int, loaded: Callable) -> Predictor:
+    """Return a predictor of graphs that are loaded when they are first wanted."""
+    ready: dict[str, Callable] = {}
+
+    def run(kind: str, **given) -> np.ndarray:
+        if kind not in ready:
+            ready[kind] = loaded(graphs[kind])
+        return ready[kind](given)
+
+    def whole(windows: np.ndarray) -> np.ndarray:
+        windows = np.ascontiguousarray(windows, np.float32)[..., None]
+        # one by one: as fast as many at once, in a quarter of the memory
+        return np.concatenate([run("window", window=one[None])[..., 0] for one in windows])
+
+    def region(window: np.ndarray, corner) -> np.ndarray:
+        window = np.ascontiguousarray(window, np.float32)[None, ..., None]
+        return run("region", window=window, corner=np.array(corner, np.int32))[0, ..., 0]
+
+    if "region" not in graphs:
+        return Predictor(whole)
+    return Predictor(whole, region, side)
