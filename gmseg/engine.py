@@ -43,10 +43,14 @@ def _cores() -> list[int]:
 
 
 def threads() -> int:
-    """Return on how many threads a network is run: one for each core that is ours to use."""
-    import psutil
+    """Return on how many threads a network is run: one for each real core that is ours to use."""
+    try:  # two cores of the system's may be one
+        where = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+        real = len({Path(where.format(core)).read_text() for core in _cores()})
+    except OSError:
+        import psutil  # macOS, Windows: slow to import
 
-    real = min(len(_cores()), psutil.cpu_count(logical=False) or len(_cores()))
+        real = min(len(_cores()), psutil.cpu_count(logical=False) or len(_cores()))
     return max(1, real // _shared["processes"])
 
 

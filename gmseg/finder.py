@@ -58,7 +58,7 @@ class Seen:
         signs = np.count_nonzero(self.areas_mm2 >= LEAST_MM2)
         count = np.count_nonzero(self.agree)
         return count >= min(2, len(self.areas_mm2)) and 2 * count >= signs and (
-            np.median(self.areas_mm2[self.agree]) <= MOST_MM2
+            planes.median(self.areas_mm2[self.agree]) <= MOST_MM2
         )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def pick(soft: np.ndarray, spacing_mm: float) -> tuple[np.ndarray, float]:
     where = tuple(slice(max(0, at[0] - margin), at[-1] + 1 + margin) for at in some)
     inside = inside[where]
     # a butterfly in two halves is one piece
-    pieces, count = planes.pieces(planes.within(inside, GATHER_MM / 2 / spacing_mm))
+    pieces, count = planes.pieces(planes.within(inside, GATHER_MM / 2, spacing_mm))
     pieces = np.where(inside, pieces, 0)
     mass = planes.sums(soft[where], pieces, count)
     chosen = pieces == 1 + int(np.argmax(mass))

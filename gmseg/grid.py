@@ -9,6 +9,7 @@ import numpy as np
 from nibabel import orientations
 
 from gmseg import planes
+from gmseg.measure import orientation
 
 WORKING_SPACING_MM = 0.25
 _LAS = orientations.axcodes2ornt("LAS")
@@ -190,12 +191,12 @@ def to_native_grid(values: np.ndarray, grid: Frame, corner=(0, 0)) -> np.ndarray
         chosen.append(slice(some[0], some[-1] + 1) if some.size else slice(0))
         at.append(places[some])
     las[tuple(chosen)] = _sampled(values, *at)
-    native_ornt = orientations.io_orientation(grid.native_affine)
+    native_ornt = orientation(grid.native_affine)
     return orientations.apply_orientation(las, orientations.ornt_transform(_LAS, native_ornt))
 
 
 def _to_las(affine: np.ndarray) -> np.ndarray:
-    return orientations.ornt_transform(orientations.io_orientation(affine), _LAS)
+    return orientations.ornt_transform(orientation(affine), _LAS)
 
 
 def _steps(frame: Frame) -> np.ndarray:

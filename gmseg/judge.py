@@ -98,13 +98,12 @@ def flags_of(
     if seen.path is not None:
         found += _lean(run, seen)
         found += _orientation(run, seen, centres)
-    expected = np.nanmedian(gathered.expected) if gathered.count else 0.0
+    expected = np.nanquantile(gathered.expected, 0.5) if gathered.count else 0.0
     if not seen.plausible or expected < _DOUBTFUL:
         found += _what_if(run, {flag.name for flag in found})
-    if np.isfinite(foretold).any() and np.nanmedian(foretold) < LIMITS["low-confidence"].limit:
-        text = (
-            f"the mask is probably poor: a Dice of about {np.nanmedian(foretold):.2f} is foretold"
-        )
+    typical = np.nanquantile(foretold, 0.5) if np.isfinite(foretold).any() else np.inf
+    if typical < LIMITS["low-confidence"].limit:
+        text = f"the mask is probably poor: a Dice of about {typical:.2f} is foretold"
         found.append(Flag("low-confidence", text))
     return found
 

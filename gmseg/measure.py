@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import functools
+
 import nibabel as nib
 import numpy as np
 
 
+def orientation(affine: np.ndarray) -> np.ndarray:
+    """Return where an array's axes lead, as nibabel's `io_orientation`, and remember it."""
+    return _orientation(np.ascontiguousarray(affine[:3, :3], float).tobytes())
+
+
+@functools.lru_cache(64)
+def _orientation(matrix: bytes) -> np.ndarray:
+    linear = np.frombuffer(matrix).reshape(3, 3)
+    found = nib.orientations.io_orientation(nib.affines.from_matvec(linear))
+    found.flags.writeable = False
+    return found
+
+
 def slice_axis(affine: np.ndarray) -> int:
     """Return the array axis that runs from foot to head."""
-    return int(np.flatnonzero(nib.orientations.io_orientation(affine)[:, 0] == 2)[0])
+    return int(np.flatnonzero(orientation(affine)[:, 0] == 2)[0])
 
 
 def runs_downwards(affine: np.ndarray) -> bool:
     """Return whether the slices of an array are stored from head to foot."""
-    return nib.orientations.io_orientation(affine)[slice_axis(affine), 1] < 0
+    return bool(orientation(affine)[slice_axis(affine), 1] < 0)
 
 
 def slice_areas_mm2(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psutil
-
 from gmseg.errors import InputError
 
 
 def available_bytes() -> int:
     """Return how much memory this process may still take."""
-    found = [psutil.virtual_memory().available]
+    found = [_system_bytes()]
     try:  # a container's own limit; what its files fill in memory is given up when needed
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text())
@@ -21,6 +19,19 @@ def available_bytes() -> int:
     except (OSError, ValueError):
         pass
     return min(found)
+
+
+def _system_bytes() -> int:
+    """Return how much memory the system has to give."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    except OSError:
+        pass
+    import psutil  # macOS, Windows: slow to import
+
+    return psutil.virtual_memory().available
 
 
 def check_memory(name, need: int, how: str) -> None:

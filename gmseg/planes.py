@@ -6,6 +6,8 @@ tests compare each step with it.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -35,16 +37,21 @@ def sampled(data: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarr
     return data
 
 
-def within(mask: np.ndarray, pixels: float) -> np.ndarray:
+def within(mask: np.ndarray, reach_mm: float, spacing_mm: float) -> np.ndarray:
     """Return which pixels of a picture are no farther than that from a mask."""
-    reach = int(pixels + 1e-6)
-    rows, columns = mask.shape
-    padded = np.pad(mask, reach)
     found = np.zeros(mask.shape, bool)
+    if not mask.any():
+        return found
+    reach = math.ceil(reach_mm / spacing_mm)
+    some = [np.flatnonzero(mask.any(axis=1 - axis)) for axis in (0, 1)]
+    near = tuple(slice(max(0, at[0] - reach), at[-1] + 1 + reach) for at in some)
+    inside = np.pad(mask[near], reach)
+    part = found[near]
+    rows, columns = part.shape
     for down in range(-reach, reach + 1):
         for right in range(-reach, reach + 1):
-            if down**2 + right**2 <= pixels**2 + 1e-6:
-                found |= padded[reach + down :, reach + right :][:rows, :columns]
+            if math.sqrt(down**2 + right**2) * spacing_mm <= reach_mm:
+                part |= inside[reach + down :, reach + right :][:rows, :columns]
     return found
 
 
@@ -83,6 +90,11 @@ def pieces(mask: np.ndarray) -> tuple[np.ndarray, int]:
 def sums(values: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
     """Return the sum of values over each of so many pieces, from `pieces`."""
     return np.bincount(labels.ravel(), np.ravel(values), count + 1)[1:]
+
+
+def median(values: np.ndarray) -> float:
+    """Return the median, NaN of nothing; NumPy's imports its masked arrays first, for 15 ms."""
+    return float(np.quantile(values, 0.5)) if np.size(values) else np.nan
 
 
 def middle(values: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from gmseg.errors import InputError
 
 BATCH = 4
 """Windows that the network sees at once; slabs hold full batches, so that they are the same."""
-PRECISIONS = ("single", "bf16")
+_PIXELS = 200**2  # that an exported graph sees at once
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,10 @@ def _of_graphs(graphs: dict[str, bytes], side: int, loaded: Callable) -> Predict
 
     def whole(windows: np.ndarray) -> np.ndarray:
         windows = np.ascontiguousarray(windows, np.float32)[..., None]
-        # one by one: as fast as many at once, in a quarter of the memory
-        return np.concatenate([run("window", window=one[None])[..., 0] for one in windows])
+        # one by one, unless they are small: as fast as many at once, in a quarter of the memory
+        count = max(1, _PIXELS // (windows.shape[1] * windows.shape[2]))
+        parts = [windows[k : k + count] for k in range(0, len(windows), count)]
+        return np.concatenate([run("window", window=part)[..., 0] for part in parts])
 
     def region(window: np.ndarray, corner) -> np.ndarray:
         window = np.ascontiguousarray(window, np.float32)[None, ..., None]

@@ -7,6 +7,7 @@ are). This is also the one place that decides which engine runs a network.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from gmseg.release import RELEASE_SHA256, RELEASE_URL, fill_network, read_releas
 
 DEFAULT_MODEL = "default"
 DOWNLOADS = ("published",)
+PRECISIONS = ("single", "bf16")
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,8 @@ def load_predictor(model: Model, precision: str = "single") -> Predictor:
 
 def _predictor(model: Model, precision: str) -> Predictor:
     graphs = read_graphs(model)
+    if precision not in PRECISIONS:
+        raise InputError(f"precision: {precision!r} is unknown; choose {' or '.join(PRECISIONS)}")
     if precision != "single":
         if graphs is None:
             raise InputError(
@@ -385,7 +389,12 @@ def import_release(path, folder=None, name: str | None = None, *, overwrite: boo
     for key in ("name", "weights", "weights_sha256"):
         del fields[key]
     fields["network"] = network_entry(network_sizes(card.network))
-    return save_model(network, folder, name, **fields)
+    model = save_model(network, folder, name, **fields)
+    if importlib.util.find_spec("onnx") and folder == user_models_dir():
+        from gmseg.export import prepare
+
+        prepare(model)
+    return load_model(model.weights)
 
 
 def download(name: str = "published", *, base_url: str = RELEASE_URL, folder=None) -> Model:

@@ -60,15 +60,15 @@ class Signs:
             return
         self.expected.append(2 * float(soft[inside].sum()) / float(soft.sum() + inside.sum()))
         self.second_mm2.append(_second_mm2(inside, spacing_mm))
-        nearest, farthest = (planes.within(inside, reach / spacing_mm) for reach in RING_MM)
+        nearest, farthest = (planes.within(inside, reach, spacing_mm) for reach in RING_MM)
         ring = scan[farthest & ~nearest]
-        level = np.median(ring)
-        spread = 1.4826 * np.median(np.abs(ring - level))
+        level = planes.median(ring)
+        spread = 1.4826 * planes.median(np.abs(ring - level))
         if not spread > 0:
             self.contrast.append(np.nan)
             return
         relative = np.clip((scan - level) / spread, -_MOST, _MOST)
-        self.contrast.append(float(np.median(relative[inside])))
+        self.contrast.append(float(planes.median(relative[inside])))
         shift = np.rint(planes.middle(soft) - (len(soft) - 1) / 2).astype(int)
         self.soft = self.soft + np.roll(soft, -shift, (0, 1))
         self.bright = self.bright + np.roll(relative, -shift, (0, 1))
@@ -77,7 +77,7 @@ class Signs:
 
 def _second_mm2(inside: np.ndarray, spacing_mm: float) -> float:
     """Return the area of the second largest piece; halves of a butterfly are one piece."""
-    pieces, count = planes.pieces(planes.within(inside, GATHER_MM / 2 / spacing_mm))
+    pieces, count = planes.pieces(planes.within(inside, GATHER_MM / 2, spacing_mm))
     if count < 2:
         return 0.0
     return float(np.sort(planes.sums(inside, pieces, count))[-2] * spacing_mm**2)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import nibabel as nib
@@ -63,7 +63,7 @@ class Source:
         """The scan's affine."""
         return self.like.affine
 
-    @cached_property
+    @functools.cached_property
     def axis(self) -> int:
         """The slice axis."""
         return measure.slice_axis(self.affine)
@@ -212,6 +212,7 @@ def _streamed(image, shape, volume: int | None, name) -> Source:
     again = type(image).from_filename(image.get_filename(), keep_file_open=True)
     rest = tuple(np.unravel_index(volume or 0, image.shape[3:])) if image.shape[3:] else ()
 
+    @functools.lru_cache(1)  # what is asked for twice in a row need not be read again
     def read(first, last):
         return read_part(name, again, (..., slice(first, last), *(int(n) for n in rest)))
 

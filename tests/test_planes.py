@@ -42,17 +42,19 @@ def test_sums_equal_scipys():
     np.testing.assert_allclose(planes.sums(values, labels, count), expected)
 
 
-@given(MASKS, st.sampled_from([0.0, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0]))
-def test_within_equals_a_distance_transform(mask, pixels):
-    far = ndimage.distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, np.inf)
-    np.testing.assert_array_equal(planes.within(mask, pixels), far <= pixels)
+@given(MASKS, st.sampled_from([0.0, 0.25, 0.4, 0.5, 0.75, 1.25, 1.75]))
+def test_within_equals_a_distance_transform(mask, reach_mm):
+    for spacing_mm in (0.25, np.nextafter(0.25, 1)):  # as its rounding decides
+        far = ndimage.distance_transform_edt(~mask) * spacing_mm
+        far = far if mask.any() else np.full(mask.shape, np.inf)
+        np.testing.assert_array_equal(planes.within(mask, reach_mm, spacing_mm), far <= reach_mm)
 
 
-def test_a_distance_that_is_met_exactly_counts_whatever_its_rounding():
-    mask = np.zeros((9, 9), bool)
-    mask[4, 4] = True
-    for spacing_mm in (0.25, np.nextafter(0.25, 1), np.nextafter(0.25, 0)):
-        assert planes.within(mask, 0.75 / spacing_mm)[4, 1]
+def test_median_equals_numpys():
+    for count in (1, 2, 7, 10):
+        values = np.random.default_rng(count).normal(size=count)
+        assert planes.median(values) == pytest.approx(np.median(values), abs=1e-12)
+    assert np.isnan(planes.median(np.array([])))
 
 
 @given(

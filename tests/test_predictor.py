@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -135,8 +137,6 @@ def test_half_precision_is_refused_where_the_processor_has_none(model, monkeypat
 
 
 def test_half_precision_needs_openvino(model, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(InputError, match=r"pip install 'gmseg\[openvino\]'"):
         predictor.openvino_predictor({}, 96, "bf16")
@@ -159,8 +159,32 @@ def test_a_graphics_card_is_used_at_full_precision(model, monkeypatch):
 
 
 def test_threads_are_no_more_than_this_process_may_use(monkeypatch):
-    monkeypatch.setattr(engine.os, "sched_getaffinity", lambda _: {5}, raising=False)
-    assert engine.threads() == 1
+    engine._cores.cache_clear()
+    monkeypatch.setattr(engine.os, "sched_getaffinity", lambda _: {0}, raising=False)
+    try:
+        assert engine.threads() == 1
+    finally:
+        engine._cores.cache_clear()
+
+
+def test_processes_share_the_cores():
+    """Each is bound to its own, and runs on so many threads."""
+    code = (
+        "import os, sys; from gmseg import engine; before = sorted(os.sched_getaffinity(0))\n"
+        "engine.share_cores(2, int(sys.argv[1]))\n"
+        "engine.share_cores(2, int(sys.argv[1]))\n"  # as every task of a worker does
+        "print(before, sorted(os.sched_getaffinity(0)), engine.threads(), sep=';')"
+    )
+    found = []
+    for number in (0, 1):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(number)], capture_output=True, text=True, check=True
+        )
+        before, mine, count = done.stdout.strip().split(";")
+        found.append(json.loads(mine))
+        assert int(count) == max(1, len(json.loads(before)) // 2)
+    if len(json.loads(before)) > 1:
+        assert sorted(found[0] + found[1]) == json.loads(before)
 
 
 # ------------------------------------------------------------------------ where graphs are run
