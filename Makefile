@@ -15,7 +15,7 @@ FOR_TESTS := $(VENV)/.installed-test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lint format notebooks venv clean distclean
+.PHONY: help demo test test-slow lint format bench notebooks venv clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ lint: $(FOR_TESTS) ## ruff: rules and format
 format: $(FOR_TESTS) ## mend what ruff can mend
 	@$(BIN)/python -m ruff check --fix-only
 	@$(BIN)/python -m ruff format
+
+bench: $(FOR_USE) ## how fast it is, beside its rivals: writes docs/performance.md (20 minutes)
+	@$(PIP) install -q -e '.[bench]'
+	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python benchmarks/training.py
 
 notebooks: $(FOR_TESTS) ## run every notebook top to bottom and keep its outputs
 	@$(BIN)/python -m nbconvert --to notebook --execute --inplace \

@@ -1,45 +1,178 @@
-"""Time the stages of a segmentation: python benchmarks/stages.py [SCAN] [--repeats N].
+"""Time the stages of a job, from outside: ``stages.py WAY SCAN FOLDER RESULT``.
 
-Prints the median of each stage in seconds, on this machine. Nothing else should be running.
+Two jobs in one process: the first is cold, the second warm. WAY is one of `WAYS`. The functions
+in the table are replaced by ones that keep time; of a call within another, only the inner one
+counts. Writes a JSON file: for every job, seconds by stage and what the network was given.
 """
 
-import argparse
-import statistics
 import time
 
-import numpy as np
+ENTERED = time.monotonic()  # before anything is imported: what came earlier is the interpreter's
 
-from gmseg import image, pipeline, pretrained
-from gmseg.bundled import bundled
+# ruff: noqa: E402
+import builtins
+import functools
+import json
+import os
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+# What each stage of a job is, by the names in the code. A name that is gone stops the benchmark,
+# and so does a stage that no call ever entered.
+_RIVALS = {
+    "import": ["builtins:__import__"],
+    "read": ["rivals:read"],
+    "resample": ["rivals:to_working", "rivals:cut"],
+    "paste": ["rivals:back"],
+    "write": ["rivals:write"],
+}
+WAYS = {
+    "gmseg": {
+        "import": ["builtins:__import__"],
+        "load": [
+            "gmseg.pretrained:load_model",
+            "gmseg.pretrained:load_predictor",
+            "onnxruntime:InferenceSession.__init__",
+        ],
+        "read": ["gmseg.source:open_source"],
+        "locate": ["gmseg.run:Run.follow", "gmseg.focus:Focus.add", "gmseg.focus:Focus.again"],
+        "resample": ["gmseg.run:Run.cut", "gmseg.run:Run.level", "gmseg.run:standardised_by"],
+        "network": ["onnxruntime:InferenceSession.run"],
+        "paste": ["gmseg.pipeline:_on_native", "gmseg.finder:keep_near"],
+        "flags": ["gmseg.judge:look", "gmseg.judge:flags_of", "gmseg.signs:symmetry"],
+        "write": ["gmseg.image:write_images"],
+    },
+    "way2018": _RIVALS | {"load": ["way2018:load"], "network": ["way2018:predict"]},
+    "way_toolbox": _RIVALS | {"load": ["way_toolbox:load"], "network": ["way_toolbox:predict"]},
+}
+JOBS = ("cold", "warm")
+MISSING = "benchmarks/stages.py: {} is not there any more; mend the table at its top"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scan", nargs="?", default=bundled("data/sample/phantom_t2s.nii.gz"))
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
+    """Do the jobs and write what they took."""
+    way, scan, folder, result = sys.argv[1:]
+    clock = Clock()
+    take_over(clock, WAYS[way])
+    job = job_of(way)
+    started = float(os.environ["BENCH_STARTED"])
+    clock.seconds["start"] = ENTERED - started
+    found = {}
+    for name in JOBS:
+        job(Path(scan), Path(folder) / name)
+        total = time.monotonic() - started
+        if unused := WAYS[way].keys() - clock.seconds.keys() - (
+            {"import", "load"} if name != JOBS[0] else set()
+        ):  # fmt: skip
+            raise SystemExit(MISSING.format(f"what is done in the stage {', '.join(unused)}"))
+        rest = total - sum(clock.seconds.values())
+        found[name] = {
+            "seconds": dict(clock.seconds) | {"rest": rest},
+            "total": total,
+            "network_saw": dict(clock.seen),
+        }
+        clock.seconds.clear()
+        clock.seen.clear()
+        started = time.monotonic()
+    Path(result).write_text(json.dumps(found), encoding="utf-8")
 
-    times = {}
 
-    def timed(stage, function, *args, **kwargs):
-        started = time.perf_counter()
-        result = function(*args, **kwargs)
-        times.setdefault(stage, []).append(time.perf_counter() - started)
-        return result
+def job_of(way):
+    """Return what does the whole job in this process: from a scan, and a folder for the mask."""
+    if way == "gmseg":
 
-    model = timed("read the card, verify the weights", pretrained.load_model)
-    predict = timed("load the network (Keras included)", pretrained.load_predictor, model)
-    for _ in range(arguments.repeats):
-        scan = timed("read the scan", image.read_scan, arguments.scan)
-        ready = timed("resample, cut, standardise", pipeline.prepare, scan, model)
-        soft = timed("network", pipeline.predict_windows, predict, ready.windows)
-        timed("paste, resample back", pipeline.soft_on_scan, soft, ready)
-    slices = len(ready.windows)
-    for stage, seconds in times.items():
-        print(f"{stage:36} {statistics.median(seconds):8.3f} s")
-    # 4.97 G multiply-adds per window of the paper's network
-    rate = 2 * 4.97 * slices / statistics.median(times["network"])
-    print(f"{slices} slices, {np.median(times['network']) / slices:.3f} s each, {rate:.0f} GFLOP/s")
+        def job(scan, folder):
+            from gmseg import cli
+
+            if code := cli._run(["segment", str(scan), "--out-dir", str(folder)]):
+                raise SystemExit(code)
+
+        return job
+    module = __import__(way)
+
+    def job(scan, folder):
+        folder.mkdir(parents=True)
+        module.job(scan, folder / "mask.nii.gz")
+
+    return job
+
+
+class Clock:
+    """Seconds by stage, each call less the timed calls within it.
+
+    Attributes
+    ----------
+    seconds : Counter
+        By stage.
+    seen : Counter
+        How many windows and regions the network was given, by kind and size.
+    """
+
+    def __init__(self):
+        self.seconds, self.seen = Counter(), Counter()
+        self._inner = []  # seconds within each call that is under way
+        self._thread = threading.get_ident()
+
+    def timed(self, stage, function):
+        """Return a function that does the same and keeps time."""
+
+        @functools.wraps(function)
+        def run(*given, **named):
+            if threading.get_ident() != self._thread:  # beside the others, not after them
+                return function(*given, **named)
+            if stage == "network":
+                self.seen += windows_of(given)
+            self._inner.append(0.0)
+            begin = time.monotonic()
+            try:
+                return function(*given, **named)
+            finally:
+                took = time.monotonic() - begin
+                self.seconds[stage] += took - self._inner.pop()
+                if self._inner:
+                    self._inner[-1] += took
+
+        return run
+
+
+def take_over(clock, table):
+    """Put timed functions in the place of those in a table, wherever they are known by name."""
+    builtins.__import__ = clock.timed("import", builtins.__import__)
+    named = [(stage, name) for stage, names in table.items() for name in names if stage != "import"]
+    for _, name in named:  # all of them first: a module keeps what it took from another
+        __import__(name.split(":")[0])
+    for stage, name in named:
+        place, _, attribute = name.partition(":")
+        *owner, attribute = attribute.split(".")
+        try:
+            place = functools.reduce(getattr, owner, sys.modules[place])
+            there = getattr(place, attribute)
+        except AttributeError:
+            raise SystemExit(MISSING.format(name)) from None
+        if not callable(there):
+            raise SystemExit(MISSING.format(f"{name}, as a function,"))
+        function = clock.timed(stage, there)
+        setattr(place, attribute, function)
+        for module in list(sys.modules.values()):
+            if getattr(module, "__name__", "").partition(".")[0] in ("gmseg", "rivals"):
+                for key, value in list(vars(module).items()):
+                    if value is there:
+                        setattr(module, key, function)
+
+
+def windows_of(given):
+    """Count what the network is given by one call: of a session's run, or of a rival's predict."""
+    for one in given:
+        if isinstance(one, dict):
+            kind, windows = "region in" if "corner" in one else "window", one["window"]
+        elif hasattr(one, "shape"):
+            kind, windows = "window", one
+        else:
+            continue
+        return Counter({f"{kind} {windows.shape[1]}x{windows.shape[2]}": len(windows)})
+    raise SystemExit(MISSING.format("what the network is given, a window and a corner,"))
 
 
 if __name__ == "__main__":

@@ -7,13 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
-from typer.core import TyperCommand
-
 from gmseg.cli_models import Overwrite
 from gmseg.messages import exclude, fail, note, own_fault, warn
-
-_LISTS = ("--participant-label", "--participant_label", "--session", "--acquisition")
+from gmseg.options import Argument, Option
 
 
 class Level(StrEnum):
@@ -23,39 +19,23 @@ class Level(StrEnum):
     group = "group"
 
 
-class BidsCommand(TyperCommand):
-    """Takes several labels after one option, as BIDS Apps do: ``--participant-label 01 02``."""
-
-    def parse_args(self, ctx, args):
-        """Repeat the option before each of its labels, once the level was named."""
-        spread, option = [], None
-        for number, text in enumerate(args):
-            named = any(level in args[:number] for level in Level)
-            if text.startswith("-"):
-                option = text if named and text in _LISTS else None
-            elif option and args[number - 1] != option:
-                spread.append(option)
-            spread.append(text)
-        return super().parse_args(ctx, spread)
-
-
 def bids(
-    bids_dir: Annotated[Path, typer.Argument(metavar="BIDS_DIR", help="The dataset; only read.")],
-    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="The derivatives' folder, such as BIDS_DIR/derivatives/gmseg; created if missing.")],
-    level: Annotated[Level, typer.Argument(metavar="participant|group", help="Segment the scans; or make a table and a page of all that are segmented.")],
-    participants: Annotated[list[str] | None, typer.Option("--participant-label", "--participant_label", metavar="LABEL...", help="These participants alone: 01 02, or sub-01 sub-02.")] = None,
-    sessions: Annotated[list[str] | None, typer.Option("--session", metavar="LABEL...", help="These sessions alone.")] = None,
-    acquisitions: Annotated[list[str] | None, typer.Option("--acquisition", metavar="LABEL...", help="These acquisitions alone: MEDIC, MERGE.")] = None,
-    filter_file: Annotated[Path | None, typer.Option("--bids-filter-file", metavar="FILE.json", help="Which scans, by pybids' entities, as fMRIPrep has it: {\"t2starw\": {\"run\": 1}, \"megre\": {..}}.")] = None,
-    model: Annotated[str, typer.Option(metavar="NAME|FILE", help="See gmseg segment.")] = "default",
-    volume: Annotated[int | None, typer.Option(metavar="K", help="Take volume K of 4-D scans, counted from 0.")] = None,
-    mean: Annotated[bool, typer.Option("--mean", help="Average the volumes of 4-D scans.")] = False,
-    tta: Annotated[int, typer.Option("--tta", metavar="N", min=0, max=1000, help="Average over N copies of each scan: see gmseg segment. [default: none]")] = 0,
-    seed: Annotated[int, typer.Option(metavar="S", min=0, max=2**32 - 1, help="Of --tta.")] = 0,
-    workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, max=256, help="Segment N scans at a time, each by a process of its own (Dask).")] = 1,
-    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Send the scans to the workers of a Dask scheduler, such as tcp://node:8786, which see the same files.")] = None,
+    bids_dir: Annotated[Path, Argument(metavar="BIDS_DIR", help="The dataset; only read.")],
+    out_dir: Annotated[Path, Argument(metavar="OUT_DIR", help="The derivatives' folder, such as BIDS_DIR/derivatives/gmseg; created if missing.")],
+    level: Annotated[Level, Argument(metavar="participant|group", help="Segment the scans; or make a table and a page of all that are segmented.")],
+    participants: Annotated[list[str] | None, Option("--participant-label", "--participant_label", metavar="LABEL...", help="These participants alone: 01 02, or sub-01 sub-02.")] = None,
+    sessions: Annotated[list[str] | None, Option("--session", metavar="LABEL...", help="These sessions alone.")] = None,
+    acquisitions: Annotated[list[str] | None, Option("--acquisition", metavar="LABEL...", help="These acquisitions alone: MEDIC, MERGE.")] = None,
+    filter_file: Annotated[Path | None, Option("--bids-filter-file", metavar="FILE.json", help="Which scans, by pybids' entities, as fMRIPrep has it: {\"t2starw\": {\"run\": 1}, \"megre\": {..}}.")] = None,
+    model: Annotated[str, Option(metavar="NAME|FILE", help="See gmseg segment.")] = "default",
+    volume: Annotated[int | None, Option(metavar="K", help="Take volume K of 4-D scans, counted from 0.")] = None,
+    mean: Annotated[bool, Option("--mean", help="Average the volumes of 4-D scans.")] = False,
+    tta: Annotated[int, Option("--tta", metavar="N", min=0, max=1000, help="Average over N copies of each scan: see gmseg segment. [default: none]")] = 0,
+    seed: Annotated[int, Option(metavar="S", min=0, max=2**32 - 1, help="Of --tta.")] = 0,
+    workers: Annotated[int, Option("--workers", metavar="N", min=1, max=256, help="Segment N scans at a time, each by a process of its own (Dask).")] = 1,
+    scheduler: Annotated[str | None, Option(metavar="ADDRESS", help="Send the scans to the workers of a Dask scheduler, such as tcp://node:8786, which see the same files.")] = None,
     overwrite: Overwrite = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if anything looked suspicious.")] = False,
+    strict: Annotated[bool, Option("--strict", help="Exit with 3 if anything looked suspicious.")] = False,
 ) -> int:  # fmt: skip
     """Segment the T2starw and MEGRE scans of a BIDS dataset, as a BIDS App.
 

@@ -6,11 +6,10 @@ import math
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from gmseg.cli_models import Overwrite
 from gmseg.errors import InputError
 from gmseg.messages import moves
+from gmseg.options import Argument, Option
 
 _SHOWN = {
     "gm_area_mm2": "GM", "gm_left_area_mm2": "left", "gm_right_area_mm2": "right",
@@ -21,13 +20,13 @@ _SHOWN = {
 
 
 def measure(
-    mask: Annotated[Path, typer.Argument(metavar="MASK", help="A gray-matter mask, from gmseg or drawn.")],
-    soft: Annotated[Path | None, typer.Option(metavar="SOFT", help="The soft segmentation (SCAN_gmsoft.nii.gz): areas from it count every voxel by its share.")] = None,
-    cord: Annotated[Path | None, typer.Option(metavar="MASK", help="A mask of the cord: cord and white-matter area, GM/cord ratio; the cord's axes are found on it, too.")] = None,
-    levels: Annotated[Path | None, typer.Option(metavar="LABELS", help="Vertebral levels as whole numbers that fill the cord: means per level.")] = None,
-    label: Annotated[int | None, typer.Option(metavar="N", help="The value of gray matter in the mask. [default: it holds nothing but 0 and 1]")] = None,
-    correct_obliqueness: Annotated[bool, typer.Option("--correct-obliqueness", help="Multiply areas by the cosine of the angle between cord and slices. [default: areas as scanned]")] = False,
-    tsv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every number, horns apart, a row per slice, per level and for all; and FILE.json, which tells the columns and units.")] = None,
+    mask: Annotated[Path, Argument(metavar="MASK", help="A gray-matter mask, from gmseg or drawn.")],
+    soft: Annotated[Path | None, Option(metavar="SOFT", help="The soft segmentation (SCAN_gmsoft.nii.gz): areas from it count every voxel by its share.")] = None,
+    cord: Annotated[Path | None, Option(metavar="MASK", help="A mask of the cord: cord and white-matter area, GM/cord ratio; the cord's axes are found on it, too.")] = None,
+    levels: Annotated[Path | None, Option(metavar="LABELS", help="Vertebral levels as whole numbers that fill the cord: means per level.")] = None,
+    label: Annotated[int | None, Option(metavar="N", help="The value of gray matter in the mask. [default: it holds nothing but 0 and 1]")] = None,
+    correct_obliqueness: Annotated[bool, Option("--correct-obliqueness", help="Multiply areas by the cosine of the angle between cord and slices. [default: areas as scanned]")] = False,
+    tsv: Annotated[Path | None, Option(metavar="FILE", help="Write every number, horns apart, a row per slice, per level and for all; and FILE.json, which tells the columns and units.")] = None,
     overwrite: Overwrite = False,
 ) -> int:  # fmt: skip
     """Measure a gray-matter mask: areas per slice and level, horns apart, volume.

@@ -1,4 +1,7 @@
-"""The commands under ``gmseg models``."""
+"""List, download, import and export models.
+
+The commands under ``gmseg models``, whose help begins with the line above.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from gmseg.errors import InputError
-
-models_app = typer.Typer(help="List, download, import and export models.", no_args_is_help=True)
+from gmseg.options import Argument, Option
 
 
 class Format(StrEnum):
@@ -21,10 +21,9 @@ class Format(StrEnum):
     torch = "torch"
 
 
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace files that exist.")]
 
 
-@models_app.command("list")
 def models_list() -> int:
     """List the known models."""
     from gmseg.pretrained import DOWNLOADS, list_models, load_model
@@ -45,9 +44,8 @@ def models_list() -> int:
     return 0
 
 
-@models_app.command("download")
 def models_download(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="published: the 2017 release.")],
+    name: Annotated[str, Argument(metavar="NAME", help="published: the 2017 release.")],
 ) -> int:
     """Download a model from its authors, verify its checksum, and import it."""
     from gmseg.pretrained import download
@@ -56,10 +54,9 @@ def models_download(
     return 0
 
 
-@models_app.command("import")
 def models_import(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="challenge_model.hdf5, its mean/std JSON beside it.")],
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="[default: published, or the file's name]")] = None,
+    file: Annotated[Path, Argument(metavar="FILE", help="challenge_model.hdf5, its mean/std JSON beside it.")],
+    name: Annotated[str | None, Option(metavar="NAME", help="[default: published, or the file's name]")] = None,
     overwrite: Overwrite = False,
 ) -> int:  # fmt: skip
     """Turn a weights file of the 2017 release (32 or 64 filters) into a model."""
@@ -70,9 +67,8 @@ def models_import(
     return 0
 
 
-@models_app.command("prepare")
 def models_prepare(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A model of gmseg's or one that was imported.")],
+    name: Annotated[str, Argument(metavar="NAME", help="A model of gmseg's or one that was imported.")],
 ) -> int:  # fmt: skip
     """Write the graphs by which a model runs without Keras, beside its weights."""
     from gmseg.export import prepare
@@ -83,11 +79,10 @@ def models_prepare(
     return 0
 
 
-@models_app.command("export")
 def models_export(
-    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A known model, or a model's file.")],
-    file_format: Annotated[Format, typer.Option("--format", help="ONNX, or weights for the plain PyTorch module in gmseg/torch_network.py.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="[default: NAME.onnx or NAME.pt, here]")] = None,
+    name: Annotated[str, Argument(metavar="NAME|FILE", help="A known model, or a model's file.")],
+    file_format: Annotated[Format, Option("--format", help="ONNX, or weights for the plain PyTorch module in gmseg/torch_network.py.")],
+    output: Annotated[Path | None, Option("-o", "--output", metavar="OUT", help="[default: NAME.onnx or NAME.pt, here]")] = None,
     overwrite: Overwrite = False,
 ) -> int:  # fmt: skip
     """Write a network for other programs, beside a JSON that says what it is."""
@@ -99,3 +94,13 @@ def models_export(
     for file in export_model(model, output, file_format.value, overwrite=overwrite):
         print(file)
     return 0
+
+
+COMMANDS = {
+    "list": models_list,
+    "download": models_download,
+    "import": models_import,
+    "prepare": models_prepare,
+    "export": models_export,
+}
+"""What follows ``gmseg models``, in the order of the help."""

@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from gmseg.cli_models import Overwrite
 from gmseg.messages import exclude, moves, warn
+from gmseg.options import Argument, Option
 
 
 def movie(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="The scan, of any length: it is read in parts.")],
-    mask: Annotated[Path, typer.Argument(metavar="MASK", help="A mask on the scan's grid, such as SCAN_gmseg.nii.gz.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The movie: .mp4 shows every slice; .gif and .webp, for pages, show 120 at most, evenly spread.")],
-    volume: Annotated[int | None, typer.Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")] = None,
-    mean: Annotated[bool, typer.Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
+    scan: Annotated[Path, Argument(metavar="SCAN", help="The scan, of any length: it is read in parts.")],
+    mask: Annotated[Path, Argument(metavar="MASK", help="A mask on the scan's grid, such as SCAN_gmseg.nii.gz.")],
+    output: Annotated[Path, Option("-o", "--output", metavar="FILE", help="The movie: .mp4 shows every slice; .gif and .webp, for pages, show 120 at most, evenly spread.")],
+    volume: Annotated[int | None, Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")] = None,
+    mean: Annotated[bool, Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
     overwrite: Overwrite = False,
 ) -> int:  # fmt: skip
     """Make a movie of a run through the cord, from foot to head.

@@ -10,19 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from gmseg.cli_models import Overwrite
+from gmseg.options import Argument, Option
 
 
 def reproduce(
-    challenge: Annotated[Path, typer.Argument(metavar="CHALLENGE_DIR", help="The GM Challenge's folder (siteN-scNN-image.nii.gz, -mask-rN.nii.gz).")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for everything; created if missing.")],
-    model: Annotated[str | None, typer.Option(metavar="NAME|FILE", help="Take this model instead of training one: published, or your own.")] = None,
-    protocol: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="How to train (gmseg train --help).")] = "paper2018",
-    split: Annotated[str | None, typer.Option(metavar="SUBJECT,...|challenge|all", help="Subjects to hold out and evaluate. [default: two of every site]")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on in DIR where the same call was interrupted.")] = False,
-    seed: Annotated[int, typer.Option(metavar="S", min=0, max=2**32 - 1)] = 0,
+    challenge: Annotated[Path, Argument(metavar="CHALLENGE_DIR", help="The GM Challenge's folder (siteN-scNN-image.nii.gz, -mask-rN.nii.gz).")],
+    out: Annotated[Path, Option(metavar="DIR", help="Folder for everything; created if missing.")],
+    model: Annotated[str | None, Option(metavar="NAME|FILE", help="Take this model instead of training one: published, or your own.")] = None,
+    protocol: Annotated[str, Option(metavar="NAME|FILE.toml", help="How to train (gmseg train --help).")] = "paper2018",
+    split: Annotated[str | None, Option(metavar="SUBJECT,...|challenge|all", help="Subjects to hold out and evaluate. [default: two of every site]")] = None,
+    resume: Annotated[bool, Option("--resume", help="Go on in DIR where the same call was interrupted.")] = False,
+    seed: Annotated[int, Option(metavar="S", min=0, max=2**32 - 1)] = 0,
 ) -> int:  # fmt: skip
     """Make the paper again: train, segment, evaluate against every rater, table and figures.
 
@@ -49,8 +48,8 @@ def reproduce(
 
 
 def figures(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; created if missing.")],
-    dataset: Annotated[Path | None, typer.Option(metavar="DATASET", help="A GM Challenge or BIDS folder for the pictures of scans. [default: made-up cords]")] = None,
+    folder: Annotated[Path, Argument(metavar="DIR", help="Where to write; created if missing.")],
+    dataset: Annotated[Path | None, Option(metavar="DATASET", help="A GM Challenge or BIDS folder for the pictures of scans. [default: made-up cords]")] = None,
     overwrite: Overwrite = False,
 ) -> int:  # fmt: skip
     """Draw the paper's figures again, as PNG and PDF.

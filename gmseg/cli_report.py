@@ -6,24 +6,23 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from gmseg.cli_models import Overwrite
 from gmseg.errors import InputError
 from gmseg.messages import exclude
+from gmseg.options import Argument, Option
 
 
 def report(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN")],
-    mask: Annotated[Path, typer.Argument(metavar="MASK", help="On the scan's grid.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The report's folder; created if missing, else the scan is added to it.")],
-    soft: Annotated[Path | None, typer.Option(metavar="FILE", help="The soft segmentation (gmseg segment --soft), as a layer.")] = None,
-    spread: Annotated[Path | None, typer.Option(metavar="FILE", help="Where copies disagree (gmseg segment --tta), as a layer.")] = None,
-    summary: Annotated[Path | None, typer.Option(metavar="FILE.json", help="What gmseg segment --summary wrote: all flags, confidence, how the mask was made.")] = None,
-    name: Annotated[str | None, typer.Option(metavar="TEXT", help="What to call the scan. [default: its file's name, without folders]")] = None,
-    volume: Annotated[int | None, typer.Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")] = None,
-    mean: Annotated[bool, typer.Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
-    header_text: Annotated[bool, typer.Option("--header-text", help="Show the header's text fields, where names and dates can hide.")] = False,
+    scan: Annotated[Path, Argument(metavar="SCAN")],
+    mask: Annotated[Path, Argument(metavar="MASK", help="On the scan's grid.")],
+    out: Annotated[Path, Option(metavar="DIR", help="The report's folder; created if missing, else the scan is added to it.")],
+    soft: Annotated[Path | None, Option(metavar="FILE", help="The soft segmentation (gmseg segment --soft), as a layer.")] = None,
+    spread: Annotated[Path | None, Option(metavar="FILE", help="Where copies disagree (gmseg segment --tta), as a layer.")] = None,
+    summary: Annotated[Path | None, Option(metavar="FILE.json", help="What gmseg segment --summary wrote: all flags, confidence, how the mask was made.")] = None,
+    name: Annotated[str | None, Option(metavar="TEXT", help="What to call the scan. [default: its file's name, without folders]")] = None,
+    volume: Annotated[int | None, Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")] = None,
+    mean: Annotated[bool, Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
+    header_text: Annotated[bool, Option("--header-text", help="Show the header's text fields, where names and dates can hide.")] = False,
     overwrite: Overwrite = False,
 ) -> int:  # fmt: skip
     """Add a scan and its mask to a page that a browser opens from disk, to judge masks by eye.

@@ -9,11 +9,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from gmseg.cli_models import Overwrite
 from gmseg.errors import InputError
 from gmseg.messages import exclude, fail, moves, note, own_fault, told, warn
+from gmseg.options import Argument, Option
 
 _SELDOM_S = 5.0  # between two writings of the summary
 
@@ -33,29 +32,29 @@ class Standardise(StrEnum):
 
 
 def segment(
-    scans: Annotated[list[Path], typer.Argument(metavar="SCAN...", help="Scans, NIfTI or any format that nibabel reads.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="The mask's file; for a single scan. [default: SCAN_gmseg.nii.gz beside the scan]")] = None,
-    out_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the results; created if missing.")] = None,
-    model: Annotated[str, typer.Option(metavar="NAME|FILE", help="A known model (gmseg models list), a model's JSON or weights file, or the 2017 release's .hdf5.")] = "default",
-    threshold: Annotated[float | None, typer.Option(metavar="T", help="A voxel is GM where the soft segmentation is larger, 0-1. [default: the model's, 0.5]")] = None,
-    standardise: Annotated[Standardise | None, typer.Option(help="By mean and standard deviation of the scan's windows, or of the training set. [default: the model's]")] = None,
-    centre: Annotated[str, typer.Option(metavar="auto|image|X,Y", help="Where the 50 mm window lies: on the cord, which is looked for (auto); at the image's centre, as in the paper (image); at a place in mm in the scan's world space.")] = "auto",
-    cord: Annotated[Path | None, typer.Option(metavar="MASK", help="A mask of the cord on the scan's grid: the window follows it. For a single scan.")] = None,
-    within_cord: Annotated[bool, typer.Option("--within-cord", help="Nothing outside the mask of --cord is GM.")] = False,
-    clean: Annotated[str, typer.Option(metavar="WAY,...", help="Clean every slice: largest keeps its largest piece, small drops pieces below 2 mm^2, holes fills them. [default: nothing]")] = "",
-    volume: Annotated[int | None, typer.Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")] = None,
-    mean: Annotated[bool, typer.Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
-    soft: Annotated[bool, typer.Option("--soft", help="Write the soft segmentation, too (SCAN_gmsoft.nii.gz).")] = False,
-    tta: Annotated[int, typer.Option("--tta", metavar="N", min=0, max=1000, help="Average over N copies of the scan, flipped, turned, scaled: takes N times as long. Writes where they disagree, too (SCAN_gmspread.nii.gz). [default: none]")] = 0,
-    seed: Annotated[int, typer.Option(metavar="S", min=0, max=2**32 - 1, help="Of --tta.")] = 0,
-    precision: Annotated[Precision, typer.Option(help="Of the network's arithmetic. bf16 is faster on processors that have it, and its masks differ a little (docs/performance.md); needs OpenVINO.")] = Precision.single,
-    summary: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write what was done and measured.")] = None,
-    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Add the scans to a page in DIR that shows outlines, areas and flags: open DIR/index.html.")] = None,
-    workers: Annotated[int, typer.Option("--workers", metavar="N", min=1, max=256, help="Segment N scans at a time, each by a process of its own (Dask).")] = 1,
-    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Send the scans to the workers of a Dask scheduler, such as tcp://node:8786, which see the same files.")] = None,
+    scans: Annotated[list[Path], Argument(metavar="SCAN...", help="Scans, NIfTI or any format that nibabel reads.")],
+    output: Annotated[Path | None, Option("-o", "--output", metavar="OUT", help="The mask's file; for a single scan. [default: SCAN_gmseg.nii.gz beside the scan]")] = None,
+    out_dir: Annotated[Path | None, Option(metavar="DIR", help="Folder for the results; created if missing.")] = None,
+    model: Annotated[str, Option(metavar="NAME|FILE", help="A known model (gmseg models list), a model's JSON or weights file, or the 2017 release's .hdf5.")] = "default",
+    threshold: Annotated[float | None, Option(metavar="T", help="A voxel is GM where the soft segmentation is larger, 0-1. [default: the model's, 0.5]")] = None,
+    standardise: Annotated[Standardise | None, Option(help="By mean and standard deviation of the scan's windows, or of the training set. [default: the model's]")] = None,
+    centre: Annotated[str, Option(metavar="auto|image|X,Y", help="Where the 50 mm window lies: on the cord, which is looked for (auto); at the image's centre, as in the paper (image); at a place in mm in the scan's world space.")] = "auto",
+    cord: Annotated[Path | None, Option(metavar="MASK", help="A mask of the cord on the scan's grid: the window follows it. For a single scan.")] = None,
+    within_cord: Annotated[bool, Option("--within-cord", help="Nothing outside the mask of --cord is GM.")] = False,
+    clean: Annotated[str, Option(metavar="WAY,...", help="Clean every slice: largest keeps its largest piece, small drops pieces below 2 mm^2, holes fills them. [default: nothing]")] = "",
+    volume: Annotated[int | None, Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")] = None,
+    mean: Annotated[bool, Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
+    soft: Annotated[bool, Option("--soft", help="Write the soft segmentation, too (SCAN_gmsoft.nii.gz).")] = False,
+    tta: Annotated[int, Option("--tta", metavar="N", min=0, max=1000, help="Average over N copies of the scan, flipped, turned, scaled: takes N times as long. Writes where they disagree, too (SCAN_gmspread.nii.gz). [default: none]")] = 0,
+    seed: Annotated[int, Option(metavar="S", min=0, max=2**32 - 1, help="Of --tta.")] = 0,
+    precision: Annotated[Precision, Option(help="Of the network's arithmetic. bf16 is faster on processors that have it, and its masks differ a little (docs/performance.md); needs OpenVINO.")] = Precision.single,
+    summary: Annotated[Path | None, Option(metavar="FILE.json", help="Write what was done and measured.")] = None,
+    report: Annotated[Path | None, Option(metavar="DIR", help="Add the scans to a page in DIR that shows outlines, areas and flags: open DIR/index.html.")] = None,
+    workers: Annotated[int, Option("--workers", metavar="N", min=1, max=256, help="Segment N scans at a time, each by a process of its own (Dask).")] = 1,
+    scheduler: Annotated[str | None, Option(metavar="ADDRESS", help="Send the scans to the workers of a Dask scheduler, such as tcp://node:8786, which see the same files.")] = None,
     overwrite: Overwrite = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Leave out the scans whose results are there, made from them by the same model and choices.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if anything looked suspicious.")] = False,
+    resume: Annotated[bool, Option("--resume", help="Leave out the scans whose results are there, made from them by the same model and choices.")] = False,
+    strict: Annotated[bool, Option("--strict", help="Exit with 3 if anything looked suspicious.")] = False,
 ) -> int:  # fmt: skip
     """Segment the gray matter of one scan or many.
 

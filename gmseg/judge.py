@@ -41,10 +41,9 @@ def look(
     size = round(signs.CROP_MM / spacing_mm)
     at = np.rint(path).astype(int)
     scans = run.cut(*part, at, size)
-    softs = np.concatenate([
-        window.cut(one[..., None], (at[k] - centres[k] + len(one) // 2)[None], size)
-        for k, one in enumerate(soft)
-    ])  # fmt: skip
+    corner, shape = window.bounds(run.frame.shape, centres, soft.shape[1])
+    pasted = window.paste(soft, centres - corner, (*shape, len(soft)))  # nothing beyond the field
+    softs = window.cut(pasted, at - corner, size)
     margins = _margins(run, part, path) * spacing_mm
     for one_soft, scan, margin in list(zip(softs, scans, margins, strict=True))[order]:
         gathered.add(one_soft, scan, spacing_mm, float(margin))

@@ -13,13 +13,11 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
-import typer
 
 from gmseg import bids_derivatives, cli, cohort, pipeline
 from gmseg.bids_derivatives import check_out_dir
 from gmseg.bids_query import find_scans, read_filters
 from gmseg.bundled import bundled
-from gmseg.cli_bids import BidsCommand, bids
 from gmseg.errors import InputError
 from gmseg.morphometry import measure_mask
 from gmseg.phantom import make_phantom
@@ -108,13 +106,8 @@ def fast():
         sure = np.linspace(0.95, 0.75, len(windows), dtype=np.float32)  # so that slices differ
         return (np.hypot(rows, columns) < 6) * sure.reshape(-1, 1, 1) + 0 * windows
 
-    # nothing but this command: what it needs is imported anyhow
-    app = typer.Typer(add_completion=False)
-    app.callback()(lambda: None)
-    app.command(cls=BidsCommand)(bids)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "load_predictor", lambda *_: predict)
-        patch.setattr(cli, "app", typer.main.get_command(app))
         yield
 
 

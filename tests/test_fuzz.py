@@ -15,7 +15,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import typer
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from limits import limits
@@ -180,7 +179,6 @@ def fast(monkeypatch, tmp_path_factory):
         return (np.hypot(rows, columns) < 6) + 0 * windows
 
     monkeypatch.setattr(pipeline, "load_predictor", lambda *_: predict)
-    monkeypatch.setattr(cli, "app", typer.main.get_command(cli.app))
     folder = tmp_path_factory.mktemp("model")
     shutil.copy(bundled("models/default.weights.h5"), folder / "fast.weights.h5")
     card = json.loads(bundled("models/default.json").read_text())

@@ -11,13 +11,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import typer
 from made_reports import add, an_object, detail, listed
 from orientations import reoriented
 
 from gmseg import InputError, report, report_facts
 from gmseg.cli_report import report as command
 from gmseg.flags import LIMITS, Flag
+from gmseg.options import parse
 
 PLANTED = (b"DOE^JANE", b"19700131", b"secret-folder")
 
@@ -265,9 +265,7 @@ def test_a_summary_of_another_mask_is_refused(tmp_path, spoil, says):
 
 
 def run(*args):
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(command)
-    return app([str(arg) for arg in args], standalone_mode=False)
+    return command(**parse(command, "gmseg report", [str(arg) for arg in args]))
 
 
 def test_the_command(tmp_path, capsys):
