@@ -134,6 +134,8 @@ def onnx_predictor(graphs: dict[str, bytes], side: int) -> Predictor:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads()
     options.enable_mem_pattern = False  # a third less memory, and no slower
+    # else one graph's threads wait busily for more work while the other's should work
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
     there = onnxruntime.get_available_providers()
     # a graphics card that would round to fewer digits must not
