@@ -70,7 +70,10 @@ def main(folder):
         print(lines[-1], flush=True)
     mean = " | ".join(f"**{value:.3f}**" for value in np.mean(rows, axis=0))
     lines.append(f"| **mean** | {mean} |\n")
-    about = f"Default model, labelled slices; bfloat16 computed by {engine}.\n"
+    about = (
+        f"Default model, labelled slices; bfloat16 computed by {engine}. The model was trained on "
+        f"all these scans but the last: only the differences say something.\n"
+    )
     text = PAGE.read_text(encoding="utf-8")
     before, after = text.partition(BEGIN)[0], text.partition(END)[2]
     write_text(PAGE, before + BEGIN + "\n".join([about, *lines, END]) + after)

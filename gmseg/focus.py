@@ -92,7 +92,7 @@ class Focus:
                 return soft
         soft = self._predict(window[None])[0]
         self._note(*finder.pick(soft, self._spacing_mm), None)
-        if k and not self._near(k - 1, k, self._jump):
+        if k and self.areas_mm2[k] and not self._near(k - 1, k, self._jump):
             self._doubt(k - 1)
         return soft
 

@@ -108,6 +108,12 @@ def test_silent_slices_are_looked_at_whole():
     assert scene.whole == [0, 1, 2, 3]
 
 
+def test_where_the_cord_ends_what_was_followed_stands():
+    scene = Scene([(100, 100)] * 6 + [None] * 2)
+    assert_as_whole(scene)
+    assert scene.whole == [0, 6, 7]
+
+
 def test_what_was_followed_wrongly_is_looked_at_again():
     """Something larger than the cord beside it, in the first slice alone."""
     places = [(150, 60)] * 16
