@@ -4,10 +4,10 @@ from pathlib import Path
 
 from processes import column, ratios, spread
 
-from gmseg.files import write_text
+from gmseg.files import write_between, write_text
 
 PARTS = ("jobs", "stages", "parts", "slices", "workers")
-BEGIN, END = "<!-- tables: python benchmarks/run.py -->\n", "<!-- end of tables -->"
+BEGIN, END = "<!-- tables: python benchmarks/run.py -->", "<!-- end of tables -->"
 WAYS = {
     "gmseg": "`gmseg segment`",
     "way2018": "the way of 2018",
@@ -33,14 +33,14 @@ OVER_2018, OVER_TOOLBOX, PEAK_MB, HELP_S, LONG_MEMORY = 1 / 8, 0.7, 300, 0.5, 1.
 
 def write_page(found: dict, page: Path, like: Path) -> None:
     """Put the tables between the marks of a page, or of a copy of another one."""
-    text = (page if page.exists() else like).read_text(encoding="utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    if not page.exists():
+        write_text(page, like.read_text(encoding="utf-8"))
     made = [machine_table(found)]
     made += [TABLES[part](found) for part in PARTS if found.get(part)]
     if {"jobs", "stages"} <= found.keys():
         made.insert(1, marks_table(found))
         made.insert(2, "![Time by stage, and arithmetic](img/performance.png)\n")
-    write_text(page, before + BEGIN + "\n" + "\n".join(made) + "\n" + END + after)
+    write_between(page, BEGIN, END, "\n".join(made))
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

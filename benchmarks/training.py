@@ -16,14 +16,14 @@ from pathlib import Path
 from arithmetic import rate
 
 from gmseg.engine import import_keras
-from gmseg.files import write_text
+from gmseg.files import write_between
 from gmseg.networks import build, multiply_adds, network_sizes
 from gmseg.phantom import write_challenge
 from gmseg.protocol import load_protocol
 from gmseg.train import train
 
 PAGE = Path(__file__).parents[1] / "docs/performance.md"
-BEGIN, END = "<!-- training: python benchmarks/training.py -->\n", "<!-- end of training -->"
+BEGIN, END = "<!-- training: python benchmarks/training.py -->", "<!-- end of training -->"
 WARM = 8  # steps that compile and warm up, untimed
 
 
@@ -46,9 +46,7 @@ def main():
         print(lines[-1], flush=True)
     about = (f"Keras on {keras.backend.backend()}; the matrix product does "
              f"{product / 1e9:.0f} G multiply-adds a second.")  # fmt: skip
-    text = PAGE.read_text(encoding="utf-8")
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    write_text(PAGE, before + BEGIN + "\n".join([about, "", *lines, "", END]) + after)
+    write_between(PAGE, BEGIN, END, "\n".join([about, "", *lines]))
 
 
 def timed(keras, size: int, choices) -> tuple[float, float, int]:

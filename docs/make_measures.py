@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 import gmseg
 from gmseg.anatomy import cord_shapes, coverage, cut_at, draw_subject
-from gmseg.files import write_text
+from gmseg.files import write_between
 from gmseg.morphometry import HALVES, SIDES
 from gmseg.phantom import make_phantom
 
@@ -25,7 +25,7 @@ SLICES, SLICE_MM, FIELD_MM = 6, 5.0, 60.0
 FINE_MM = 0.02
 DRIFT_MM = 0.6  # what make_phantom takes
 HORNS = [(side, half) for side in SIDES for half in HALVES]
-BEGIN, END = "<!-- tables: python docs/make_measures.py -->\n", "<!-- end of tables -->"
+BEGIN, END = "<!-- tables: python docs/make_measures.py -->", "<!-- end of tables -->"
 
 
 def main(arguments=None):
@@ -45,9 +45,7 @@ def main(arguments=None):
                 errors[what].append(relative(rows, truth))
         for what, found in errors.items():
             lines.append(f"| {pixel_mm} mm | {what} | {row_of(found)} |")
-    page = choices.out.read_text(encoding="utf-8")
-    before, after = page.split(BEGIN)[0], page.split(END)[1]
-    write_text(choices.out, before + BEGIN + "\n" + "\n".join(lines) + "\n\n" + END + after)
+    write_between(choices.out, BEGIN, END, "\n".join(lines))
     print(f"wrote the tables of {choices.out}")
 
 

@@ -16,11 +16,11 @@ from make_cross_validation import MULTICENTRE, SMALL_FIELD, multicentre_cases, s
 from gmseg import dice, dice_labelled, load_model, load_network, measure, pipeline, pretrained
 from gmseg.errors import InputError
 from gmseg.export import torch_state
-from gmseg.files import write_text
+from gmseg.files import write_between
 from gmseg.predictor import Predictor
 
 PAGE = Path(__file__).parent / "performance.md"
-BEGIN, END = "<!-- precision: python docs/make_precision.py -->\n", "<!-- end of precision -->"
+BEGIN, END = "<!-- precision: python docs/make_precision.py -->", "<!-- end of precision -->"
 
 
 def half_precision(model) -> tuple[Predictor, str]:
@@ -74,9 +74,7 @@ def main(folder):
         f"Default model, labelled slices; bfloat16 computed by {engine}. The model was trained on "
         f"all these scans but the last: only the differences say something.\n"
     )
-    text = PAGE.read_text(encoding="utf-8")
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    write_text(PAGE, before + BEGIN + "\n".join([about, *lines, END]) + after)
+    write_between(PAGE, BEGIN, END, "\n".join([about, *lines]))
 
 
 if __name__ == "__main__":

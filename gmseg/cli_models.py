@@ -48,7 +48,7 @@ def models_download(
     name: Annotated[str, Argument(metavar="NAME", help="published: the 2017 release.")],
 ) -> int:
     """Download a model from its authors, verify its checksum, and import it."""
-    from gmseg.pretrained import download
+    from gmseg.downloads import download
 
     print(f"{download(name).weights}  segment with --model {name}")
     return 0
@@ -60,7 +60,7 @@ def models_import(
     overwrite: Overwrite = False,
 ) -> int:  # fmt: skip
     """Turn a weights file of the 2017 release (32 or 64 filters) into a model."""
-    from gmseg.pretrained import import_release
+    from gmseg.downloads import import_release
 
     model = import_release(file, name=name, overwrite=overwrite)
     print(f"{model.weights}  segment with --model {model.name}")

@@ -121,3 +121,13 @@ def read_json(path: Path) -> dict:
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no JSON object; get the model's files again")
     return content
+
+
+def write_between(page, begin: str, end: str, text: str) -> None:
+    """Replace what stands between two lines of a text file, which must be there."""
+    page = Path(page)
+    before, found, rest = page.read_text(encoding="utf-8").partition(f"{begin}\n")
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise InputError(f"{page}: lacks the lines {begin} and {end}; put them where it belongs")
+    write_text(page, f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")

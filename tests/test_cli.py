@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from gmseg import cli, cohort, pretrained
+from gmseg import cli, cohort, downloads, pretrained
 from gmseg.bundled import bundled
 from gmseg.phantom import make_phantom
 
@@ -406,7 +406,7 @@ def test_models_list_and_import(tmp_path, capsys, monkeypatch):
 
 def test_models_download_without_network(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("GMSEG_MODELS", str(tmp_path))
-    defaults = pretrained.download.__kwdefaults__
+    defaults = downloads.download.__kwdefaults__
     monkeypatch.setitem(defaults, "base_url", "http://127.0.0.1:9/")
     code, _, err = run(capsys, "models", "download", "published")
     assert code == 2

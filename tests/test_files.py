@@ -72,3 +72,14 @@ def test_places_are_checked_before_anything_is_written(tmp_path):
         files.check_folder(scan / "a" / "b")
     assert files.check_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
     assert not (tmp_path / "a").exists()
+
+
+def test_what_stands_between_two_lines_is_replaced_and_nothing_else(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# Über\n<!-- from -->\nold\n<!-- to -->\nlast\n", encoding="utf-8")
+    for text in ("| a |", "\n| b |\n\n"):
+        files.write_between(page, "<!-- from -->", "<!-- to -->", text)
+        expected = f"# Über\n<!-- from -->\n\n{text.strip()}\n\n<!-- to -->\nlast\n"
+        assert page.read_text(encoding="utf-8") == expected
+    with pytest.raises(InputError, match="lacks the lines"):
+        files.write_between(page, "<!-- to -->", "<!-- from -->", "x")

@@ -15,7 +15,8 @@ import pytest
 from release2017 import forward, write_release
 
 from gmseg import InputError, pretrained
-from gmseg.pretrained import download, import_release, load_model, load_network, load_predictor
+from gmseg.downloads import download, import_release
+from gmseg.pretrained import load_model, load_network, load_predictor
 
 # run by another interpreter, for the engine is chosen when Keras is first imported
 LOGITS = """
