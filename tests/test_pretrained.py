@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from release2017 import forward, write_release
 
-from gmseg import InputError, pretrained
+from gmseg import InputError, downloads, pretrained
 from gmseg.downloads import download, import_release
 from gmseg.pretrained import load_model, load_network, load_predictor
 
@@ -235,8 +235,8 @@ def server(tmp_path):
 @pytest.fixture
 def pinned(server, monkeypatch):
     _, folder = server
-    sums = {name: pretrained.sha256(folder / name) for name in pretrained.RELEASE_SHA256}
-    monkeypatch.setattr(pretrained, "RELEASE_SHA256", sums)
+    sums = {name: pretrained.sha256(folder / name) for name in downloads.RELEASE_SHA256}
+    monkeypatch.setattr(downloads, "RELEASE_SHA256", sums)
 
 
 def test_download_verifies_and_imports(server, pinned, tmp_path, monkeypatch, capsys):
@@ -266,5 +266,5 @@ def test_download_without_network_or_file(server, tmp_path):
 
 
 def test_pinned_checksum_is_that_of_the_published_file(shared):
-    for name, checksum in pretrained.RELEASE_SHA256.items():
+    for name, checksum in downloads.RELEASE_SHA256.items():
         assert pretrained.sha256(shared / "models/published" / name) == checksum
