@@ -30,9 +30,11 @@ test: lint ## lint, then all tests but the slow ones
 test-slow: $(FOR_TESTS) ## the slow tests alone
 	@$(BIN)/python -m pytest -m slow
 
-lint: $(FOR_TESTS) ## ruff: rules and format
+lint: $(FOR_TESTS) ## rules, format, layers of imports, types
 	@$(BIN)/python -m ruff check
 	@$(BIN)/python -m ruff format --check
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m mypy
 
 format: $(FOR_TESTS) ## mend what ruff can mend
 	@$(BIN)/python -m ruff check --fix-only

@@ -32,8 +32,8 @@ def rate():
 def counts(kinds):
     """Return the multiply-adds of one window, or one region, of each kind."""
     import gmseg
-    from gmseg.networks import multiply_adds
-    from gmseg.pretrained import load_part
+    from gmseg.models.factory import multiply_adds
+    from gmseg.models.registry import load_part
 
     model = gmseg.load_model()
     network = gmseg.load_network(model)

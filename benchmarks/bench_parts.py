@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 import rivals
 
-from gmseg import predictor
-from gmseg.bundled import bundled
-from gmseg.grid import to_working_grid
-from gmseg.image import like_scan, write_images
-from gmseg.pretrained import load_model, load_network, load_part, read_graphs
-from gmseg.source import open_source
+from gmseg.core.resampling import to_working_grid
+from gmseg.inference import engines
+from gmseg.inference.engines import read_graphs
+from gmseg.io.image import like_scan, write_images
+from gmseg.io.resources import bundled
+from gmseg.io.scan_reader import open_scan
+from gmseg.models.registry import load_model, load_network, load_part
 
 TURNS = int(os.environ.get("BENCH_TURNS", "3"))
 SCAN = Path(os.environ.get("BENCH_SCAN", bundled("data/sample/phantom_t2s.nii.gz")))
@@ -78,7 +79,7 @@ def part(group, name):
     if group == RESAMPLE:
         return ready(resampling(name)), {}
     if group == READ:
-        return ready(partial(rivals.read if name == "nibabel" else open_source, SCAN)), {}
+        return ready(partial(rivals.read if name == "nibabel" else open_scan, SCAN)), {}
     scan = nib.load(SCAN)
     made = like_scan(scan, np.zeros(scan.shape, np.uint8))
     made.dataobj[tuple(slice(n // 2 - 5, n // 2 + 5) for n in scan.shape)] = 1
@@ -95,7 +96,7 @@ def ready(run):
 
 def resampling(name):
     """Return what brings the scan to the working grid, some of it or all."""
-    source = open_source(SCAN)
+    source = open_scan(SCAN)
     spacing_mm = load_model().voxel_size_mm
     if name == "the windows alone, gmseg":
         shape = source.frame(spacing_mm).shape
@@ -124,22 +125,22 @@ def size():
 def engine_of(name, threads):
     """Return the default model on an engine, on so many threads; None: as gmseg chooses."""
     model = load_model()
-    chosen = predictor.threads
-    predictor.threads = chosen if threads is None else lambda: threads
+    chosen = engines.threads
+    engines.threads = chosen if threads is None else lambda: threads
     try:
         if name == "Keras on TensorFlow":
             network = load_network(model)
-            return predictor.keras_predictor(network, load_part(model, network))
+            return engines.keras_predictor(network, load_part(model, network))
         if name == "OpenVINO":
             pytest.importorskip("openvino")
         graphs, side = read_graphs(model), model.graphs["side"]
         made = (
-            predictor.openvino_predictor(graphs, side, "single")
+            engines.openvino_predictor(graphs, side, "single")
             if name == "OpenVINO"
-            else predictor.onnx_predictor(graphs, side)
+            else engines.onnx_predictor(graphs, side)
         )
         made(windows()[:1])  # a graph is loaded when it is first wanted
         made.region(windows()[0], (0, 0))
         return made
     finally:
-        predictor.threads = chosen
+        engines.threads = chosen

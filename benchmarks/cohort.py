@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nibabel as nib
 
-from gmseg.phantom import make_phantom
+from gmseg.datasets.phantom import make_phantom
 
 
 def main():
@@ -29,8 +29,17 @@ def main():
         masks = {}
         for workers in choices.workers:
             out = folder / f"by{workers}"
-            command = [sys.executable, "-m", "gmseg.cli", "segment", *map(str, scans),
-                       "--out-dir", str(out), "--workers", str(workers)]  # fmt: skip
+            command = [
+                sys.executable,
+                "-m",
+                "gmseg",
+                "segment",
+                *map(str, scans),
+                "--out-dir",
+                str(out),
+                "--workers",
+                str(workers),
+            ]
             started = time.perf_counter()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             took = time.perf_counter() - started

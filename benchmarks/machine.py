@@ -8,12 +8,19 @@ from pathlib import Path
 import psutil
 from processes import cores_here
 
-from gmseg.bundled import commit
+from gmseg.io.resources import commit
 
 PACKAGES = (
-    "numpy", "scipy", "nibabel", "onnxruntime", "openvino", "keras", "tensorflow",
-    "tensorflow-cpu", "distributed",
-)  # fmt: skip
+    "numpy",
+    "scipy",
+    "nibabel",
+    "onnxruntime",
+    "openvino",
+    "keras",
+    "tensorflow",
+    "tensorflow-cpu",
+    "distributed",
+)
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
 
 

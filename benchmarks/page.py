@@ -4,7 +4,7 @@ from pathlib import Path
 
 from processes import column, ratios, spread
 
-from gmseg.files import write_between, write_text
+from gmseg.io.files import write_between, write_text
 
 PARTS = ("jobs", "stages", "parts", "slices", "workers")
 BEGIN, END = "<!-- tables: python benchmarks/run.py -->", "<!-- end of tables -->"
@@ -133,15 +133,19 @@ def jobs_table(found) -> str:
 
 def warm_totals(found) -> dict[str, list[float]]:
     """Return the seconds of second scans, by way."""
-    return {way: [run["warm"]["total"] for run in runs]
-            for way, runs in found["stages"]["runs"].items()}  # fmt: skip
+    return {
+        way: [run["warm"]["total"] for run in runs] for way, runs in found["stages"]["runs"].items()
+    }
 
 
 def stage_seconds(found, way: str, job: str) -> dict[str, float]:
     """Return the median of every stage of one way's cold or warm job."""
     runs = [run[job]["seconds"] for run in found["stages"]["runs"][way]]
-    return {stage: spread([run.get(stage, 0.0) for run in runs])[0]
-            for stage in STAGES if any(stage in run for run in runs)}  # fmt: skip
+    return {
+        stage: spread([run.get(stage, 0.0) for run in runs])[0]
+        for stage in STAGES
+        if any(stage in run for run in runs)
+    }
 
 
 def stages_table(found) -> str:
@@ -149,21 +153,27 @@ def stages_table(found) -> str:
     columns = [(way, job) for way in WAYS for job in ("cold", "warm")]
     seconds = {key: stage_seconds(found, *key) for key in columns}
     rows = [
-        [name, *(f"{1000 * seconds[key][stage]:.0f}" if stage in seconds[key] else ""
-                 for key in columns)]
+        [
+            name,
+            *(
+                f"{1000 * seconds[key][stage]:.0f}" if stage in seconds[key] else ""
+                for key in columns
+            ),
+        ]
         for stage, name in STAGES.items()
-    ]  # fmt: skip
-    totals = [spread([run[job]["total"] for run in found["stages"]["runs"][way]])[0]
-              for way, job in columns]  # fmt: skip
+    ]
+    totals = [
+        spread([run[job]["total"] for run in found["stages"]["runs"][way]])[0]
+        for way, job in columns
+    ]
     rows.append(["all", *(f"{1000 * total:.0f}" for total in totals)])
     head = ["ms", *(f"{WAYS[way]}, {job}" for way, job in columns)]
     return (
         "## Stages\n"
         f"Medians of {len(found['stages']['runs']['gmseg'])} processes of two jobs each; time "
         "within a stage that another one takes is the other's. The end of a process is not in it."
-        "\n\n"
-        + table(head, rows) + "\n" + arithmetic_table(found)
-    )  # fmt: skip
+        "\n\n" + table(head, rows) + "\n" + arithmetic_table(found)
+    )
 
 
 def achieved(found) -> list[tuple[str, float, float, float]]:
@@ -196,10 +206,15 @@ def arithmetic_table(found) -> str:
     rates = found["stages"]["rates"]
     told = " and ".join(f"{rate / 1e9:.0f} G on {name}" for name, rate in rates.items())
     rows = [
-        [name, f"{work / 1e9:.2f}", f"{1000 * took:.0f}", f"{work / took / 1e9:.0f}",
-         f"{work / took / rate:.0%}"]
+        [
+            name,
+            f"{work / 1e9:.2f}",
+            f"{1000 * took:.0f}",
+            f"{work / took / 1e9:.0f}",
+            f"{work / took / rate:.0%}",
+        ]
         for name, work, took, rate in achieved(found)
-    ]  # fmt: skip
+    ]
     saw = found["stages"]["runs"]["gmseg"][0]["warm"]["network_saw"]
     asked = ", ".join(f"{kind} {saw[kind]} times" for kind in sorted(saw)).replace("x", " x ")
     return (
@@ -217,10 +232,13 @@ def parts_table(found) -> str:
     for group, entries in found["parts"]["groups"].items():
         first = next(iter(entries.values()))["seconds"]
         rows = [
-            [name, ranged(spread([1000 * value for value in entry["seconds"]]), 1),
-             ranged(ratios(entry["seconds"], first))]
+            [
+                name,
+                ranged(spread([1000 * value for value in entry["seconds"]]), 1),
+                ranged(ratios(entry["seconds"], first)),
+            ]
             for name, entry in entries.items()
-        ]  # fmt: skip
+        ]
         text += "\n" + table([group, "ms", "over the first's"], rows)
     return text
 
@@ -232,14 +250,26 @@ def slices_table(found) -> str:
     for count in counts:
         entry = found["slices"][str(count)]
         walls, peaks = (column(entry["runs"], key) for key in ("seconds", "peak_bytes"))
-        rows.append([
-            str(count), ranged(spread(walls)), ranged(spread([wall / count for wall in walls]), 3),
-            ranged(spread([peak / MB for peak in peaks]), 0), f"{entry['scan_bytes'] / MB:.0f}",
-            ranged(ratios(*peaks_of(found, count, counts[0]))),
-            ranged(ratios(*peaks_of(found, count, counts[0], less_scan=True))),
-        ])  # fmt: skip
-    head = ["slices", "s", "s a slice", "peak memory, MB", "the scan itself, MB",
-            f"memory over that of {counts[0]}", "the same, less the scans"]  # fmt: skip
+        rows.append(
+            [
+                str(count),
+                ranged(spread(walls)),
+                ranged(spread([wall / count for wall in walls]), 3),
+                ranged(spread([peak / MB for peak in peaks]), 0),
+                f"{entry['scan_bytes'] / MB:.0f}",
+                ranged(ratios(*peaks_of(found, count, counts[0]))),
+                ranged(ratios(*peaks_of(found, count, counts[0], less_scan=True))),
+            ]
+        )
+    head = [
+        "slices",
+        "s",
+        "s a slice",
+        "peak memory, MB",
+        "the scan itself, MB",
+        f"memory over that of {counts[0]}",
+        "the same, less the scans",
+    ]
     rounds = len(walls)
     return (
         "## Many slices\n"
@@ -264,10 +294,14 @@ def workers_table(found) -> str:
     runs = {name: column(entries, "seconds") for name, entries in told["runs"].items()}
     alone = next(iter(runs.values()))
     rows = [
-        [name, ranged(spread(walls), 1), ranged(spread([told["scans"] / wall for wall in walls])),
-         ranged(ratios(alone, walls))]
+        [
+            name,
+            ranged(spread(walls), 1),
+            ranged(spread([told["scans"] / wall for wall in walls])),
+            ranged(ratios(alone, walls)),
+        ]
         for name, walls in runs.items()
-    ]  # fmt: skip
+    ]
     rounds = len(alone)
     return (
         "## Two workers\n"

@@ -6,11 +6,22 @@ from page import STAGES, WAYS, achieved, stage_seconds
 COLOURS = dict(
     zip(
         STAGES,
-        ("#c9ced6", "#9aa3ad", "#e69f00", "#f0e442", "#cc79a7", "#56b4e9", "#0072b2", "#009e73",
-         "#d55e00", "#7a5195", "#e8e8e8"),
+        (
+            "#c9ced6",
+            "#9aa3ad",
+            "#e69f00",
+            "#f0e442",
+            "#cc79a7",
+            "#56b4e9",
+            "#0072b2",
+            "#009e73",
+            "#d55e00",
+            "#7a5195",
+            "#e8e8e8",
+        ),
         strict=True,
     )
-)  # fmt: skip
+)
 HATCHES = dict(zip(STAGES, ("", "//", "", "..", "", "\\\\", "", "xx", "", "++", ""), strict=True))
 INK = "#22262b"
 
@@ -32,9 +43,17 @@ def draw_jobs(ax, found):
     for row, key in enumerate(rows):
         left = 0.0
         for stage, took in stage_seconds(found, *key).items():
-            ax.barh(row, took, left=left, height=0.7, color=COLOURS[stage], hatch=HATCHES[stage],
-                    edgecolor="white", linewidth=0.4,
-                    label=STAGES[stage] if row == 0 else None)  # fmt: skip
+            ax.barh(
+                row,
+                took,
+                left=left,
+                height=0.7,
+                color=COLOURS[stage],
+                hatch=HATCHES[stage],
+                edgecolor="white",
+                linewidth=0.4,
+                label=STAGES[stage] if row == 0 else None,
+            )
             left += took
         ends.append(left)
     for row, end in enumerate(ends):
@@ -43,8 +62,9 @@ def draw_jobs(ax, found):
     ax.set_yticks(range(len(rows)), names, size=9)
     ax.invert_yaxis()
     ax.set(xlim=(0, 1.09 * max(ends)), xlabel="s")
-    ax.set_title("One scan, from the start of the process to the mask; and a second one", size=10,
-                 color=INK)  # fmt: skip
+    ax.set_title(
+        "One scan, from the start of the process to the mask; and a second one", size=10, color=INK
+    )
     ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.2), fontsize=8, frameon=False, ncols=6)
     plain(ax)
 
@@ -58,8 +78,14 @@ def draw_stages(ax, found):
             if stage not in seconds:
                 continue
             took = 1000 * seconds[stage]
-            ax.barh(row + shift, took, height=0.38, color=COLOURS["network"], alpha=alpha,
-                    label=name if stage == "network" else None)  # fmt: skip
+            ax.barh(
+                row + shift,
+                took,
+                height=0.38,
+                color=COLOURS["network"],
+                alpha=alpha,
+                label=name if stage == "network" else None,
+            )
             ax.text(took + 8 * most, row + shift, f"{took:.0f}", va="center", size=8, color=INK)
     ax.set_yticks(range(len(STAGES)), STAGES.values(), size=9)
     ax.invert_yaxis()
@@ -80,13 +106,14 @@ def draw_rates(ax, found):
         ax.barh(row, rate, height=0.7, color=COLOURS["network" if whole else "resample"])
         ax.plot([limit / 1e9] * 2, [row - 0.42, row + 0.42], color=INK, linewidth=2)
         label = f"{rate:.0f}, {rate * 1e9 / limit:.0%}"
-        ax.text(0.008 * top, row, label, va="center", size=8,
-                color="white" if whole else INK)  # fmt: skip
+        ax.text(0.008 * top, row, label, va="center", size=8, color="white" if whole else INK)
     ax.plot([], [], color=INK, linewidth=2, label="a product of matrices on as many cores: 100 %")
     ax.set_yticks(range(len(rows)), [name.replace("`", "") for name, *_ in rows], size=9)
     ax.invert_yaxis()
-    ax.set(xlim=(0, 1.12 * max(top, *(work / took / 1e9 for _, work, took, _ in rows))),
-           xlabel="G multiply-adds a second")  # fmt: skip
+    ax.set(
+        xlim=(0, 1.12 * max(top, *(work / took / 1e9 for _, work, took, _ in rows))),
+        xlabel="G multiply-adds a second",
+    )
     ax.set_title("Arithmetic: whole jobs, then parts by themselves", size=10, color=INK)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), fontsize=9, frameon=False)
     plain(ax)

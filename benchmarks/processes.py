@@ -13,7 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PYTHON = [sys.executable]
 _PROGRAM = Path(sys.executable).with_name("gmseg")
-GMSEG = [str(_PROGRAM)] if _PROGRAM.exists() else [*PYTHON, "-m", "gmseg.cli"]
+GMSEG = [str(_PROGRAM)] if _PROGRAM.exists() else [*PYTHON, "-m", "gmseg"]
 
 
 def measured(command: list, cores: list[int] | None = None) -> dict:
@@ -36,9 +36,12 @@ def measured(command: list, cores: list[int] | None = None) -> dict:
         bound = "all" if cores is None else ",".join(map(str, cores))
         launcher = [sys.executable, "-I", "-S", str(HERE / "launch.py"), str(result), bound]
         done = subprocess.run(
-            [*launcher, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            text=True, check=False,
-        )  # fmt: skip
+            [*launcher, *map(str, command)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
         told = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {"exit": None}
     if told.pop("exit") != 0:
         shown = " ".join(Path(part).name for part in map(str, command[:3]))

@@ -37,14 +37,26 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scan", type=Path, metavar="FILE", help="a real one [default: made up]")
     parser.add_argument("--rounds", type=int, metavar="N", help="[default: 7]")
-    parser.add_argument("--slices", type=int, nargs="+", metavar="N",
-                        help="of longer and longer scans [default: 11 100 1000]")  # fmt: skip
-    parser.add_argument("--long-rounds", type=int, metavar="N",
-                        help="of these, and of the workers [default: 3]")  # fmt: skip
+    parser.add_argument(
+        "--slices",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="of longer and longer scans [default: 11 100 1000]",
+    )
+    parser.add_argument(
+        "--long-rounds", type=int, metavar="N", help="of these, and of the workers [default: 3]"
+    )
     parser.add_argument("--scans", type=int, metavar="N", help="for two workers [default: 24]")
     parser.add_argument("--quick", action="store_true", help="a short trial")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART",
-                        help=f"of {', '.join(PARTS)}")  # fmt: skip
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=PARTS,
+        default=PARTS,
+        metavar="PART",
+        help=f"of {', '.join(PARTS)}",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="for the raw numbers")
     parser.add_argument("--page", type=Path, metavar="FILE", help="[default: docs/performance.md]")
     choices = parser.parse_args(arguments)
@@ -144,8 +156,12 @@ def stages(scan, folder, choices):
     runs = in_turns(alternatives, choices.rounds, "stages")
     rates = {name: max(run["rate"] for run in runs.pop(name)) for name in list(runs)[len(ways) :]}
     kinds = {kind for way in ways for run in runs[way] for kind in run["warm"]["network_saw"]}
-    return {"runs": runs, "rates": rates, "cores": len(cores_here()) or os.cpu_count(),
-            "multiply_adds": counts(kinds, folder)}  # fmt: skip
+    return {
+        "runs": runs,
+        "rates": rates,
+        "cores": len(cores_here()) or os.cpu_count(),
+        "multiply_adds": counts(kinds, folder),
+    }
 
 
 def counts(kinds, folder):
@@ -159,16 +175,35 @@ def parts(scan, folder, choices):
     """Time parts by themselves with pytest-benchmark: seconds and work by group and name."""
     result = folder / "parts.json"
     command = [
-        *PYTHON, "-m", "pytest", "-c", os.devnull, "--rootdir", HERE, HERE / "bench_parts.py",
-        "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "python_functions=bench_*", "-q",
-        "--benchmark-quiet", f"--benchmark-json={result}",
-    ]  # fmt: skip
+        *PYTHON,
+        "-m",
+        "pytest",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        HERE,
+        HERE / "bench_parts.py",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-o",
+        "python_functions=bench_*",
+        "-q",
+        "--benchmark-quiet",
+        f"--benchmark-json={result}",
+    ]
     turns = {"BENCH_SCAN": str(scan.resolve()), "BENCH_TURNS": str(choices.rounds)}
     print("parts: by pytest-benchmark", file=sys.stderr, flush=True)
     done = subprocess.run(
-        [*map(str, command)], env=os.environ | turns, cwd=folder, text=True, check=False,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        [*map(str, command)],
+        env=os.environ | turns,
+        cwd=folder,
+        text=True,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if done.returncode:
         raise SystemExit(f"bench_parts.py failed:\n{done.stdout[-3000:]}")
     groups, kinds = {}, set()
@@ -198,16 +233,19 @@ def slices(scan, folder, choices):
     one = np.prod(nib.load(scan).shape[:2]) * 2  # bytes of a slice, int16
     for path in paths.values():
         path.unlink()
-    return {str(count): {"runs": found, "scan_bytes": int(count * one)}
-            for count, found in runs.items()}  # fmt: skip
+    return {
+        str(count): {"runs": found, "scan_bytes": int(count * one)} for count, found in runs.items()
+    }
 
 
 def workers(scan, folder, choices):  # noqa: ARG001
     """Time a cohort of small scans: one worker on one core, two on two, one process on two."""
     cores = cores_here()
     if len(cores) < 2:
-        print("workers: not measured, it takes two cores and a system that binds processes to them",
-              file=sys.stderr)  # fmt: skip
+        print(
+            "workers: not measured, it takes two cores and a system that binds processes to them",
+            file=sys.stderr,
+        )
         return None
     scans = small_scans(choices.scans, folder)
 

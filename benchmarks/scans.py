@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.openers import ImageOpener
 
-from gmseg.phantom import make_phantom
+from gmseg.datasets.phantom import make_phantom
 
 SHAPE = (320, 320, 11)
 SPACING_MM = (0.5, 0.5, 5.0)

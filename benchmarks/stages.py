@@ -32,17 +32,29 @@ WAYS = {
     "gmseg": {
         "import": ["builtins:__import__"],
         "load": [
-            "gmseg.pretrained:load_model",
-            "gmseg.pretrained:load_predictor",
+            "gmseg.models.registry:load_model",
+            "gmseg.models.registry:load_predictor",
             "onnxruntime:InferenceSession.__init__",
         ],
-        "read": ["gmseg.source:open_source"],
-        "locate": ["gmseg.run:Run.follow", "gmseg.focus:Focus.add", "gmseg.focus:Focus.again"],
-        "resample": ["gmseg.run:Run.cut", "gmseg.run:Run.level", "gmseg.run:standardised_by"],
+        "read": ["gmseg.io.scan_reader:open_scan"],
+        "locate": [
+            "gmseg.inference.session:Run.follow",
+            "gmseg.inference.focus:Focus.add",
+            "gmseg.inference.focus:Focus.again",
+        ],
+        "resample": [
+            "gmseg.inference.session:Run.cut",
+            "gmseg.inference.session:Run.level",
+            "gmseg.inference.session:standardised_by",
+        ],
         "network": ["onnxruntime:InferenceSession.run"],
-        "paste": ["gmseg.pipeline:_on_native", "gmseg.finder:keep_near"],
-        "flags": ["gmseg.judge:look", "gmseg.judge:flags_of", "gmseg.signs:symmetry"],
-        "write": ["gmseg.image:write_images"],
+        "paste": ["gmseg.inference.segment:_on_native", "gmseg.inference.localisation:keep_near"],
+        "flags": [
+            "gmseg.inference.quality.checks:look",
+            "gmseg.inference.quality.checks:flags_of",
+            "gmseg.inference.quality.features:symmetry",
+        ],
+        "write": ["gmseg.io.image:write_images"],
     },
     "way2018": _RIVALS | {"load": ["way2018:load"], "network": ["way2018:predict"]},
     "way_toolbox": _RIVALS | {"load": ["way_toolbox:load"], "network": ["way_toolbox:predict"]},
@@ -63,9 +75,11 @@ def main():
     for name in JOBS:
         job(Path(scan), Path(folder) / name)
         total = time.monotonic() - started
-        if unused := WAYS[way].keys() - clock.seconds.keys() - (
-            {"import", "load"} if name != JOBS[0] else set()
-        ):  # fmt: skip
+        if (
+            unused := WAYS[way].keys()
+            - clock.seconds.keys()
+            - ({"import", "load"} if name != JOBS[0] else set())
+        ):
             raise SystemExit(MISSING.format(f"what is done in the stage {', '.join(unused)}"))
         rest = total - sum(clock.seconds.values())
         found[name] = {
@@ -84,7 +98,7 @@ def job_of(way):
     if way == "gmseg":
 
         def job(scan, folder):
-            from gmseg import cli
+            from gmseg.cli import main as cli
 
             if code := cli._run(["segment", str(scan), "--out-dir", str(folder)]):
                 raise SystemExit(code)

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from arithmetic import rate
 
-from gmseg.engine import import_keras
-from gmseg.files import write_between
-from gmseg.networks import build, multiply_adds, network_sizes
-from gmseg.phantom import write_challenge
-from gmseg.protocol import load_protocol
-from gmseg.train import train
+from gmseg.datasets.phantom import write_challenge
+from gmseg.io.files import write_between
+from gmseg.models.backend import import_keras
+from gmseg.models.factory import build, multiply_adds, network_sizes
+from gmseg.training.protocol import load_protocol
+from gmseg.training.train import train
 
 PAGE = Path(__file__).parents[1] / "docs/performance.md"
 BEGIN, END = "<!-- training: python benchmarks/training.py -->", "<!-- end of training -->"
@@ -36,16 +36,26 @@ def main():
     choices = parser.parse_args()
     keras = import_keras()
     product = rate()
-    columns = ["window", "batch", "ms per slice", "in the network",
-               "G multiply-adds per slice", "of the matrix product"]  # fmt: skip
+    columns = [
+        "window",
+        "batch",
+        "ms per slice",
+        "in the network",
+        "G multiply-adds per slice",
+        "of the matrix product",
+    ]
     lines = [f"| {' | '.join(columns)} |", "|--:" * len(columns) + "|"]
     for size in choices.windows:
         taken, share, work = timed(keras, size, choices)
-        lines.append(f"| {size} x {size} | {choices.batch} | {1000 * taken:.0f} | {share:.1%} | "
-                     f"{work / 1e9:.2f} | {work / taken / product:.0%} |")  # fmt: skip
+        lines.append(
+            f"| {size} x {size} | {choices.batch} | {1000 * taken:.0f} | {share:.1%} | "
+            f"{work / 1e9:.2f} | {work / taken / product:.0%} |"
+        )
         print(lines[-1], flush=True)
-    about = (f"Keras on {keras.backend.backend()}; the matrix product does "
-             f"{product / 1e9:.0f} G multiply-adds a second.")  # fmt: skip
+    about = (
+        f"Keras on {keras.backend.backend()}; the matrix product does "
+        f"{product / 1e9:.0f} G multiply-adds a second."
+    )
     write_between(PAGE, BEGIN, END, "\n".join([about, "", *lines]))
 
 

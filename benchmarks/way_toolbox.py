@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import rivals
 
-from gmseg.bundled import bundled
+from gmseg.io.resources import bundled
 
 
 @functools.cache

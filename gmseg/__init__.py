@@ -1,43 +1,13 @@
 """gmseg: segment the spinal cord's gray matter in MRI."""
 
-from gmseg.errors import InputError
+import lazy_loader
 
-__all__ = [
-    "InputError",
-    "Model",
-    "Segmentation",
-    "dice",
-    "dice_labelled",
-    "evaluate",
-    "list_models",
-    "load_model",
-    "load_network",
-    "measure_mask",
-    "segment",
-]
-
-_HOMES = {
-    "Model": "pretrained",
-    "Segmentation": "pipeline",
-    "dice": "metrics",
-    "dice_labelled": "metrics",
-    "evaluate": "evaluation",
-    "list_models": "pretrained",
-    "load_model": "pretrained",
-    "load_network": "pretrained",
-    "measure_mask": "morphometry",
-    "segment": "pipeline",
-}
+_public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
-def __getattr__(name):
+def __getattr__(name: str):
     if name == "__version__":
         from importlib import metadata
 
         return metadata.version("gmseg")
-    # imports nothing heavy until it is asked for: `gmseg --help` answers at once
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(f"gmseg.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'gmseg' has no attribute {name!r}")
+    return _public(name)

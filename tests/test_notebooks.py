@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from ipykernel.kernelspec import write_kernel_spec
 
-from gmseg.protocol import load_protocol, shortened
+from gmseg.training.protocol import load_protocol, shortened
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gmseg.pretrained import DEFAULT_MODEL
+from gmseg.models.registry import DEFAULT_MODEL
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -68,15 +68,17 @@ def test_wheel_holds_the_package_its_model_protocols_and_sample_and_no_more(whee
     assert weights <= {n.removesuffix(".json") for n in bundled}
     assert {n.split("/")[0] for n in bundled} == {"models", "data"}
     extra = set(names) - set(code) - set(info) - {f"gmseg/_bundled/{n}" for n in bundled}
-    assert not {n for n in extra if n != "gmseg/py.typed" and not n.startswith("gmseg/pages/")}
+    assert not {
+        n for n in extra if n != "gmseg/py.typed" and not n.startswith("gmseg/report/assets/")
+    }
     assert {"index.html", "page.js", "niivue.umd.js", "niivue-licences.txt"} <= {
-        n.removeprefix("gmseg/pages/") for n in extra
+        n.removeprefix("gmseg/report/assets/") for n in extra
     }
     assert "published" not in " ".join(bundled)  # these weights are downloaded, never shipped
 
 
 def test_installed_wheel_segments_its_sample_from_another_folder(elsewhere, tmp_path):
-    where = "import gmseg; from gmseg.bundled import bundled; print(gmseg.__file__); "
+    where = "import gmseg; from gmseg.io.resources import bundled; print(gmseg.__file__); "
     where += "print(bundled('data/sample/phantom_t2s.nii.gz'))"
     module, sample = call(elsewhere / "python", "-c", where, cwd=tmp_path).splitlines()
     home = elsewhere.parent.resolve()

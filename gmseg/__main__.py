@@ -1,0 +1,5 @@
+"""Run the command: ``python -m gmseg``."""
+
+from gmseg.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""Segment many scans: one after the other, in parallel, or as a BIDS App."""

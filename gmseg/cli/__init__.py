@@ -1,0 +1,1 @@
+"""The command ``gmseg``: parse, call and print."""

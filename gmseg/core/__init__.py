@@ -1,0 +1,1 @@
+"""The paper: network, resampling, windows, standardisation, and the pipeline that joins them."""

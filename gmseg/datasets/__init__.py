@@ -1,0 +1,1 @@
+"""Labelled scans on disk, and synthetic ones."""

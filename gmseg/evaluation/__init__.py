@@ -1,0 +1,1 @@
+"""Compare masks with references."""

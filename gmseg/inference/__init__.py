@@ -1,0 +1,1 @@
+"""Segment a scan: localise the cord, run the network, judge the result."""

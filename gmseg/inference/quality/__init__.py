@@ -1,0 +1,1 @@
+"""Quality control: QC flags and the expected Dice of a segmentation."""

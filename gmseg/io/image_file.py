@@ -1,0 +1,222 @@
+"""Image files: open them, read their voxels, and refuse damaged ones."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from gmseg.errors import InputError
+from gmseg.io.files import check_input
+from gmseg.io.hdf5 import check_hdf5
+
+_COMPRESSED = (".gz", ".mgz", ".bz2", ".zst")
+# how many bytes one byte of a file can stand for: deflate packs 1032 to 1 at the most
+_MOST_PACKED = {".gz": 1032, ".mgz": 1032, ".mnc": 1032, ".bz2": 1 << 20, ".zst": 1 << 20}
+_MOST_EXTENSIONS = 64 << 20
+
+
+def open_image(path: Path):
+    """Open an image without reading its voxels."""
+    check_input(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+        if start[128:] == b"DICM":
+            raise InputError(f"{path}: is a DICOM file; convert the series to NIfTI with dcm2niix")
+        if start.startswith(b"\x89HDF"):  # MINC 2
+            check_hdf5(path)
+        with _quiet_nibabel():
+            kind = _image_class(path)
+            if kind is not None and not issubclass(kind, nib.spatialimages.SpatialImage):
+                raise InputError(f"{path}: is not an image of voxels in space; give a NIfTI volume")
+            if kind is not None and issubclass(kind, nib.AnalyzeImage):
+                _check_header(path, kind)
+            image = nib.load(path)
+            if image.affine is None:
+                raise InputError(f"{path}: has no voxel grid in space; give a NIfTI volume")
+            if isinstance(image, nib.minc1.Minc1Image) and len(image.shape) != 3:
+                # their volumes come first, as in no other format
+                raise InputError(f"{path}: is MINC of {len(image.shape)}-D; convert it to NIfTI")
+            itemsize = image.get_data_dtype().itemsize
+    except InputError:
+        raise
+    except PermissionError:
+        raise InputError(f"{path}: may not be read; check its permissions") from None
+    except Exception as error:  # of many kinds, and none of them is a fault of ours
+        reason = _line(error).replace(f'"{path}"', "it").replace(f"{path}", "it")[:200]
+        raise InputError(
+            f"{path}: is not an image that can be read ({reason}); give NIfTI (.nii.gz)"
+        ) from None
+    # in Python's numbers, which do not overflow
+    _check_size(path, image, math.prod(map(int, image.shape)) * itemsize)
+    return image
+
+
+@contextlib.contextmanager
+def _quiet_nibabel() -> Iterator[None]:
+    """Keep nibabel from telling the user what it mends in a header by itself."""
+    logger = nib.imageglobals.logger
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _image_class(path: Path):
+    """Return the class that nibabel would open a file with, or None."""
+    partners = set()
+    for kind in nib.imageclasses.all_image_classes:
+        with contextlib.suppress(nib.filebasedimages.ImageFileError):
+            partners |= {holder.filename for holder in kind.filespec_to_file_map(path).values()}
+    for partner in map(Path, sorted(partners)):
+        if partner.exists() and not partner.is_file():  # to open a pipe is to wait
+            raise InputError(f"{path}: {partner} beside it is not a file; remove it")
+    sniffed = None
+    for kind in nib.imageclasses.all_image_classes:
+        fits, sniffed = kind.path_maybe_image(path, sniffed)
+        if fits:
+            return kind
+    return None
+
+
+def _check_header(path: Path, kind) -> None:
+    """Refuse what nibabel mends in silence, though it changes the geometry or the values."""
+    files = kind.filespec_to_file_map(path)
+    with nib.openers.ImageOpener(files.get("header", files["image"]).filename) as file:
+        header_class = kind.header_class
+        header = header_class(file.read(header_class.template_dtype.itemsize), check=False)
+        if isinstance(header, nib.Nifti1Header):
+            _check_extensions(path, file, header)
+    if not np.isfinite(header["pixdim"][1:4]).all() or (header["pixdim"][1:4] == 0).any():
+        raise InputError(
+            f"{path}: a voxel size is zero, NaN or infinite (pixdim); repair the header"
+        )
+    if not isinstance(header, nib.Nifti1Header):
+        return
+    for field in ("qform_code", "sform_code"):
+        if not 0 <= int(header[field]) <= 5:
+            raise InputError(f"{path}: {field} {int(header[field])} is unknown; repair the header")
+    if np.isinf(header["scl_slope"]) or np.isinf(header["scl_inter"]):
+        raise InputError(f"{path}: scl_slope or scl_inter is infinite; repair the header")
+    if header["qform_code"] > 0:
+        _check_qform(path, header)
+
+
+def _check_qform(path: Path, header) -> None:
+    """Refuse a qform that is no rotation: masks take it over even where the sform counts."""
+    handedness = float(header["pixdim"][0])
+    if handedness != -1 and not handedness >= 0:
+        raise InputError(f"{path}: pixdim[0] is {handedness:g}, not 1 or -1; repair the header")
+    header["pixdim"][0] = -1 if handedness == -1 else 1  # as nibabel takes it, and most others
+    try:
+        fits = np.isfinite(header.get_qform(coded=False)).all()
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InputError(f"{path}: its qform is no rotation; repair the header")
+
+
+def _check_extensions(path: Path, file, header) -> None:
+    """Follow a header's extensions before nibabel reads as much as they declare."""
+    if file.read(4)[:1] in (b"", b"\0"):
+        return
+    room = float(header["vox_offset"]) - file.tell() if header.is_single else _MOST_EXTENSIONS
+    for _ in range(1000):
+        if header.is_single and 0 <= room < 16:
+            return
+        stated = file.read(8)
+        if not stated and not header.is_single:
+            return
+        size = int.from_bytes(stated[:4], "little" if header.endianness == "<" else "big")
+        if not 16 <= size <= room <= _MOST_EXTENSIONS:
+            break
+        file.read(size - 8)
+        room -= size
+    raise InputError(f"{path}: the header's extensions are damaged; export the scan again")
+
+
+def _check_size(path: Path, image, expected: int) -> None:
+    """Refuse a header that declares more than its file can hold, before memory is taken."""
+    holder = image.file_map.get("image")
+    stored = Path(holder.filename) if holder is not None and holder.filename else path
+    most = _MOST_PACKED.get(stored.suffix.lower(), 1)
+    if stored.is_file() and expected > stored.stat().st_size * most:
+        raise InputError(
+            f"{path}: is damaged or cut short (its header declares {expected} bytes); "
+            f"copy or export it again"
+        )
+
+
+def _line(error: Exception) -> str:
+    """Return an error's message on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def load_voxels(name, image) -> np.ndarray:
+    """Read the voxels as float32, or say that the file is damaged."""
+    verify_compression(name, image)
+    with _damage_told(name, image):
+        return np.asarray(image.dataobj.__array__(np.float32))
+
+
+def read_part(name, image, where: tuple) -> np.ndarray:
+    """Read some of the voxels as float32, or say that the file is damaged."""
+    with _damage_told(name, image):
+        return np.asarray(image.dataobj[where], np.float32)
+
+
+@contextlib.contextmanager
+def _damage_told(name, image) -> Iterator[None]:
+    """Say in one line what is wrong with a file whose voxels cannot be read."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"), _quiet_nibabel():
+            yield
+    except InputError:
+        raise
+    except MemoryError:
+        raise InputError(
+            f"{name}: shape {image.shape} does not fit into memory; check the header"
+        ) from None
+    except Exception as error:  # of many kinds, and none of them is a fault of ours
+        raise InputError(
+            f"{name}: is damaged or cut short ({_line(error)[:200]}); copy or export it again"
+        ) from None
+
+
+def verify_compression(name, image) -> None:
+    """Read a compressed file to its very end, for there stands the checksum of its content.
+
+    Where all voxels are read at once, this comes first: nibabel takes as much memory as the
+    header declares.
+    """
+    itemsize = image.get_data_dtype().itemsize
+    declared = getattr(image.dataobj, "offset", 0) + math.prod(map(int, image.shape)) * itemsize
+    most = 2 * declared + _MOST_EXTENSIONS
+    for part, holder in (image.file_map or {}).items():
+        if Path(str(holder.filename or "")).suffix.lower() not in _COMPRESSED:
+            continue
+        held = 0
+        with _damage_told(name, image), nib.openers.ImageOpener(holder.filename) as file:
+            while held <= most and (block := file.read(1 << 20)):
+                held += len(block)
+        if held > most:  # a bomb would take hours to read
+            raise InputError(
+                f"{name}: holds far more than the {declared} bytes that its header declares; "
+                f"export it again"
+            )
+        if part == "image" and held < declared:
+            raise InputError(
+                f"{name}: is damaged or cut short (its header declares {declared} bytes, it "
+                f"holds {held}); copy or export it again"
+            )

@@ -1,0 +1,1 @@
+"""Models on disk: find, load, download, import and export them."""

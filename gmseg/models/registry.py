@@ -1,0 +1,209 @@
+"""Models on disk: load, list, save.
+
+A model is ``NAME.weights.h5`` (weights, nothing executable) beside ``NAME.json`` (what they
+are). This is also the one place that decides which engine runs a network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+from gmseg.core.model import Model
+from gmseg.errors import InputError
+from gmseg.io.files import atomic_path, read_json, sha256, write_text
+from gmseg.io.hdf5 import check_hdf5
+from gmseg.io.resources import bundled
+from gmseg.models.card import check_card
+from gmseg.models.factory import build, network_sizes, part_of
+from gmseg.models.release2017 import fill_network, read_release
+
+DEFAULT_MODEL = "default"
+DOWNLOADS = ("published",)
+
+
+# ------------------------------------------------------------------------------------- find
+
+
+def user_models_dir() -> Path:
+    """Return the folder of imported and downloaded models (``GMSEG_MODELS`` moves it)."""
+    if chosen := os.environ.get("GMSEG_MODELS"):
+        return Path(chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("gmseg")) / "models"
+
+
+def list_models() -> dict[str, Path]:
+    """Return the known models: name to JSON file; bundled ones first."""
+    found = {}
+    for folder in (bundled("models"), user_models_dir()):
+        for card in sorted(folder.glob("*.json")):
+            found.setdefault(card.stem, card)
+    return found
+
+
+def load_model(name=DEFAULT_MODEL) -> Model:
+    """Find a model, read its card and verify its weights.
+
+    Parameters
+    ----------
+    name : str or path-like
+        A known name, a model's JSON or weights file, or the 2017 release's ``.hdf5`` with
+        its mean/std JSON beside it.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If there is no such model, or its files are damaged or do not belong together.
+    """
+    path = Path(name)
+    if path.suffix in {".hdf5", ".h5", ".json"} or os.sep in str(name):
+        if not path.is_file():
+            raise InputError(f"{path}: no such model file; check the path")
+        if path.suffix == ".hdf5":
+            return release_model(path)
+        card = path if path.suffix == ".json" else card_of(path)
+    else:
+        known = list_models()
+        if str(name) not in known:
+            hint = " (gmseg models download published)" if str(name) in DOWNLOADS else ""
+            raise InputError(
+                f"{name}: no model of that name{hint}; known are {', '.join(known) or 'none'}"
+            )
+        card = known[str(name)]
+    return _read_card(card)
+
+
+def card_of(weights: Path) -> Path:
+    """Return the JSON that belongs to a weights file."""
+    return (
+        weights.with_name(weights.name.removesuffix(".h5").removesuffix(".weights") + ".json")
+        if weights.suffix == ".h5"
+        else weights.with_suffix(".json")
+    )
+
+
+def _read_card(card: Path) -> Model:
+    content = read_json(card)
+    weights = card.with_name(card.name.removesuffix(".json") + ".weights.h5")
+    missing = {"name", "weights_sha256", "network"} - content.keys()
+    if missing:
+        raise InputError(
+            f"{card}: is not a gmseg model's card, {', '.join(sorted(missing))} missing; "
+            f"give the NAME.json or NAME.weights.h5 of a model"
+        )
+    if not weights.is_file():
+        raise InputError(f"{weights}: no such weights file; it must lie beside {card.name}")
+    known = {key: content[key] for key in Model.__dataclass_fields__ if key in content}
+    model = Model(**{**known, "weights": weights})
+    check_card(card, model)
+    if sha256(weights) != model.weights_sha256:
+        raise InputError(
+            f"{weights}: its SHA-256 is not the one in {card.name}; get both files again"
+        )
+    return model
+
+
+def release_model(path: Path) -> Model:
+    """Read a weights file of the 2017 release, its mean/std JSON beside it, as a model."""
+    model = Model(**read_release(path))
+    check_card(path.with_suffix(".json"), model)
+    return model
+
+
+# ---------------------------------------------------------------------------------- networks
+
+
+def load_network(model: Model):
+    """Build a model's network and fill in its weights.
+
+    Returns
+    -------
+    keras.Model
+        See `gmseg.core.network.build_network`.
+    """
+    network = build(network_sizes(model.network))
+    # double precision and an optimiser's state may be there, and no more
+    check_hdf5(model.weights, kinds="fiu", most_bytes=32 * network.count_params() + 2**20)
+    if model.weights.suffix == ".hdf5":
+        fill_network(network, model.weights)
+        return network
+    try:
+        with warnings.catch_warnings():
+            # Keras warns and goes on with random weights where a file lacks some
+            warnings.simplefilter("error", UserWarning)
+            network.load_weights(model.weights)
+    except Exception as error:  # of many kinds: a damaged file is none of our faults
+        raise InputError(
+            f"{model.weights}: does not fit the network of its card "
+            f"({' '.join(str(error).split())[:120]}); get both files again"
+        ) from None
+    return network
+
+
+def load_part(model: Model, network):
+    """Return a model's network for a region that holds the GM of a slice.
+
+    Parameters
+    ----------
+    model : Model
+    network : keras.Model
+        From `load_network`.
+
+    Returns
+    -------
+    keras.Model or None
+        See `gmseg.models.factory.part_of`.
+    """
+    from gmseg.inference.focus import region_side
+
+    side = region_side(model.voxel_size_mm)
+    return part_of(network, network_sizes(model.network), model.window, side)
+
+
+def graph_files(weights: Path) -> dict[str, Path]:
+    """Return where the exported graphs of a weights file are: of whole windows, of a region."""
+    card = card_of(weights)
+    return {"window": card.with_suffix(".onnx"), "region": card.with_suffix(".region.onnx")}
+
+
+def save_model(network, folder, name: str, /, **card) -> Model:
+    """Write a network as a model: ``NAME.weights.h5`` and ``NAME.json``.
+
+    Parameters
+    ----------
+    network : keras.Model
+    folder : path-like
+        Must exist.
+    name : str
+    **card
+        The other fields of `Model`.
+    """
+    weights = Path(folder) / f"{name}.weights.h5"
+    # a network that was compiled for training would take its optimiser along
+    plain = build(network_sizes(card["network"]))
+    plain.set_weights(network.get_weights())
+    with atomic_path(weights) as temporary:
+        plain.save_weights(temporary)
+    model = Model(name=name, weights=weights, weights_sha256=sha256(weights), **card)
+    write_card(model)
+    return model
+
+
+def write_card(model: Model) -> Path:
+    """Write a model's JSON beside its weights, and return its path."""
+    content = asdict(model)
+    del content["weights"]
+    if model.graphs is None:
+        del content["graphs"]
+    card = card_of(model.weights)
+    write_text(card, json.dumps(content, indent=2) + "\n")
+    return card

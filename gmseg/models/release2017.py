@@ -1,0 +1,103 @@
+"""The 2017 release: where it is, and what its weights file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gmseg.errors import InputError
+from gmseg.io.files import read_json, sha256
+from gmseg.io.hdf5 import check_hdf5
+
+# the authors' repository, at the commit that added the files
+RELEASE_URL = (
+    "https://raw.githubusercontent.com/neuropoly/gmseg/"
+    "14c348a7e9e339200ea4d49b357876f03ca8bc4f/models/"
+)
+RELEASE_SHA256 = {
+    "challenge_model.hdf5": "9b44228ad2fd360930b9d7fc6957a4eb7acbfa8cf6a091d13a932f8e8815dd9e",
+    "challenge_model.json": "0f0f0538596a649a1e7b0dc1028c774592a747ab2ec5c226e4800a1626b01a82",
+}
+
+
+def _release_layers() -> dict[str, str]:
+    """Return our layer names, each with its name in the 2017 release.
+
+    There, batch normalisations are numbered in the order in which they were created.
+    """
+    branches = ["branch1x1", "rate6", "rate12", "rate18", "rate24"]
+    convolutions = ["stem_1", "stem_2", "rate2_1", "rate2_2"]
+    convolutions += [f"{branch}_{i}" for branch in branches for i in (1, 2)]
+    layers = {name: name for name in convolutions}
+    layers |= {"stem_1": "conv2d_1", "stem_2": "conv2d_2", "amort": "amort"}
+    layers |= {"logits": "predictions"}
+    normalised = [*convolutions, "branches", "amort"]
+    layers |= {f"{name}_norm": f"batch_normalization_{i}" for i, name in enumerate(normalised, 1)}
+    return layers
+
+
+def read_release(path: Path) -> dict:
+    """Return a release file's card, as fields of `gmseg.core.model.Model`.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A weights file of Keras 2.0.6; 32 or 64 filters are read off its shapes. The JSON
+        beside it has the training set's mean and standard deviation.
+    """
+    import h5py
+
+    figures = read_json(path.with_suffix(".json"))
+    try:
+        mean, std = float(figures["mean_train"]), float(figures["std_train"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise InputError(
+            f"{path.with_suffix('.json')}: mean_train and std_train are missing; "
+            f"take the JSON that was released beside the weights"
+        ) from None
+    if h5py.is_hdf5(path):
+        check_hdf5(path, kinds="fiu")
+    try:
+        with h5py.File(path) as file:
+            *kernel, filters = file["conv2d_1/conv2d_1/kernel:0"].shape
+            if kernel != [3, 3, 1] or not 1 <= filters <= 512:
+                raise ValueError
+    except Exception:  # of many kinds: a damaged file is none of our faults
+        raise InputError(
+            f"{path}: is not a weights file in the layout of the 2017 release; download it again"
+        ) from None
+    checksum = sha256(path)
+    card = {
+        "name": path.stem,
+        "weights": path,
+        "weights_sha256": checksum,
+        "network": {"filters": int(filters)},
+        "standardise": "volume",
+        "mean": mean,
+        "std": std,
+        "command": f"gmseg models import {path.name}",
+    }
+    if checksum == RELEASE_SHA256["challenge_model.hdf5"]:
+        card["name"] = "published"
+        card["trained_on"] = "the GM challenge's 40 training scans, validation scans included"
+        card["commit"] = "weights of the authors' release of 2017"
+    return card
+
+
+def fill_network(network, path: Path) -> None:
+    """Copy the weights of a 2017 release file into a network."""
+    import h5py
+
+    parts = {"Conv2D": ("kernel", "bias")}
+    parts["BatchNormalization"] = ("gamma", "beta", "moving_mean", "moving_variance")
+    with h5py.File(path) as file:
+        for ours, theirs in _release_layers().items():
+            layer = network.get_layer(ours)
+            names = parts[type(layer).__name__]
+            try:
+                values = [file[theirs][f"{theirs}/{name}:0"][()] for name in names]
+                layer.set_weights(values)
+            except Exception as error:  # of many kinds: a damaged file is none of our faults
+                raise InputError(
+                    f"{path}: layer {theirs} does not fit the paper's network "
+                    f"({' '.join(str(error).split())[:80]}); is it a file of the 2017 release?"
+                ) from None

@@ -1,0 +1,105 @@
+"""The same network as a plain ``torch.nn.Module``, for those who want no Keras.
+
+This file needs nothing of gmseg: copy it beside the weights that ``gmseg models export NAME
+--format torch`` writes, and ::
+
+    network = GrayMatterNetwork()  # GrayMatterNetwork(filters=64) for the later release's size
+    network.load_state_dict(torch.load("published.pt", weights_only=True))
+    soft = network.eval()(windows)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class GrayMatterNetwork(nn.Module):
+    """The dilated-convolution network of Perone, Calabrese & Cohen-Adad (2018).
+
+    With the same weights it computes what `gmseg.core.network.build_network` does, with whose layers
+    it shares the names; fresh, its weights are PyTorch's. The authors' own PyTorch port differs
+    from their Keras network: it silences whole channels, takes another batch normalisation
+    (momentum 0.1 where Keras' 0.1 is PyTorch's 0.9, epsilon 1e-5), and the global branch leaves
+    after the rate-2 convolutions.
+
+    Parameters
+    ----------
+    filters : int
+        Channels of every convolution but the last two.
+    dilation_rates : sequence of int
+        In pixels.
+    dropout : float
+        Share of elements that each dropout silences in training.
+    batchnorm_momentum : float
+        In Keras' sense, as everywhere in gmseg and in the paper:
+        ``moving = momentum * moving + (1 - momentum) * batch``.
+    """
+
+    def __init__(
+        self,
+        filters: int = 32,
+        dilation_rates: Sequence[int] = (6, 12, 18, 24),
+        dropout: float = 0.4,
+        batchnorm_momentum: float = 0.1,
+    ):
+        super().__init__()
+        self.dilation_rates = tuple(dilation_rates)
+        self.dropout = nn.Dropout(dropout)
+
+        def norm(name: str, channels: int) -> None:
+            self.add_module(
+                f"{name}_norm", nn.BatchNorm2d(channels, eps=1e-3, momentum=1 - batchnorm_momentum)
+            )
+
+        def conv(name: str, channels: int, kernel: int = 3, rate: int = 1, to: int = filters):
+            layer = nn.Conv2d(channels, to, kernel, dilation=rate, padding=rate * (kernel // 2))
+            self.add_module(name, layer)
+            norm(name, to)
+
+        conv("stem_1", 1)
+        conv("stem_2", filters)
+        conv("rate2_1", filters, rate=2)
+        conv("rate2_2", filters, rate=2)
+        conv("branch1x1_1", filters)
+        conv("branch1x1_2", filters, kernel=1)
+        for rate in self.dilation_rates:
+            conv(f"rate{rate}_1", filters, rate=rate)
+            conv(f"rate{rate}_2", filters, rate=rate)
+        joined = filters * (len(self.dilation_rates) + 2)
+        norm("branches", joined)
+        conv("amort", joined, kernel=1, to=64)
+        self.logits = nn.Conv2d(64, 1, 1)
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Return the soft segmentation of standardised windows.
+
+        Parameters
+        ----------
+        windows : torch.Tensor
+            float32, (n, 1, height, width): rows from the body's right to its left, columns from
+            its back to its front (LAS), as gmseg cuts them; 200 x 200 in the paper.
+
+        Returns
+        -------
+        torch.Tensor
+            float32, (n, 1, height, width), 0 to 1.
+        """
+        return torch.sigmoid(self.forward_logits(windows))
+
+    def forward_logits(self, windows: torch.Tensor) -> torch.Tensor:
+        """Return the output before the sigmoid."""
+        stem = self._step(self._step(windows, "stem_1"), "stem_2")
+        trunk = self._step(self._step(stem, "rate2_1"), "rate2_2")
+        names = ["branch1x1", *(f"rate{rate}" for rate in self.dilation_rates)]
+        branches = [self._step(self._step(trunk, f"{name}_1"), f"{name}_2") for name in names]
+        # the released weights expect the global branch before the last dilated one
+        branches.insert(-1, stem.mean(dim=(2, 3), keepdim=True).expand_as(stem))
+        joined = self.dropout(self.branches_norm(torch.cat(branches, dim=1)))
+        return self.logits(self._step(joined, "amort"))
+
+    def _step(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        x = torch.relu(getattr(self, name)(x))
+        return self.dropout(getattr(self, f"{name}_norm")(x))

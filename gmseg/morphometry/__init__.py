@@ -1,0 +1,1 @@
+"""Measure masks: areas per slice and level, horns, volumes."""

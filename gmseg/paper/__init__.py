@@ -1,0 +1,1 @@
+"""Reproduce the paper: its table and its figures."""

@@ -1,0 +1,260 @@
+"""Diagrams of the network: read from the network itself, so that they cannot grow old."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Rectangle
+
+from gmseg.models.backend import import_keras
+from gmseg.report.overlays import INK, axes_at
+
+_BLUE = "#0072b2"
+_LEVELS = ("#f0e442", "#7fd6a8", "#56b4e9", "#e69f00", "#ff7ab8", "#d55e00", "#cc79a7")
+
+
+def draw_architecture(network) -> Figure:
+    """Draw a network as it was built: everything is read from the network itself.
+
+    Parameters
+    ----------
+    network : keras.Model
+        From `gmseg.core.network.build_network`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One box per layer, but for batch normalisations and dropouts: they are told of below.
+    """
+    graph = _graph(network)
+    layers = {name: network.get_layer(name) for name in graph}
+    cells, rows = _layout(graph)
+    columns = [[n for n in graph if cells[n][0] == c] for c in range(1 + cells[[*graph][-1]][0])]
+    forks = [any(sum(n in used for used in graph.values()) > 1 for n in c) for c in columns]
+    widths = [1.0 if any(_is_conv(layers[n]) for n in c) else 0.8 for c in columns]
+    gaps = [0.4 if fork else 0.14 for fork in forks]
+    lefts = 0.15 + np.cumsum([0, *(np.array(widths) + gaps)])
+    pitch, high, foot = 0.86, 0.68, 0.98
+    figure, ax = _canvas(lefts[-1] - gaps[-1] + 0.15, foot + rows * pitch)
+    rates = [layer.dilation_rate[0] for layer in layers.values() if _is_conv(layer)]
+    middles = {name: foot + (rows - row - 0.5) * pitch for name, (_, row) in cells.items()}
+    ends: dict[str, list] = {name: [] for name in graph}
+    for name, inputs in graph.items():
+        left, wide, middle = lefts[cells[name][0]], widths[cells[name][0]], middles[name]
+        joins = len(inputs) > 1
+        for source in inputs:
+            ends[source].append((left, middles[source] if joins else middle))
+        tall = (rows - 1) * pitch + high if joins else high
+        colour, words = _describe(layers[name], max(rates))
+        box = FancyBboxPatch((left, middle - tall / 2), wide, tall, fc=colour, ec=INK, zorder=3)
+        box.set_boxstyle("round", pad=0, rounding_size=0.06)
+        ax.add_patch(box)
+        centred = {"color": INK, "ha": "center", "va": "center", "zorder": 4}
+        above = 0.03 + 0.085 * (1 + words.count("\n"))
+        ax.text(left + wide / 2, middle + above, name, size=8.5, style="italic", **centred)
+        ax.text(left + wide / 2, middle - 0.1, words, size=10, **centred)
+    for order, (name, places) in enumerate(ends.items()):
+        column = cells[name][0]
+        _connect(ax, (lefts[column] + widths[column], middles[name]), places, 1 + order / 100)
+    ax.text(0.15, 0.15, _summary(network), size=10.5, color=INK, linespacing=1.6)
+    return figure
+
+
+def draw_receptive_field(rates=(1, 2, 6), *, network=None, window=None) -> Figure:
+    """Draw what dilation does, and how far the network's branches see.
+
+    Parameters
+    ----------
+    rates : sequence of int
+        Dilation rates to draw a 3 x 3 convolution at.
+    network : keras.Model, optional
+        Whose reach is drawn; by default the paper's network.
+    window : numpy.ndarray, optional
+        (rows, columns) of the working grid; by default one of the sample's.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    if network is None:
+        import_keras()
+        from gmseg.core.network import build_network
+
+        network = build_network()
+    window = _sample_window() if window is None else window
+    rows, columns = window.shape
+    figure, ax = _canvas(10.4, 4.9)
+    words = {"size": 10.5, "color": INK}
+    cells = 2 * max(rates) + 1
+    for i, rate in enumerate(rates):
+        seen = np.zeros((cells, cells))
+        taps = max(rates) + rate * np.array([-1, 0, 1])
+        seen[np.ix_(taps, taps)] = 1
+        left, side = 0.2 + i * 5.7 / len(rates), 5.7 / len(rates) - 0.15
+        grid = axes_at(figure, f"rate {rate}", left, 4.5 - side, side, side)
+        colours = ListedColormap(["#e8edf2", _BLUE])
+        grid.pcolormesh(seen, cmap=colours, edgecolors="white", linewidth=0.8)
+        grid.spines[:].set_visible(False)
+        ax.text(left, 4.6, f"rate {rate}: {2 * rate + 1} x {2 * rate + 1} pixels", **words)
+    ax.text(0.2, 2.28, "Nine weights each, whatever the rate.", **words)
+    ax.text(0.2, 1.96, "How far around a pixel the branches of the network see:", **words)
+
+    shown = axes_at(figure, "window", 6.1, 0.35, 4.15, 4.15)
+    shown.imshow(window.T, cmap="gray", origin="lower", vmax=np.percentile(window, 99.5))
+    ax.text(6.1, 4.6, f"a window of {rows} x {columns} pixels", **words)
+    reach = reach_px(network)
+    joined = next(inputs for inputs in _graph(network).values() if len(inputs) > 1)
+    joined = sorted(joined, key=lambda name: np.inf if reach[name] is None else reach[name])
+    for i, name in enumerate(joined):
+        y, far = 1.65 - i * 1.5 / len(joined), reach[name]
+        colour = "white" if far is None else _LEVELS[i % len(_LEVELS)]
+        ax.add_patch(Rectangle((0.25, y - 0.07), 0.3, 0.14, fc=colour, ec=INK, lw=0.8))
+        ax.text(0.7, y, name, va="center", **words)
+        text = "the whole window" if far is None else f"±{far} pixels"
+        ax.text(2.2, y, text, va="center", **words)
+        if far is not None:
+            corner = (rows // 2 - far - 0.5, columns // 2 - far - 0.5)
+            side = 2 * far + 1
+            shown.add_patch(Rectangle(corner, side, side, fill=False, ec=colour, lw=1.8))
+    return figure
+
+
+def reach_px(network) -> dict[str, int | None]:
+    """Return how far around a pixel each layer sees, in pixels.
+
+    Parameters
+    ----------
+    network : keras.Model
+
+    Returns
+    -------
+    dict
+        Layer name to pixels to each side, through convolutions; None where only a spatial
+        mean leads to the layer: it sees the whole window.
+    """
+    reach: dict[str, int | None] = {}
+    for name, inputs in _graph(network).items():
+        layer = network.get_layer(name)
+        found = [reach[source] for source in inputs if reach[source] is not None]
+        if type(layer).__name__ == "GlobalAveragePooling2D" or (inputs and not found):
+            reach[name] = None
+            continue
+        own = layer.dilation_rate[0] * (layer.kernel_size[0] - 1) // 2 if _is_conv(layer) else 0
+        reach[name] = max(found, default=0) + own
+    return reach
+
+
+def _graph(network) -> dict[str, list[str]]:
+    """Return the layers' names, first to last, each with the names of its inputs.
+
+    Batch normalisations and dropouts are passed over. Of the inputs of a layer that does not
+    join them, only the first counts: the second lends its shape.
+    """
+    graph, source_of = {}, {}
+    for layer in network.layers:
+        kind = type(layer).__name__
+        tensors = [] if kind == "InputLayer" else layer.input
+        tensors = tensors if isinstance(tensors, list) else [tensors]
+        names = [source_of[tensor._keras_history.operation.name] for tensor in tensors]
+        if kind in {"BatchNormalization", "Dropout"}:
+            source_of[layer.name] = names[0]
+        else:
+            source_of[layer.name] = layer.name
+            graph[layer.name] = names if kind == "Concatenate" else names[:1]
+    return graph
+
+
+def _layout(graph) -> tuple[dict[str, tuple[int, float]], int]:
+    """Return every layer's column and row, and how many rows there are."""
+    users = {name: [n for n, inputs in graph.items() if name in inputs] for name in graph}
+    to_end: dict[str, int] = {}
+    for name in reversed(graph):
+        to_end[name] = 1 + max((to_end[user] for user in users[name]), default=-1)
+    joined = next(inputs for inputs in graph.values() if len(inputs) > 1)
+    row_of = {}
+    for row, name in enumerate(joined):
+        while len(users[name]) == 1 and graph[name]:
+            row_of[name] = row
+            (name,) = graph[name]
+    last = max(to_end.values())
+    middle = (len(joined) - 1) / 2
+    return {name: (last - to_end[name], row_of.get(name, middle)) for name in graph}, len(joined)
+
+
+def _describe(layer, largest_rate: int) -> tuple[str, str]:
+    """Return a layer's colour and what is written into its box."""
+    kind = type(layer).__name__
+    if _is_conv(layer):
+        rate = layer.dilation_rate[0]
+        share = np.sqrt(rate / largest_rate)
+        shares = np.subtract((0.9, 0.95, 0.98), np.multiply((0.36, 0.16, 0.05), share))
+        colour = "#f4f6f8" if layer.kernel_size[0] == 1 else tuple(shares)
+        kernel = "x".join(str(n) for n in layer.kernel_size) + (
+            f", rate {rate}" if rate > 1 else ""
+        )
+        return colour, f"{kernel}\n{layer.filters} filter" + "s" * (layer.filters > 1)
+    channels = layer.output.shape[-1]
+    words = {
+        "GlobalAveragePooling2D": "spatial\nmean",
+        "RepeatOverImage": "repeated\nover image",
+        "Concatenate": f"joined,\n{channels}\nchannels",
+        "Activation": getattr(getattr(layer, "activation", None), "__name__", ""),
+    }.get(kind, f"{channels} channel" + "s" * (channels > 1))
+    return "#fbe3b0" if kind in {"GlobalAveragePooling2D", "RepeatOverImage"} else "#ffffff", words
+
+
+def _summary(network) -> str:
+    """Return what the boxes do not say, in three lines."""
+    layers = network.layers
+    convs = [layer for layer in layers if _is_conv(layer)]
+    norms = [layer for layer in layers if type(layer).__name__ == "BatchNormalization"]
+    dropouts = [layer for layer in layers if type(layer).__name__ == "Dropout"]
+    relus = sum(layer.activation.__name__ == "relu" for layer in convs)
+    trained = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+    far = reach_px(network)[convs[-1].name]
+    momentum = " or ".join(sorted({f"{layer.momentum:g}" for layer in norms}))
+    dropout = " or ".join(sorted({f"{layer.rate:g}" for layer in dropouts}))
+    return (
+        f"{len(convs)} convolutions, {relus} of them with ReLU; {len(norms)} batch normalisations "
+        f"(momentum {momentum}), each followed by dropout ({dropout})\n"
+        f"{sum(layer.count_params() for layer in convs):,} parameters in the convolutions, "
+        f"{trained:,} trained, {network.count_params():,} stored\n"
+        f"every output pixel sees ±{far} pixels through the convolutions, "
+        f"and the whole window through the global branch"
+    )
+
+
+def _connect(ax, start, places, order: float) -> None:
+    """Draw arrows from one start to places: right, up or down, right. Crossings show a gap."""
+    for width, colour, above in ((5, "white", 0), (1.2, INK, 0.005)):
+        for x, y in places:
+            bend = x if y == start[1] else start[0] + 0.2
+            xs, ys = [start[0], bend, bend, x], [start[1], start[1], y, y]
+            ax.plot(xs, ys, color=colour, linewidth=width, zorder=order + above)
+    for x, y in places:
+        ax.plot(x - 0.04, y, ">", color=INK, markersize=5, zorder=3)
+
+
+def _is_conv(layer) -> bool:
+    return type(layer).__name__ == "Conv2D"
+
+
+def _sample_window() -> np.ndarray:
+    from gmseg.core import windows as window
+    from gmseg.core.resampling import to_working_grid
+    from gmseg.io.image import read_scan
+    from gmseg.io.resources import bundled
+
+    scan = read_scan(bundled("data/sample/phantom_t2s.nii.gz"))
+    grid = to_working_grid(scan.get_fdata(dtype=np.float32), scan.affine)
+    windows = window.cut(grid.data, window.locate(grid), 200)
+    return windows[len(windows) // 2]
+
+
+def _canvas(width: float, height: float):
+    """Return a white figure and its axes, which count in inches from below left."""
+    figure = Figure(figsize=(width, height), facecolor="white")
+    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
+    ax.set_axis_off()
+    return figure, ax

@@ -1,0 +1,1 @@
+"""Show segmentations: QC page, overlays, movie, viewer."""

@@ -1,0 +1,93 @@
+"""``gmseg measure``: what it prints and writes, and what it refuses."""
+
+import csv
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from synthetic_cords import disc, drawn
+
+from gmseg.cli import main
+
+AFFINE = np.diag([-0.5, 0.5, 4.0, 1.0])
+
+
+def run(capsys, *args):
+    code = main._run([str(arg) for arg in args])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+@pytest.fixture
+def files(tmp_path):
+    soft = np.repeat(drawn(0.5)[..., None], 4, axis=2)
+    cord = np.repeat(disc(0.5, 6.0)[..., None] > 0.5, 4, axis=2)
+    levels = cord * np.array([6, 6, 5, 5])
+    images = {"mask": soft > 0.5, "soft": soft, "cord": cord, "levels": levels}
+    for name, array in images.items():
+        kind = np.float32 if name == "soft" else np.uint8
+        nib.save(nib.Nifti1Image(array.astype(kind), AFFINE), tmp_path / f"{name}.nii.gz")
+    return {name: tmp_path / f"{name}.nii.gz" for name in images}
+
+
+def test_it_prints_and_writes_the_same_numbers(files, tmp_path, capsys):
+    code, out, err = run(
+        capsys,
+        "measure",
+        files["mask"],
+        "--soft",
+        files["soft"],
+        "--cord",
+        files["cord"],
+        "--levels",
+        files["levels"],
+        "--tsv",
+        tmp_path / "t.tsv",
+    )
+    assert (code, err) == (0, "")
+    with (tmp_path / "t.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["region"] for row in rows] == ["slice"] * 4 + ["level"] * 2 + ["all"]
+    assert [row["level"] for row in rows] == ["6", "6", "5", "5", "5", "6", "n/a"]
+    assert set(json.loads((tmp_path / "t.json").read_text())) == set(rows[0])
+    lines = out.splitlines()
+    assert lines[0].split()[:3] == ["mm^2", "GM", "left"]
+    assert lines[1].split()[2] == f"{float(rows[0]['gm_area_mm2']):.2f}"
+    assert lines[5].startswith("level 5")
+    assert f"volume of GM {float(rows[-1]['gm_volume_mm3']):.1f} mm^3" in lines[-1]
+
+
+def test_what_it_refuses(files, tmp_path, capsys):
+    table = tmp_path / "t.tsv"
+    table.write_text("mine")
+    for arguments, fault in (
+        ([files["mask"], "--tsv", tmp_path / "t.csv"], "name the table .tsv"),
+        ([files["mask"], "--tsv", table], "exists; use --overwrite"),
+        ([files["soft"]], "as a soft segmentation does; give a mask of 0 and 1"),
+        ([files["levels"]], "beside 0 and 1; say which value is GM with --label"),
+        ([tmp_path / "none.nii"], "no such file"),
+        ([files["mask"], "--cord", tmp_path / "none.nii"], "no such file"),
+        ([files["mask"], "--levels", files["soft"]], "whole numbers"),
+    ):
+        code, out, err = run(capsys, "measure", *arguments)
+        assert (code, out) == (2, ""), arguments
+        [line] = err.splitlines()
+        assert fault in line
+    assert table.read_text() == "mine"
+    (tmp_path / "t.json").write_text("mine, too")
+    table.unlink()
+    assert run(capsys, "measure", files["mask"], "--tsv", table)[0] == 2
+    assert not table.exists()
+
+
+def test_a_scans_own_sidecar_is_never_replaced(files, tmp_path, capsys):
+    (tmp_path / "t2s.json").write_text('{"EchoTime": 0.02}')
+    code, _, err = run(
+        capsys, "measure", files["mask"], "--tsv", tmp_path / "t2s.tsv", "--overwrite"
+    )
+    assert code == 2
+    assert "tells no columns of a table; name the table otherwise" in err
+    assert not (tmp_path / "t2s.tsv").exists()
+    assert run(capsys, "measure", files["mask"], "--tsv", tmp_path / "m.tsv")[0] == 0
+    assert run(capsys, "measure", files["mask"], "--tsv", tmp_path / "m.tsv", "--overwrite")[0] == 0

@@ -1,0 +1,224 @@
+"""The cross-validation's page: honest folds, kept predictions, no folders of this machine."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from gmseg import InputError
+from gmseg.core.model import Model
+from gmseg.datasets.phantom import make_phantom
+from gmseg.models.backend import import_keras
+from gmseg.models.registry import save_model
+
+DOCS = Path(__file__).resolve().parents[2] / "experiments"
+OTHERS = "1 scans: sub-b_run-1_T2starw; and 4 made-up phantoms"
+
+
+@pytest.fixture(scope="module")
+def script():
+    if not (DOCS / "cross_validation.py").is_file():
+        pytest.skip("the scripts of docs/ are not in the source distribution")
+    sys.path.insert(0, str(DOCS))
+    try:
+        import cross_validation
+
+        yield cross_validation
+    finally:
+        sys.path.remove(str(DOCS))
+
+
+# ------------------------------------------------------------------------------------- folds
+
+
+def card(**fields):
+    return Model("model", Path("model.weights.h5"), "0" * 64, {}, **fields)
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "command", "fault"),
+    [
+        (
+            "2 scans: sub-b_T2starw, sub-aSes2_run-2_T2starw; and 4 more",
+            "gmseg train",
+            "scans of a",
+        ),
+        (OTHERS + "; begun with the weights of w (1 scans: sub-a_T2starw)", "", "scans of a"),
+        (OTHERS, "gmseg train X --from w", "does not say what that was trained on"),
+        (OTHERS + "; begun with the weights of w (unknown)", "--from w", "does not say"),
+        ("unknown", "unknown", "names no scan"),
+    ],
+)
+def test_folds_that_may_have_seen_the_subject_are_refused(script, trained_on, command, fault):
+    from cross_validation_folds import check_unseen
+
+    with pytest.raises(InputError, match=fault):
+        check_unseen(card(trained_on=trained_on, command=command), "a", "FOLDS/a/model.json")
+
+
+def test_honest_folds_pass(script):
+    from cross_validation_folds import check_unseen
+
+    check_unseen(card(trained_on=OTHERS, command="gmseg train"), "a", "a/model.json")
+    began = OTHERS + "; begun with the weights of w (1 scans: sub-c_T2starw)"
+    check_unseen(card(trained_on=began, command="--from w"), "a", "a/model.json")
+    # a longer name is somebody else
+    check_unseen(card(trained_on="1 scans: sub-ab_T2starw"), "a", "a/model.json")
+
+
+# ------------------------------------------------------------------------------ end to end
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two subjects, scanned twice, in the shared folder's layout."""
+    root = tmp_path_factory.mktemp("secret") / "data"
+    for i, name in enumerate(("sub-aSes1_run-1_T2starw", "sub-b_run-1_T2starw")):
+        inner = f"{name.split('_')[0]}/anat"
+        scans = root / "t2starw-multicentre" / inner
+        labels = root / "t2starw-multicentre/derivatives/labels" / inner
+        write(scans, labels, i, name, f"{name}_gmseg-manual", f"{name}_seg-manual")
+        nib.save(phantom(i).image, scans / f"{name.replace('run-1', 'run-2')}.nii.gz")
+    table = "participant_id\tSite\nsub-aSes1\tHere\nsub-b\tThere\n"
+    (root / "t2starw-multicentre/participants.tsv").write_text(table)
+    small = root / "t2s-small-fov"
+    write(small, small, 2, "t2s", "t2s_gmseg_manual", "t2s_seg")
+    return root
+
+
+def phantom(seed):
+    return make_phantom(seed=seed, shape=(110, 110, 2))
+
+
+def write(scans, labels, seed, *names):
+    made = phantom(seed)
+    truth = np.asarray(made.mask.dataobj)
+    for folder, name, values in zip(
+        (scans, labels, labels), names, (None, truth == 1, truth > 0), strict=True
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        image = made.image
+        if values is not None:
+            image = nib.Nifti1Image(values.astype(np.uint8), made.mask.affine)
+        nib.save(image, folder / f"{name}.nii.gz")
+
+
+def write_model(folder, trained_on, seed=0):
+    import_keras().utils.set_random_seed(seed)
+    from gmseg.core.network import NetworkSizes, build_network
+
+    sizes = NetworkSizes(filters=2, dilation_rates=(3,))
+    folder.mkdir(parents=True, exist_ok=True)
+    return save_model(
+        build_network(sizes),
+        folder,
+        "model",
+        network=dataclasses.asdict(sizes),
+        trained_on=trained_on,
+        command=f"gmseg train {folder}/bids --out DIR",
+    )
+
+
+@pytest.fixture
+def run(script, data, tmp_path, monkeypatch):
+    """Return the function that runs the script on folds, and the folders of folds and page."""
+    monkeypatch.setattr(script, "PIXELS_MM", (0.8,))
+    monkeypatch.setattr(script, "PHANTOM_SLICES", 1)
+    write_model(tmp_path / "other", "unknown", seed=1)
+    folds, out = tmp_path / "folds", tmp_path / "out"
+
+    def run(*more):
+        other = str(tmp_path / "other" / "model.json")
+        script.main(
+            [
+                str(data),
+                str(folds),
+                "--published",
+                other,
+                "--out",
+                str(out),
+                "--results",
+                str(out / "results"),
+                *more,
+            ]
+        )
+        return (out / "cross-validation.md").read_text()
+
+    return run, folds, out
+
+
+def test_page_picture_and_predictions(run, tmp_path):
+    run, folds, out = run
+    write_model(folds / "a", OTHERS)
+    page = run()
+    assert "there is no fold yet for `b`" in page
+    assert "`sub-aSes1_run-1_T2starw` | a | Here |" in page
+    assert "sub-b_run-1_T2starw` |" not in page
+    assert "nan" not in page
+    assert "| scan | model | DSC | MSD mm | HSD mm |" in page
+    assert page.count("| **mean ± s.d.** | fold model |") == 2
+    assert str(tmp_path.parent) not in page
+    assert "secret" not in page
+    assert (out / "img" / "reliability.png").stat().st_size > 10_000
+    files = sorted((folds / "a" / "predictions").glob("*.nii.gz"))
+    assert len(files) == 10  # of image, cord and place, and twice the small field of view
+    kept = {file: file.stat().st_mtime_ns for file in files}
+    assert run("--final", str(folds / "a" / "model.json")).count("| final |") == 2
+    assert {file: file.stat().st_mtime_ns for file in files} == kept
+    # other weights, other predictions
+    (folds / "a" / "model.json").unlink()
+    write_model(folds / "a", OTHERS, seed=2)
+    run()
+    assert all(file.stat().st_mtime_ns > kept[file] for file in files)
+
+
+def test_nothing_is_predicted_with_a_fold_that_saw_its_subject(run):
+    run, folds, out = run
+    write_model(folds / "b", OTHERS)
+    with pytest.raises(InputError, match="was trained on scans of b"):
+        run()
+    assert not out.exists()
+    assert {file.name for file in folds.glob("*/*")} == {"model.json", "model.weights.h5"}
+
+
+def test_folders_of_nobody_are_refused(run):
+    run, folds, _ = run
+    with pytest.raises(InputError, match="holds no PERSON/model"):
+        run()
+    write_model(folds / "c", OTHERS)
+    with pytest.raises(InputError, match=r"nobody is called c; .* \(a, b\)"):
+        run()
+
+
+def test_masks_that_were_the_networks_own_output_are_noticed(script):
+    from cross_validation_page import _step
+
+    from gmseg.evaluation.calibration import Reliability
+
+    even = np.arange(10) / 10 + 0.05
+    leaping = np.where(even < 0.5, even / 4, 1 - (1 - even) / 4)
+    tables = {
+        name: {"table": Reliability(np.ones(10), even, shares)}
+        for name, shares in (("even", even), ("leaping", leaping))
+    }
+    assert _step({"published": tables["even"], "fold": tables["leaping"]}) == ""
+    text = _step({"published": tables["leaping"], "fold": tables["even"]})
+    assert "leaps from 11.2 to 88.8 %" in text
+    assert "45.0 to 55.0 %" in text
+
+
+def test_numbers_have_three_digits(script):
+    from cross_validation_page import number
+
+    assert [number(v) for v in (0.87, 12.345, 103.4, 0, 0.02634)] == [
+        "0.870",
+        "12.3",
+        "103",
+        "0",
+        "0.0263",
+    ]
+    assert number(1.5, sign=True) == "+1.50"
+    assert number(float("nan")) == "-"

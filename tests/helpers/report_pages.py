@@ -1,0 +1,50 @@
+"""Small reports for tests: a scan with a bright bar, and what a report says of it."""
+
+import base64
+import gzip
+import json
+import re
+
+import nibabel as nib
+import numpy as np
+from orientations import ROTATION, a_scan
+
+from gmseg.report import qc_page
+
+
+def an_object(shape=(60, 56, 6), spacing=(0.7, 0.6, 3.0), rotation=ROTATION):
+    """A scan in LAS with a bright bar to the patient's left and front, and the bar's mask."""
+    scan = a_scan(shape, spacing, rotation)
+    data = np.full(shape, 50, np.float32) + np.arange(shape[2])
+    mask = np.zeros(shape, np.uint8)
+    for k in range(shape[2]):  # rows run from right to left, columns from back to front
+        mask[38:44, 30 + k : 42, k] = 1
+    data[mask > 0] = 150
+    return nib.Nifti1Image(data, scan.affine), nib.Nifti1Image(mask, scan.affine)
+
+
+def add(folder, pair, tmp_path, name="scan.nii.gz", **choices):
+    for image, file in zip(pair, (name, "mask_" + name), strict=True):
+        nib.save(image, tmp_path / file)
+    return qc_page.add_scan(folder, tmp_path / name, tmp_path / ("mask_" + name), **choices)
+
+
+def detail(place):
+    text = (place / "facts.js").read_text()
+    start, content = text.split(" = ", 1)
+    assert start == f'gmseg.scans["{place.name}"]'
+    return json.loads(content.rstrip(";\n"))
+
+
+def volumes(place):
+    text = (place / "volumes.js").read_text()
+    packed = json.loads(text.split(" = ", 1)[1].rstrip(";\n"))
+    return {
+        kind: nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(content)))
+        for kind, content in packed.items()
+    }
+
+
+def listed(folder):
+    page = (folder / "index.html").read_text()
+    return json.loads(re.search(r'id="report">(.*?)</script>', page)[1])

@@ -1,0 +1,86 @@
+"""Files: whole or not at all, and never over anything unasked."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from gmseg import InputError
+from gmseg.io import files
+
+
+def test_writing_keeps_the_old_file_when_it_fails(tmp_path):
+    path = tmp_path / "mask.nii.gz"
+    path.write_text("old")
+
+    def fail():
+        with files.atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+WRITE_FOR_EVER = """
+import sys, itertools, numpy as np, nibabel as nib
+from gmseg import image
+for i in itertools.count(1):
+    data = np.full((60, 60, 30), i % 9, np.uint8)
+    image.write_image(nib.Nifti1Image(data, np.eye(4)), sys.argv[1])
+    print(i, flush=True)
+"""
+
+
+def test_killed_at_any_moment_leaves_the_old_file_or_the_new(tmp_path):
+    path = tmp_path / "mask.nii.gz"
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        command = [sys.executable, "-c", WRITE_FOR_EVER, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            time.sleep(rng.uniform(0, 0.1))
+            os.kill(process.pid, signal.SIGKILL)
+        data = np.asarray(nib.load(path).dataobj)
+        assert data.shape == (60, 60, 30)
+        assert data.min() == data.max()
+
+
+def test_a_new_file_has_the_usual_permissions(tmp_path):
+    (tmp_path / "usual").touch()
+    with files.atomic_path(tmp_path / "new.json") as temporary:
+        temporary.write_text("{}")
+    assert (tmp_path / "new.json").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_places_are_checked_before_anything_is_written(tmp_path):
+    scan = tmp_path / "scan.nii.gz"
+    scan.touch()
+    (tmp_path / "link.nii.gz").symlink_to(scan)
+    with pytest.raises(InputError, match="is the input itself"):
+        files.check_output(tmp_path / "link.nii.gz", inputs=[scan], overwrite=True)
+    with pytest.raises(InputError, match="exists; use --overwrite"):
+        files.check_output(scan, overwrite=False)
+    assert files.check_output(scan, overwrite=True) == scan
+    with pytest.raises(InputError, match="is a file, not a folder"):
+        files.check_folder(scan / "a" / "b")
+    assert files.check_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert not (tmp_path / "a").exists()
+
+
+def test_what_stands_between_two_lines_is_replaced_and_nothing_else(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# Über\n<!-- from -->\nold\n<!-- to -->\nlast\n", encoding="utf-8")
+    for text in ("| a |", "\n| b |\n\n"):
+        files.write_between(page, "<!-- from -->", "<!-- to -->", text)
+        expected = f"# Über\n<!-- from -->\n\n{text.strip()}\n\n<!-- to -->\nlast\n"
+        assert page.read_text(encoding="utf-8") == expected
+    with pytest.raises(InputError, match="lacks the lines"):
+        files.write_between(page, "<!-- to -->", "<!-- from -->", "x")

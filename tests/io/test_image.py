@@ -1,0 +1,82 @@
+"""Reading and writing scans."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from orientations import ROTATION, a_scan
+
+from gmseg import InputError
+from gmseg.io import image
+
+# ------------------------------------------------------------------------------- the result
+
+
+def odd_header(nifti=nib.Nifti1Image):
+    """A scan whose qform, sform, codes and units all differ from the usual."""
+    scan = nifti(np.ones((6, 7, 3), np.int16), None)
+    scan.header.set_zooms((0.5859375, 0.5859376, 2.5))
+    scan.header.set_qform(
+        nib.affines.from_matvec(ROTATION @ np.diag([-0.5859375, 0.5859376, 2.5]), [1, 2, 3]), 2
+    )
+    scan.header.set_sform(
+        nib.affines.from_matvec(ROTATION @ np.diag([-0.5859375, 0.5859376, 2.5]), [1.1, 2, 3]), 4
+    )
+    scan.header.set_xyzt_units("mm", "sec")
+    scan.header["descrip"] = b"a patient's name"
+    return nifti(np.asarray(scan.dataobj), scan.header.get_best_affine(), scan.header)
+
+
+@pytest.mark.parametrize("nifti", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize(("qcode", "scode"), [(2, 4), (1, 0), (0, 3), (0, 0)])
+def test_geometry_is_copied_bit_for_bit_and_nothing_else(tmp_path, nifti, qcode, scode):
+    scan = odd_header(nifti)
+    scan.header["qform_code"], scan.header["sform_code"] = qcode, scode
+    scan = nifti(np.asarray(scan.dataobj), scan.header.get_best_affine(), scan.header)
+    nib.save(scan, tmp_path / "scan.nii.gz")
+    scan = nib.load(tmp_path / "scan.nii.gz")
+    image.write_image(image.like_scan(scan, np.ones(scan.shape, np.uint8)), tmp_path / "m.nii.gz")
+    mask = nib.load(tmp_path / "m.nii.gz")
+    assert type(mask) is nifti
+    assert mask.affine.tobytes() == scan.affine.tobytes()
+    for field in image._GEOMETRY_FIELDS:
+        assert mask.header[field].tobytes() == scan.header[field].tobytes(), field
+    assert mask.get_data_dtype() == np.uint8
+    assert b"patient" not in bytes(mask.header.binaryblock)
+
+
+# ---------------------------------------------------------------------------------- reading
+
+
+def test_a_cord_masks_grid_must_be_the_scans(tmp_path):
+    scan = a_scan()
+    shifted = scan.affine.copy()
+    shifted[0, 3] += 0.01
+    nib.save(nib.Nifti1Image(np.ones(scan.shape, np.uint8), shifted), tmp_path / "shifted.nii.gz")
+    with pytest.raises(InputError, match=r"affine differs from the scan's by 0\.01 mm"):
+        image.read_mask(tmp_path / "shifted.nii.gz", scan, what="cord mask")
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), scan.affine), tmp_path / "small.nii.gz")
+    with pytest.raises(InputError, match=r"has shape \(4, 4, 4\), the scan \(40, 36, 5\)"):
+        image.read_mask(tmp_path / "small.nii.gz", scan, what="cord mask")
+    shifted[0, 3] = scan.affine[0, 3] + 2e-4  # as between a real scan and its mask
+    nib.save(nib.Nifti1Image(np.ones(scan.shape, np.uint8), shifted), tmp_path / "near.nii.gz")
+    assert image.read_mask(tmp_path / "near.nii.gz", scan, what="cord mask").all()
+
+
+def test_4d_scans_give_one_volume_or_the_mean(tmp_path):
+    data = np.random.default_rng(0).uniform(1, 9, (5, 6, 3, 4)).astype(np.float32)
+    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "4d.nii.gz")
+    one = image.read_scan(tmp_path / "4d.nii.gz", volume=2)
+    np.testing.assert_array_equal(one.get_fdata(dtype=np.float32), data[..., 2])
+    mean = image.read_scan(tmp_path / "4d.nii.gz", mean=True)
+    np.testing.assert_allclose(mean.get_fdata(), data.mean(axis=3), rtol=1e-6)
+    assert mean.shape == (5, 6, 3)
+    nib.save(nib.Nifti1Image(data[..., :1], np.eye(4)), tmp_path / "single.nii.gz")
+    assert image.read_scan(tmp_path / "single.nii.gz").shape == (5, 6, 3)
+
+
+def test_scaled_integers_are_read_as_what_they_mean(tmp_path):
+    scan = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    scan.header.set_slope_inter(2.5, -3)
+    nib.save(scan, tmp_path / "s.nii.gz")
+    data = np.asarray(image.read_scan(tmp_path / "s.nii.gz").dataobj)
+    np.testing.assert_allclose(data, nib.load(tmp_path / "s.nii.gz").get_fdata())

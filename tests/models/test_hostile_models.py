@@ -1,0 +1,364 @@
+"""A model is data: no file of one runs code, leads elsewhere, or takes memory that it declares."""
+
+import json
+import os
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from limits import limits
+from release2017 import write_release
+
+from gmseg import InputError
+from gmseg.cli import main
+from gmseg.inference.engines import load_predictor
+from gmseg.io import hdf5
+from gmseg.models import registry
+from gmseg.models.factory import build, network_sizes, sizes_fit
+from gmseg.models.registry import load_model, load_network
+
+SECONDS, MEGABYTES = 60, 300
+NETWORK = {"filters": 2, "dilation_rates": [3]}
+FIRST = {"weights.h5": "layers/conv2d/vars/0", "hdf5": "conv2d_1/conv2d_1/kernel:0"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder with a small model of ours, one of the 2017 layout, and what they hold elsewhere."""
+    folder = tmp_path_factory.mktemp("whole")
+    network = build(network_sizes(NETWORK))
+    registry.save_model(network, folder, "m", network=NETWORK)
+    write_release(folder / "r.hdf5", filters=2)
+    for name, first in (("m.weights.h5", FIRST["weights.h5"]), ("r.hdf5", FIRST["hdf5"])):
+        with h5py.File(folder / name) as file:
+            values = file[first][()]
+        with h5py.File(folder / f"elsewhere-{name}", "w") as file:
+            file["values"] = values
+        (folder / f"elsewhere-{name}.raw").write_bytes(values.tobytes())
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def built_once(monkeypatch):
+    """Give each network but once: to build one takes longer than all that is tested here."""
+    networks = {}
+
+    def build_once(sizes):
+        if sizes not in networks:
+            networks[sizes] = build(sizes)
+        return networks[sizes]
+
+    monkeypatch.setattr(registry, "build", build_once)
+
+
+@pytest.fixture(params=["m.weights.h5", "r.hdf5"])
+def weights(request, whole, tmp_path):
+    """The weights of a whole model, to be spoilt."""
+    for file in whole.iterdir():
+        shutil.copy(file, tmp_path)
+    return tmp_path / request.param
+
+
+def first_of(weights) -> str:
+    return FIRST[weights.name.split(".", 1)[1]]
+
+
+def pin(weights):
+    """Make the card belong to the spoilt weights: whoever made them could do so, too."""
+    card = weights.with_name("m.json")
+    content = json.loads(card.read_text()) | {"weights_sha256": registry.sha256(weights)}
+    card.write_text(json.dumps(content))
+
+
+def load(weights):
+    """Go all the way to the network, within limits."""
+    pin(weights)
+    with limits(SECONDS, MEGABYTES):
+        return load_network(load_model(weights))
+
+
+def refused(weights, fault):
+    with pytest.raises(InputError, match=fault) as raised:
+        load(weights)
+    message = str(raised.value)
+    assert message.startswith(f"{weights}: ")
+    assert len(message.splitlines()) == 1
+    assert "; " in message or message.endswith("?")
+
+
+# ---------------------------------------------------------------------------- weights files
+
+
+def external_link(file, first):
+    del file[first]
+    file[first] = h5py.ExternalLink(f"elsewhere-{file_name(file)}", "/values")
+
+
+def external_group(file, first):
+    file.move(first.split("/")[0], "kept")
+    file[first.split("/")[0]] = h5py.ExternalLink(file_name(file), "/kept")
+
+
+def soft_link(file, first):
+    file.move(first, "kept")
+    file[first] = h5py.SoftLink("/kept")
+
+
+def external_storage(file, first):
+    shape, dtype = file[first].shape, file[first].dtype
+    del file[first]
+    raw = f"elsewhere-{file_name(file)}.raw"
+    file.create_dataset(first, shape, dtype, external=[(raw, 0, h5py.h5f.UNLIMITED)])
+
+
+def virtual(file, first):
+    shape, dtype = file[first].shape, file[first].dtype
+    del file[first]
+    layout = h5py.VirtualLayout(shape, dtype)
+    layout[...] = h5py.VirtualSource(f"elsewhere-{file_name(file)}", "values", shape)
+    file.create_virtual_dataset(first, layout)
+
+
+def file_name(file) -> str:
+    return file.filename.rsplit("/", 1)[-1]
+
+
+def replaced(**how):
+    def change(file, first):
+        del file[first]
+        file.create_dataset(first, **how)
+
+    return change
+
+
+def added(**how):
+    return lambda file, first: file.create_dataset("more", **how)
+
+
+def texts(file, first):
+    del file[first]
+    file.create_dataset(first, data=["cos\nsystem"], dtype=h5py.string_dtype())
+
+
+def references(file, first):
+    del file[first]
+    file.create_dataset(first, data=[file.ref], dtype=h5py.ref_dtype)
+
+
+def crowd(file, first):
+    for i in range(1001):
+        file.create_group(f"crowd/{i}")
+
+
+def large_attribute(file, first):
+    file.create_group("a", track_order=True).attrs.create("b", np.zeros(2**18))
+
+
+HUGE = 2**40  # numbers
+MANY = "it declares 67[0-9]* bytes, where [0-9]* would be many"
+SPOILT = {
+    "external link": (external_link, "is a link to somewhere else"),
+    "external group": (external_group, "is a link to somewhere else"),
+    "soft link": (soft_link, "is a link to somewhere else"),
+    "external storage": (external_storage, "lies in another file"),
+    "virtual": (virtual, "lies in another file"),
+    "declared": (replaced(shape=(HUGE,), dtype="f4"), "declares 4398046511104 bytes and holds 0"),
+    "declared in chunks": (
+        replaced(shape=(HUGE,), dtype="f4", chunks=True, compression=9),
+        "bytes and holds 0",
+    ),
+    "packed": (replaced(data=np.zeros(2**24, "f4"), compression=9), f"{MANY}|in the layout"),
+    "beside the weights": (added(data=np.zeros(2**24, "f4"), compression=9), MANY),
+    "large chunk": (
+        replaced(data=np.zeros(9, "f4"), chunks=(2**24,), maxshape=(None,), compression=9),
+        f"{MANY}|in the layout",
+    ),
+    "texts": (texts, "holds object, no weights"),
+    "references": (references, "holds object, no weights"),
+    "records": (added(data=np.zeros(3, "f4,f4")), "no weights"),
+    "another packing": (added(data=np.zeros(3), chunks=(3,), compression="lzf"), "an unknown way"),
+    "crowd": (crowd, "too many objects"),
+    "attribute": (large_attribute, "'a' has an attribute that is too large"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILT)
+def test_weights_that_are_more_than_numbers_are_refused(case, weights, monkeypatch):
+    spoil, fault = SPOILT[case]
+    monkeypatch.setattr(hdf5, "_MOST_OBJECTS", 1000)  # more take long to write
+    with h5py.File(weights, "r+", libver="latest") as file:
+        spoil(file, first_of(weights))
+    refused(weights, fault)
+
+
+def test_a_pipe_that_a_link_leads_to_is_not_opened(weights):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes here")
+    pipe = weights.with_name("pipe")
+    os.mkfifo(pipe)
+    with h5py.File(weights, "r+") as file:
+        del file[first_of(weights)]
+        file[first_of(weights)] = h5py.ExternalLink("pipe", "/values")
+    held = os.open(pipe, os.O_RDWR)  # else whoever opens it waits where no alarm is heard
+    refused(weights, "is a link to somewhere else")
+    os.close(held)
+
+
+def test_code_in_the_configuration_is_never_looked_at(weights):
+    """Keras's whole models hold layers as configurations, a Lambda's as code; weights do not."""
+    trap = {"class_name": "Lambda", "config": {"function": ["gASVcw==", None, None]}}
+    system = {"module": "os", "class_name": "system", "config": {"command": "false"}}
+    with h5py.File(weights, "r+") as file:
+        for key in ("model_config", "layer_names_config", "training_config"):
+            file.attrs[key] = json.dumps({"class_name": "Sequential", "config": [trap, system]})
+        expected = file[first_of(weights)][()]
+    network = load(weights)
+    np.testing.assert_array_equal(network.get_weights()[0], expected)
+
+
+def test_a_group_that_holds_itself_ends_nothing(weights):
+    with h5py.File(weights, "r+") as file:
+        file["again"] = file["/"]
+        file["again/deeper"] = file["again"]
+    load(weights)
+
+
+def test_doubles_and_an_optimisers_state_are_no_fault(whole, tmp_path):
+    network = build(network_sizes(NETWORK))
+    network.compile("adam", loss="mse")
+    network.optimizer.build(network.trainable_variables)
+    network.save_weights(tmp_path / "m.weights.h5")
+    shutil.copy(whole / "m.json", tmp_path)
+    load(tmp_path / "m.weights.h5")
+    with h5py.File(tmp_path / "m.weights.h5") as file:
+        assert "optimizer" in file
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_weights_that_give_no_numbers(value, weights):
+    with h5py.File(weights, "r+") as file:
+        file[first_of(weights)][...] = value
+    pin(weights)
+    predict = load_predictor(load_model(weights))
+    with pytest.raises(InputError, match="gives NaN") as raised:
+        predict(np.random.default_rng(0).standard_normal((1, 32, 32)).astype(np.float32))
+    assert str(raised.value).startswith(f"{weights}: ")
+
+
+def test_damaged_weights(weights):
+    """Cut, flipped, overwritten: loaded as numbers or refused in a line, and nothing else."""
+    content = weights.read_bytes()
+    refusals = 0
+    for number in range(30):
+        rng = np.random.default_rng(number)
+        spoilt = bytearray(content)
+        for _ in range(rng.integers(1, 6)):
+            at = int(rng.integers(min(len(spoilt), 4096 if number % 2 else len(spoilt)) - 8))
+            spoilt[at : at + 4] = rng.bytes(4) if number % 3 else b"\xff\xff\xff\x7f"
+        if number % 5 == 0:
+            del spoilt[int(rng.integers(len(spoilt))) :]
+        weights.write_bytes(spoilt)
+        try:
+            load(weights)
+        except InputError as error:
+            refusals += 1
+            message = str(error)
+        except BaseException as error:
+            error.add_note(f"damaged weights number {number}")
+            raise
+        else:
+            continue
+        assert message.startswith(f"{weights}: "), (number, message)
+        assert len(message.splitlines()) == 1, (number, message)
+    assert refusals > 5
+
+
+def test_what_is_no_hdf5_is_refused(tmp_path):
+    (tmp_path / "x.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(600))
+    with pytest.raises(InputError, match="is no HDF5 file that can be read"):
+        hdf5.check_hdf5(tmp_path / "x.h5")
+
+
+# ------------------------------------------------------------------------------------- cards
+
+
+def card_text(**changes):
+    return lambda content: json.dumps(content | changes)
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+CARDS = {
+    "not UTF-8": (lambda _: b"\xff\xfe{\0}\0", "is not JSON"),
+    "deep": (lambda content: json.dumps(content)[:-1] + f', "scores": {DEEP}}}', "is not JSON"),
+    "large": (card_text(scores=["x" * 1000] * 5000), "too large for a model's card"),
+    "large number": (lambda content: f'{{"threshold": {"9" * 10_000}}}', "is not JSON"),
+    "list": (lambda _: "[]", "holds no JSON object"),
+    "name that leads elsewhere": (card_text(name="../../evil"), "name cannot be used"),
+    "name of a folder": (card_text(name="/etc/passwd"), "name cannot be used"),
+    "name of two lines": (card_text(name="a\nb"), "name cannot be used"),
+    "name that colours": (card_text(name="\x1b[31mred"), "name cannot be used"),
+    "no name": (card_text(name=" "), "name cannot be used"),
+    "provenance": (card_text(trained_on=5, command=["a"], commit={}), "trained_on, command, com"),
+    "NaN": (card_text(threshold=float("nan"), mean=float("inf")), "mean, threshold cannot be"),
+    "confidence": (card_text(confidence=[[0, 10**400]]), "confidence cannot be used"),
+    "checksum": (card_text(weights_sha256=["a"]), "SHA-256 is not the one in"),
+    "window": (card_text(window=True), "window cannot be used"),
+    "large window": (card_text(window=1024, network={"filters": 512}), "window cannot be used"),
+    "many branches": (
+        card_text(network={"filters": 512, "dilation_rates": list(range(3, 200))}),
+        "network cannot be used",
+    ),
+    "network": (card_text(network={"kind": ["unet"], "widths": "abc"}), "network cannot be used"),
+}
+
+
+@pytest.mark.parametrize("case", CARDS)
+def test_hostile_cards(case, whole, tmp_path, monkeypatch, capsys):
+    make, fault = CARDS[case]
+    shutil.copy(whole / "m.weights.h5", tmp_path)
+    card = tmp_path / "m.json"
+    text = make(json.loads((whole / "m.json").read_text()))
+    card.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with limits(SECONDS, MEGABYTES), pytest.raises(InputError, match=fault) as raised:
+        load_model(card)
+    assert len(str(raised.value).splitlines()) == 1
+    assert str(raised.value).startswith(str(tmp_path))
+    monkeypatch.setenv("GMSEG_MODELS", str(tmp_path))
+    assert main._run(["models", "list"]) == 0  # one bad model hides no other
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "m            cannot be used" in out
+
+
+def test_a_card_cannot_name_other_weights(whole, tmp_path):
+    content = json.loads((whole / "m.json").read_text())
+    shutil.copy(whole / "m.weights.h5", tmp_path)
+    (tmp_path / "m.json").write_text(json.dumps(content | {"weights": "/etc/passwd"}))
+    assert load_model(tmp_path / "m.json").weights == tmp_path / "m.weights.h5"
+
+
+def test_cards_that_are_no_files(whole, tmp_path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes here")
+    shutil.copy(whole / "r.hdf5", tmp_path)
+    os.mkfifo(tmp_path / "r.json")
+    with limits(SECONDS), pytest.raises(InputError, match=r"r\.json: is not a file"):
+        load_model(tmp_path / "r.hdf5")
+    (tmp_path / "r.json").unlink()
+    (tmp_path / "r.json").symlink_to("/dev/zero")
+    with limits(SECONDS, MEGABYTES), pytest.raises(InputError, match=r"r\.json: is not a file"):
+        load_model(tmp_path / "r.hdf5")
+
+
+def test_releases_figures(whole, tmp_path):
+    shutil.copy(whole / "r.hdf5", tmp_path)
+    for figures in ({"mean_train": "nan", "std_train": 1}, {"mean_train": [1], "std_train": 2}):
+        (tmp_path / "r.json").write_text(json.dumps(figures))
+        with pytest.raises(InputError, match=r"r\.json: mean"):
+            load_model(tmp_path / "r.hdf5")
+
+
+def test_networks_that_are_still_built():
+    assert sizes_fit({"dilation_rates": list(range(3, 19))})
+    assert not sizes_fit({"dilation_rates": list(range(3, 20))})

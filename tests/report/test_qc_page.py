@@ -1,0 +1,330 @@
+"""The QC page's folder: what is in it, what is kept out, and what it says."""
+
+import base64
+import gzip
+import json
+import re
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from orientations import reoriented
+from report_pages import add, an_object, detail, listed
+
+from gmseg import InputError
+from gmseg.cli.options import parse
+from gmseg.cli.report import report as command
+from gmseg.inference.quality.flags import LIMITS, Flag
+from gmseg.report import qc_facts, qc_page
+
+PLANTED = (b"DOE^JANE", b"19700131", b"secret-folder")
+
+
+# -------------------------------------------------------------------------- the folder
+
+
+def test_a_report_is_one_folder_that_needs_nothing_else(tmp_path):
+    folder = tmp_path / "qc"
+    place = add(folder, an_object(), tmp_path)
+    page = qc_page.write_index(folder)
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    own = {
+        f"scans/{place.name}/{n}"
+        for n in ("facts.json", "facts.js", "mosaic.png", "context.png", "thumb.png", "volumes.js")
+    }
+    assert own | {"index.html", "report.json"} == {n for n in names if not n.startswith("page/")}
+    text = page.read_text()
+    for asset in re.findall(r'(?:src|href)="(page/[^"]+)"', text):
+        assert asset in names
+    assert {"page/niivue.umd.js", "page/niivue-licences.txt"} <= names
+    assert "BSD 2-Clause" in (folder / "page" / "niivue-licences.txt").read_text()
+    assert not re.search(r"https?:", text)
+    [entry] = listed(folder)["scans"]
+    assert (entry["key"], entry["name"], entry["slices"]) == (place.name, "scan.nii.gz", 6)
+
+
+def test_scans_of_one_name_are_two_and_one_scan_again_is_one(tmp_path):
+    folder = tmp_path / "qc"
+    places = []
+    for subject in ("a", "b", "a"):
+        (tmp_path / subject).mkdir(exist_ok=True)
+        places.append(add(folder, an_object(), tmp_path / subject, name="t2s.nii.gz"))
+    assert places[0] == places[2] != places[1]
+    qc_page.write_index(folder)
+    first = listed(folder)
+    assert [scan["name"] for scan in first["scans"]] == ["t2s.nii.gz"] * 2
+    qc_page.write_index(folder)
+    assert listed(folder)["id"] == first["id"]
+    assert len(list((folder / "scans").iterdir())) == 2
+
+
+def test_the_same_mask_in_another_file_has_the_same_hash(tmp_path):
+    scan, mask = an_object()
+    first = detail(add(tmp_path / "qc", (scan, mask), tmp_path))["mask_sha256"]
+    data = np.asarray(mask.dataobj)
+    as_float = nib.Nifti1Image(data.astype(np.float32), mask.affine)
+    again = detail(add(tmp_path / "qc", (scan, as_float), tmp_path))["mask_sha256"]
+    other = nib.Nifti1Image(np.roll(data, 1, axis=0), mask.affine)
+    assert first == again != detail(add(tmp_path / "qc", (scan, other), tmp_path))["mask_sha256"]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "me.jpg").write_text("-")
+    with pytest.raises(InputError, match=r"photos: holds files, and no report of gmseg; choose"):
+        add(tmp_path / "photos", an_object(), tmp_path)
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["me.jpg"]
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / ".DS_Store").write_text("-")
+    add(tmp_path / "new", an_object(), tmp_path)
+
+
+def test_what_fails_leaves_nothing_or_what_was_there(tmp_path, monkeypatch):
+    folder = tmp_path / "deep" / "qc"
+    scan, mask = an_object()
+    other = nib.Nifti1Image(np.asarray(mask.dataobj)[:, :, :5], mask.affine)
+    with pytest.raises(InputError, match="shape"):
+        add(folder, (scan, other), tmp_path)
+
+    def fail(*args):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(qc_page, "volumes_script", fail)
+        with pytest.raises(OSError, match="full"):
+            add(folder, (scan, mask), tmp_path)
+    assert not folder.parent.exists()
+    place = add(folder, (scan, mask), tmp_path)
+    before = {path.name: path.read_bytes() for path in place.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(qc_page, "volumes_script", fail)
+        with pytest.raises(OSError, match="full"):
+            add(folder, (scan, mask), tmp_path)
+    assert before == {path.name: path.read_bytes() for path in place.iterdir()}
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
+
+
+def test_several_may_add_at_a_time(tmp_path):
+    for n in range(6):
+        (tmp_path / f"{n}").mkdir()
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda n: add(tmp_path / "qc", an_object(), tmp_path / f"{n}"), range(6)))
+    qc_page.write_index(tmp_path / "qc")
+    assert len(listed(tmp_path / "qc")["scans"]) == 6
+
+
+# ------------------------------------------------------------ hostile texts, and privacy
+
+EVIL = "</script><img src=x onerror=alert(1)>\u2028'\"&\\ \udcff.nii.gz"
+
+
+def test_hostile_texts_end_nothing(tmp_path):
+    flag = Flag("<b>", EVIL)
+    summary = {"area_mm2": [0.0] * 6, "flag_details": [vars(flag)], "model": EVIL}
+    scan, mask = an_object()
+    empty = nib.Nifti1Image(np.zeros(mask.shape, np.uint8), mask.affine)
+    place = add(tmp_path / "qc", (scan, empty), tmp_path, name="a.nii.gz")
+    nib.save(scan, tmp_path / "b.nii.gz")
+    place = qc_page.add_scan(
+        tmp_path / "qc",
+        tmp_path / "b.nii.gz",
+        tmp_path / "mask_a.nii.gz",
+        name=EVIL,
+        summary=summary,
+        command=["gmseg", "segment", f"/home/{EVIL}"],
+    )
+    page = qc_page.write_index(tmp_path / "qc").read_text(encoding="ascii")
+    assert page.count("</script>") == 7
+    for text in (page.split('id="report">')[1], (place / "facts.js").read_text(encoding="ascii")):
+        assert "<img" not in text
+        assert "\u2028" not in text
+    scans = {scan["name"] for scan in listed(tmp_path / "qc")["scans"]}
+    assert scans == {"a.nii.gz", EVIL}
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", place.name)
+    assert detail(place)["flags"] == [{"name": "<b>", "text": EVIL, "slices": []}]
+
+
+def test_no_text_of_a_header_and_no_folder_gets_into_the_report(tmp_path):
+    folder = tmp_path / "secret-folder"
+    folder.mkdir()
+    scan, mask = an_object()
+    for image in (scan, mask):
+        image.header["descrip"] = b"DOE^JANE 19700131"
+        image.header["aux_file"] = b"DOE^JANE"
+        image.header["db_name"] = b"DOE^JANE"
+        image.header["intent_name"] = b"DOE^JANE"
+        comment = nib.nifti1.Nifti1Extension("comment", b"DOE^JANE born 19700131")
+        image.header.extensions.append(comment)
+    summary = {
+        "area_mm2": qc_facts.measure.slice_areas_mm2(mask.dataobj, mask.affine),
+        "scan": str(folder / "scan.nii.gz"),
+        "mask": str(folder),
+        "model": f"{folder}/model",
+    }
+    call = [str(folder / "gmseg"), "segment", str(folder / "scan.nii.gz"), f"--report={folder}/qc"]
+    place = add(tmp_path / "qc", (scan, mask), folder, summary=summary, command=call)
+    qc_page.write_index(tmp_path / "qc")
+    contents = {p: p.read_bytes() for p in (tmp_path / "qc").rglob("*") if p.is_file()}
+    packed = json.loads((place / "volumes.js").read_text().split(" = ", 1)[1].rstrip(";\n"))
+    for kind, text in packed.items():
+        contents[kind] = gzip.decompress(base64.b64decode(text))
+    for where, content in contents.items():
+        for planted in PLANTED:
+            assert planted not in content, (where, planted)
+    assert detail(place)["command"] == "gmseg segment scan.nii.gz --report=qc"
+    for picture in place.glob("*.png"):
+        assert chunks(picture) <= {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+    asked = add(tmp_path / "asked", (scan, mask), folder, header_text=True)
+    assert ["db_name", "DOE^JANE"] in detail(asked)["header_text"]
+
+
+def chunks(picture):
+    content, at, kinds = picture.read_bytes(), 8, set()
+    while at < len(content):
+        (length,) = struct.unpack(">I", content[at : at + 4])
+        kinds.add(content[at + 4 : at + 8])
+        at += 12 + length
+    return kinds
+
+
+def test_a_scan_can_be_given_another_name(tmp_path):
+    place = add(
+        tmp_path / "qc",
+        an_object(),
+        tmp_path,
+        name="DOE^JANE.nii.gz",
+        header_text=True,
+        command=["gmseg", "report", f"{tmp_path}/DOE^JANE.nii.gz", "mask_DOE^JANE.nii.gz"],
+    )
+    assert "DOE" in place.name
+    place = qc_page.add_scan(
+        tmp_path / "other",
+        tmp_path / "DOE^JANE.nii.gz",
+        tmp_path / "mask_DOE^JANE.nii.gz",
+        name="sub-01_T2star.nii.gz",
+        command=["gmseg", "report", "x/DOE^JANE.nii.gz", "DOE^JANE_m"],
+    )
+    qc_page.write_index(tmp_path / "other")
+    for path in (tmp_path / "other").rglob("*"):
+        assert "DOE" not in path.name
+        assert not (path.is_file() and b"DOE^" in path.read_bytes())
+    assert detail(place)["command"] == "gmseg report sub-01_T2star.nii.gz sub-01_T2star_m"
+
+
+def test_command_lines_have_no_folders():
+    told = qc_facts.command_line(
+        [r"C:\t\gmseg.exe", "segment", "/a/b c.nii.gz", "--out-dir=/x/y", "--centre", "2.5,-31"],
+        "b c.nii.gz",
+        "b c.nii.gz",
+    )
+    assert told == "gmseg.exe segment 'b c.nii.gz' --out-dir=y --centre 2.5,-31"
+
+
+# ----------------------------------------------------------------- facts and summaries
+
+
+def a_summary(image, **more):
+    areas = qc_facts.measure.slice_areas_mm2(np.asarray(image.dataobj), image.affine)
+    return {"area_mm2": areas.round(3).tolist(), "flag_details": [], **more}
+
+
+def test_a_summary_tells_flags_and_confidence(tmp_path):
+    scan, mask = (reoriented(image, [[0, 1], [1, 1], [2, -1]]) for image in an_object())
+    flag = Flag("area-jump", "area leaps in slice 1", (1,))
+    summary = a_summary(
+        mask,
+        flag_details=[vars(flag)],
+        expected_dice=[0.9, 0.8, None, 0.7, 0.6, 0.5],
+        model="default",
+        model_sha256="ab" * 32,
+        threshold=0.5,
+        tta=4,
+        seed=1,
+        clean=["largest"],
+    )
+    facts = detail(add(tmp_path / "qc", (scan, mask), tmp_path, summary=summary))
+    assert facts["numbers"] == [5, 4, 3, 2, 1, 0]
+    assert facts["expected_dice"] == [0.5, 0.6, 0.7, None, 0.8, 0.9]
+    assert facts["area_mm2"] == summary["area_mm2"][::-1]
+    assert facts["flags"] == [{"name": "area-jump", "text": "area leaps in slice 1", "slices": [1]}]
+    made = dict(facts["made"])
+    assert made["Test-time augmentation"] == "4 copies, seed 1"
+    assert made["SHA-256 of its weights"] == "ab" * 32
+    qc_page.write_index(tmp_path / "qc")
+    assert listed(tmp_path / "qc")["scans"][0]["expected_dice"] == 0.7
+
+
+def test_without_a_summary_nothing_is_made_up(tmp_path):
+    scan, mask = an_object()
+    facts = detail(add(tmp_path / "qc", (scan, mask), tmp_path))
+    assert facts["expected_dice"] is None
+    assert {flag["name"] for flag in facts["flags"]} <= set(LIMITS)
+    assert "nothing is known" in dict(facts["made"])["Mask"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda s: s | {"area_mm2": [1.0] * 6}, "areas are not this mask's"),
+        (lambda s: s | {"area_mm2": s["area_mm2"][:3]}, "areas are not this mask's"),
+        (lambda s: {"volume_mm3": 3}, "not one of gmseg segment"),
+        (lambda s: s | {"flag_details": [{"name": "x"}]}, "not one of gmseg segment"),
+        (lambda s: s | {"flag_details": ["x"]}, "not one of gmseg segment"),
+        (lambda s: s | {"expected_dice": [0.5]}, "not one of gmseg segment"),
+        (lambda s: s | {"expected_dice": 3}, "not one of gmseg segment"),
+        (lambda s: s | {"expected_dice": [float("nan")] * 6}, "not one of gmseg segment"),
+        (lambda s: s | {"area_mm2": [float("nan")] * 6}, "areas are not this mask's"),
+        (lambda s: s | {"area_mm2": [[1.0]]}, "not one of gmseg segment"),
+    ],
+)
+def test_a_summary_of_another_mask_is_refused(tmp_path, spoil, says):
+    scan, mask = an_object()
+    with pytest.raises(InputError, match=says):
+        add(tmp_path / "qc", (scan, mask), tmp_path, summary=spoil(a_summary(mask)))
+    assert not (tmp_path / "qc").exists()
+
+
+# ------------------------------------------------------------------------ the command
+
+
+def run(*args):
+    return command(**parse(command, "gmseg report", [str(arg) for arg in args]))
+
+
+def test_the_command(tmp_path, capsys):
+    scan, mask = an_object()
+    nib.save(scan, tmp_path / "scan.nii.gz")
+    nib.save(mask, tmp_path / "mask.nii.gz")
+    entry = a_summary(mask, expected_dice=[0.9] * 6, scan="x/scan.nii.gz", mask="x/mask.nii.gz")
+    (tmp_path / "s.json").write_text(json.dumps({"scans": [entry, entry | {"scan": "b.nii.gz"}]}))
+    files = (tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz", "--out", tmp_path / "qc")
+    assert run(*files, "--summary", tmp_path / "s.json") == 0
+    assert Path(capsys.readouterr().out.strip()) == tmp_path / "qc" / "index.html"
+    [place] = (tmp_path / "qc" / "scans").iterdir()
+    assert detail(place)["expected_dice"] == [0.9] * 6
+    with pytest.raises(InputError, match=r"has a page of .*scan.nii.gz; use --overwrite"):
+        run(*files)
+    assert run(*files, "--overwrite") == 0
+    assert detail(place)["expected_dice"] is None
+    assert run(*files, "--name", "sub-01.nii.gz") == 0
+    assert len(listed(tmp_path / "qc")["scans"]) == 2
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"scans": [1]}', '{"scans": []}', "[" * 10**5]
+)
+def test_a_file_that_is_no_summary_is_refused(tmp_path, content):
+    (tmp_path / "s.json").write_text(content)
+    with pytest.raises(InputError, match=r"s.json: (is no summary|does not tell)"):
+        qc_facts.summary_of(tmp_path / "s.json", Path("a.nii.gz"), Path("b.nii.gz"))
+
+
+def test_volumes_script_is_one_assignment(tmp_path):
+    place = add(tmp_path / "qc", an_object(), tmp_path)
+    text = (place / "volumes.js").read_text()
+    assert re.fullmatch(
+        r'gmseg\.volumes\["[\w-]+"\] = \{"scan": "[\w+/=]+", "mask": "[\w+/=]+"\};\n', text
+    )
