@@ -1,15 +1,31 @@
-"""The one exception that means: the user's input is at fault."""
+"""The one exception that means: the input is at fault."""
+
+from pathlib import Path
 
 
 class InputError(ValueError):
-    """The input cannot be used; the message names the file, the fault and the remedy.
+    """Say that the input cannot be used: the file, the fault and the remedy, in one line.
 
-    The command prints the message as one line on standard error and exits with 2.
+    The command prints the message on standard error and exits with 2.
     """
 
 
-def told(error, where):
-    """Return an error as it is told to the user: those of the system lack a remedy."""
+def message_of(error: BaseException, path: Path | str) -> str:
+    """Return an error in one line; a remedy is added to errors of the operating system.
+
+    Parameters
+    ----------
+    error : BaseException
+        The error to report.
+    path : path-like
+        File to name where the error names none.
+
+    Examples
+    --------
+    >>> message_of(InputError("t2s.nii: is empty (0 bytes)"), "t2s.nii")
+    't2s.nii: is empty (0 bytes)'
+    """
+    text = str(error)
     if isinstance(error, OSError):
-        return f"{error.filename or where}: {error.strerror or error}; choose another place or name"
-    return error
+        text = f"{error.filename or path}: {error.strerror or error}; choose another place or name"
+    return " ".join(text.split())

@@ -164,7 +164,7 @@ def work(job: Job, model: Model, progress: Callable | None = None) -> Outcome:
 def faulty(error: BaseException, scan: Path) -> tuple[str, bool]:
     """Return what to say of an error that stopped one scan, and whether it is a fault of ours."""
     if isinstance(error, InputError | OSError):
-        return " ".join(str(errors.told(error, scan)).split()), False
+        return " ".join(errors.message_of(error, scan).split()), False
     if isinstance(error, MemoryError):
         fault = "too large for the memory that is free; segment it on a larger machine"
         return f"{scan}: {fault}", False

@@ -49,7 +49,7 @@ def _run(args: list[str] | None) -> int:
         print("gmseg: interrupted; nothing is half-written", file=sys.stderr)
         return 130
     except OSError as error:
-        return console.fail(errors.told(error, "a file"))
+        return console.fail(errors.message_of(error, "a file"))
     except Exception:
         traceback.print_exc()
         return console.own_fault()

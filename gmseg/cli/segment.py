@@ -12,7 +12,7 @@ from typing import Annotated
 from gmseg.cli.console import exclude, fail, moves, note, own_fault, warn
 from gmseg.cli.models import Overwrite
 from gmseg.cli.options import Argument, Option
-from gmseg.errors import InputError, told
+from gmseg.errors import InputError, message_of
 
 _SELDOM_S = 5.0  # between two writings of the summary
 
@@ -239,7 +239,7 @@ def segment(
                 _warn_of(done[number], job.scan)
                 continue
         except (InputError, OSError) as error:
-            failed[number] = str(told(error, job.scan))
+            failed[number] = message_of(error, job.scan)
             fail(failed[number])
             continue
         taken |= {file.resolve(): str(job.scan) for file in job.files.values()}
