@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a model is: the content of its card."""
 
 from __future__ import annotations
 
@@ -8,41 +8,40 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Model:
-    """What a model is, apart from its weights: the content of ``NAME.json``.
+    """A model without its weights: the content of ``NAME.json``.
 
     Attributes
     ----------
     name : str
+        Name of the model.
     weights : pathlib.Path
-        The weights file.
+        Weights file.
     weights_sha256 : str
-        Its checksum.
+        Checksum of the weights file.
     network : dict
         Sizes of the network, see `gmseg.core.network.NetworkSizes`.
     voxel_size_mm : float
-        In-plane spacing that the network was trained at.
+        Spacing in plane that the network was trained at.
     window : int
         Rows and columns of the window, in pixels of that spacing.
     standardise : {"volume", "training"}
-        Whose mean and standard deviation are taken: the scan's windows' or the training
-        set's.
+        Whose mean and standard deviation are used: the scan's windows' or the training set's.
     mean, std : float or None
-        The training set's, in scan values; None where only ``"volume"`` makes sense.
+        Those of the training set, in scan values; None where only ``"volume"`` makes sense.
     threshold : float
         A voxel is gray matter where the soft segmentation is larger.
     threshold_grid : {"native"}
-        Where the threshold is applied, once.
+        Grid on which the threshold is applied, once.
     trained_on, command, commit : str
         Provenance.
     scores : list of dict
-        What it scores, where and how that was measured.
+        What the model scores, on which scans and how that was measured.
     confidence : list of [float, float] or None
-        What Dice to foretell from the expected one, see `gmseg.inference.quality.expected_dice`; None where that
-        was not measured.
+        Curve from soft Dice to expected Dice, see `gmseg.inference.quality.expected_dice`; None
+        where it was not measured.
     graphs : dict or None
-        Of the exported graphs: the checksums of those for a ``"window"`` and for a ``"region"``,
-        the region's ``"side"``, and the checksum of the weights that they were made ``"of"``.
-        None where there are none.
+        Checksum of the exported graph (``"window"``) and of the weights that it was made from
+        (``"of"``); None without a graph.
     """
 
     name: str

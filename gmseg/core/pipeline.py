@@ -1,4 +1,7 @@
-"""TODO."""
+"""The paper's pipeline on one scan in memory: prepare, predict, restore.
+
+`gmseg.inference.segment` does the same for scans of any size, with the cord localised.
+"""
 
 from __future__ import annotations
 
@@ -8,50 +11,14 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 
-from gmseg.core import windows as window
+from gmseg.core import windows
 from gmseg.core.model import Model
-from gmseg.core.resampling import Frame, WorkingGrid, to_native_grid, to_working_grid
-from gmseg.core.standardisation import check_finite, standardised
+from gmseg.core.resampling import GridGeometry, WorkingGrid, to_native_grid, to_working_grid
+from gmseg.core.standardisation import check_finite, level, standardised
 from gmseg.errors import InputError
 
 BATCH = 4
-"""Windows that the network sees at once; slabs hold full batches, so that they are the same."""
-
-
-def predict_windows(
-    predict: Callable[[np.ndarray], np.ndarray],
-    windows: np.ndarray,
-    *,
-    progress: Callable | None = None,
-) -> np.ndarray:
-    """Run the network over windows, a few at a time.
-
-    Parameters
-    ----------
-    predict : Predictor or callable
-    windows : numpy.ndarray
-        float32, (slices, size, size), standardised.
-    progress : callable, optional
-        Called with (slices done, slices in all) after every batch.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, the same shape: soft segmentation.
-    """
-    soft = np.empty(windows.shape, np.float32)
-    for start in range(0, len(windows), BATCH):
-        soft[start : start + BATCH] = predict(windows[start : start + BATCH])
-        if progress is not None:
-            progress(min(start + BATCH, len(windows)), len(windows))
-    return soft
-
-
-def _on_native(soft_windows: np.ndarray, centres: np.ndarray, frame: Frame) -> np.ndarray:
-    """Paste soft windows and bring them to the scan's own grid; float32, 0 to 1."""
-    corner, shape = window.bounds(frame.shape, centres, soft_windows.shape[1])
-    part = window.paste(soft_windows, centres - corner, (*shape, frame.shape[2]))
-    return np.clip(to_native_grid(part, frame, corner), 0, 1)
+"""Windows per call of the network."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +28,9 @@ class Prepared:
     Attributes
     ----------
     grid : gmseg.core.resampling.WorkingGrid
+        The scan on the working grid.
     centres : numpy.ndarray
-        int, (slices, 2), see `gmseg.core.windows.locate`.
+        int, (slices, 2): centres of the windows, see `gmseg.core.windows.locate`.
     windows : numpy.ndarray
         float32, (slices, size, size), standardised.
     """
@@ -81,44 +49,99 @@ def prepare(
     centre="auto",
     cord: np.ndarray | None = None,
 ) -> Prepared:
-    """Bring a checked scan to the working grid, cut its windows and standardise them.
+    """Resample a scan to the working grid, cut its windows and standardise them.
 
     Parameters
     ----------
     scan : nibabel.Nifti1Image
-        From `gmseg.io.image.read_scan`.
+        Checked scan, from `gmseg.io.image.read_scan`.
     model : Model
+        Model whose window, spacing and standardisation are used.
     name : str or path-like
-        What to call the scan in messages.
-    standardise : str, optional
-        See `segment`.
+        Name of the scan in messages.
+    standardise : {"volume", "training"}, optional
+        The model's own by default.
     centre : {"auto", "image"} or (float, float)
-        See `gmseg.core.windows.locate`: without the network, nothing is looked for.
+        See `gmseg.core.windows.locate`. The cord is not localised.
     cord : numpy.ndarray, optional
-        bool, the scan's shape.
+        Cord mask, bool, in the scan's shape.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> voxels = np.random.default_rng(0).random((64, 64, 2))
+    >>> scan = nib.Nifti1Image(voxels, np.diag([0.5, 0.5, 5, 1]))
+    >>> ready = prepare(scan, Model("example", Path("example.weights.h5"), "", {}))
+    >>> ready.windows.shape
+    (2, 200, 200)
     """
     data = np.asarray(scan.dataobj)
-    bad = np.count_nonzero(~np.isfinite(data))
     grid = to_working_grid(data, scan.affine, model.voxel_size_mm)
+    cord_centres = None
     if cord is not None:
-        cord = to_working_grid(cord.astype(np.float32), scan.affine, model.voxel_size_mm).data
-        cord = window.middles(cord)
+        on_grid = to_working_grid(cord.astype(np.float32), scan.affine, model.voxel_size_mm)
+        cord_centres = windows.centres_of_mass(on_grid.data)
     try:
-        centres = window.locate(grid, centre=centre, cord=cord)
-        windows = window.cut(grid.data, centres, model.window)
-        check_finite(windows, bad)
-        windows = standardised(windows, model, standardise or model.standardise)
+        centres = windows.locate(grid, centre=centre, cord=cord_centres)
+        cut = windows.cut(grid.data, centres, model.window)
+        check_finite(cut, int(np.count_nonzero(~np.isfinite(data))))
+        mean, std = level(cut, model, standardise or model.standardise)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    return Prepared(grid, centres, windows)
+    return Prepared(grid, centres, standardised(cut, mean, std))
 
 
-def soft_on_scan(soft_windows: np.ndarray, ready: Prepared) -> np.ndarray:
-    """Paste soft windows back and bring them to the scan's own grid.
+def predict_windows(
+    predict: Callable[[np.ndarray], np.ndarray],
+    windows: np.ndarray,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Run the network over windows, a few at a time.
+
+    Parameters
+    ----------
+    predict : callable
+        From windows, float32 (n, size, size), to soft segmentations of the same shape; from
+        `gmseg.inference.engines.load_predictor`.
+    windows : numpy.ndarray
+        float32, (slices, size, size), standardised.
+    progress : callable, optional
+        Called with (slices done, slices in all) after every batch.
 
     Returns
     -------
     numpy.ndarray
-        float32 in 0-1, the scan's shape.
+        float32, (slices, size, size): soft segmentation.
+
+    Examples
+    --------
+    >>> predict_windows(lambda batch: 0.5 * batch, np.ones((6, 4, 4), np.float32)).shape
+    (6, 4, 4)
     """
-    return _on_native(soft_windows, ready.centres, ready.grid)
+    soft = np.empty(windows.shape, np.float32)
+    for start in range(0, len(windows), BATCH):
+        soft[start : start + BATCH] = predict(windows[start : start + BATCH])
+        if progress is not None:
+            progress(min(start + BATCH, len(windows)), len(windows))
+    return soft
+
+
+def restore(soft_windows: np.ndarray, centres: np.ndarray, grid: GridGeometry) -> np.ndarray:
+    """Paste soft windows where they were cut, and resample them to the native grid.
+
+    Parameters
+    ----------
+    soft_windows : numpy.ndarray
+        (slices, size, size).
+    centres : numpy.ndarray
+        int, (slices, 2): centres of the windows.
+    grid : GridGeometry
+        Where the scan lies on the working grid.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 from 0 to 1, in the scan's shape.
+    """
+    return np.clip(to_native_grid(windows.paste(soft_windows, centres, grid.shape), grid), 0, 1)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Standardisation: subtract a mean, divide by a standard deviation."""
 
 from __future__ import annotations
 
@@ -8,67 +8,98 @@ from gmseg.core.model import Model
 from gmseg.errors import InputError
 
 STANDARDISATIONS = ("volume", "training")
+"""Whose mean and standard deviation: of the scan's windows, or of the training set."""
 
 
-def standardised(windows: np.ndarray, model: Model, standardise: str) -> np.ndarray:
-    """Subtract a mean and divide by a standard deviation, `volume`'s or `training`'s.
+def standardised(windows: np.ndarray, mean: float, std: float) -> np.ndarray:
+    """Return windows minus a mean, over a standard deviation; float32.
+
+    Examples
+    --------
+    >>> standardised(np.array([100.0, 300.0]), 200.0, 50.0)
+    array([-2.,  2.], dtype=float32)
+    """
+    return ((windows - np.float64(mean)) / std).astype(np.float32)
+
+
+def volume_level(windows: np.ndarray) -> tuple[float, float]:
+    """Return the mean and standard deviation of windows, their filling included.
 
     Parameters
     ----------
     windows : numpy.ndarray
-        (slices, size, size), scan values, filling included.
-    model : Model
-    standardise : {"volume", "training"}
+        (slices, size, size), in scan values.
 
-    Returns
-    -------
-    numpy.ndarray
-        float32, the same shape.
+    Notes
+    -----
+    Paper, table of the training protocol: mean and standard deviation of the volume. The sums
+    run slice by slice, so a scan that is read in parts has the same level.
+
+    Examples
+    --------
+    >>> volume_level(np.array([[[1.0, 3.0]], [[5.0, 7.0]]]))
+    (4.0, 2.23606797749979)
     """
-    if standardise == "volume":
-        level = check_level(windows.mean(dtype=np.float64), windows.std(dtype=np.float64))
-    else:
-        level = _training_level(model, standardise)
-    return standardised_by(windows, *level)
+    return level_from_moments(slice_moments(windows))
 
 
-def standardised_by(windows: np.ndarray, mean: float, std: float) -> np.ndarray:
-    """Subtract a mean and divide by a standard deviation; float32."""
-    return ((windows - np.float64(mean)) / std).astype(np.float32)
+def slice_moments(windows: np.ndarray) -> np.ndarray:
+    """Return mean and variance of every window, float64, (slices, 2)."""
+    moments = [(one.mean(dtype=np.float64), one.var(dtype=np.float64)) for one in windows]
+    return np.array(moments)
 
 
-def check_finite(windows: np.ndarray, bad: int, name=None) -> None:
-    """Refuse windows with some of the scan's `bad` voxels, which are NaN or infinite."""
-    if bad and not np.isfinite(windows).all():
-        raise InputError(
-            f"{_prefix(name)}{bad} voxels are NaN or infinite, some of them where the network "
-            f"looks; replace them before segmenting"
-        )
-
-
-def check_level(mean: float, std: float, name=None) -> tuple[float, float]:
-    """Return what was given, or refuse windows that hold nothing."""
+def level_from_moments(moments: np.ndarray) -> tuple[float, float]:
+    """Return the mean and standard deviation over all windows, from `slice_moments`."""
+    means, variances = moments.T
+    mean, std = float(means.mean()), float(np.sqrt(variances.mean() + means.var()))
     if std == 0:
         raise InputError(
-            f"{_prefix(name)}every voxel in the window is the same; give the cord's place with "
-            f"--centre X,Y"
+            "every voxel in the window is the same; give the place of the cord with `centre=(x, y)`"
         )
-    return float(mean), float(std)
+    return mean, std
 
 
-def _training_level(model: Model, standardise: str, name=None) -> tuple[float, float]:
+def training_level(model: Model, standardise: str = "training") -> tuple[float, float]:
+    """Return the mean and standard deviation of a model's training set.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If the standardisation is unknown, or the model's card has no mean and std.
+    """
     if standardise not in STANDARDISATIONS:
         raise InputError(
-            f"{_prefix(name)}standardise: {standardise!r} is unknown; "
-            f"choose {' or '.join(STANDARDISATIONS)}"
+            f"standardise: {standardise!r} is unknown; choose {' or '.join(STANDARDISATIONS)}"
         )
     if model.mean is None or model.std is None:
         raise InputError(
-            f"{_prefix(name)}model {model.name} has no training mean and std; "
-            f"use --standardise volume"
+            f"model {model.name} has no training mean and std; use `standardise='volume'`"
         )
     return model.mean, model.std
 
 
-def _prefix(name) -> str:
-    return "" if name is None else f"{name}: "
+def level(windows: np.ndarray, model: Model, standardise: str) -> tuple[float, float]:
+    """Return the mean and standard deviation to standardise windows with.
+
+    Parameters
+    ----------
+    windows : numpy.ndarray
+        (slices, size, size), in scan values.
+    model : Model
+        Its training set's mean and standard deviation are used for ``"training"``.
+    standardise : {"volume", "training"}
+        Whose mean and standard deviation to use.
+    """
+    if standardise == "volume":
+        return volume_level(windows)
+    return training_level(model, standardise)
+
+
+def check_finite(windows: np.ndarray, bad_voxels: int) -> None:
+    """Refuse windows that hold some of the scan's NaN or infinite voxels."""
+    if bad_voxels and not np.isfinite(windows).all():
+        raise InputError(
+            f"{bad_voxels} voxels are NaN or infinite, some of them in the network's window; "
+            f"replace them before segmenting"
+        )

@@ -1,84 +1,93 @@
-"""The network's window: where it lies on each slice, cutting it out, pasting it back."""
+"""The network's windows: where they lie, cutting them out, pasting them back."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from scipy import ndimage
 
-from gmseg.core.resampling import Frame
+from gmseg.core.resampling import GridGeometry
 from gmseg.errors import InputError
-from gmseg.inference import planes
 
 
-def locate(grid: Frame, *, centre="auto", cord: np.ndarray | None = None) -> np.ndarray:
-    """Decide where the window lies on every slice. The one place that decides this.
+def locate(grid: GridGeometry, *, centre="auto", cord: np.ndarray | None = None) -> np.ndarray:
+    """Return where the window lies on every slice. No other function decides this.
 
     Parameters
     ----------
-    grid : Frame
-        Or a WorkingGrid.
+    grid : GridGeometry
+        Geometry of the working grid.
     centre : {"auto", "image"} or (float, float)
-        The image's centre, or a place (x, y) in mm in the scan's world space. ``"auto"`` is
-        the cord where a cord mask is given and the image's centre otherwise.
+        Centre of the image, or a position (x, y) in mm in the scan's world space. ``"auto"`` is
+        the cord where its centres are given, and the centre of the image otherwise.
     cord : numpy.ndarray, optional
-        The cord's middle, from `middles`.
+        Centre of the cord in every slice, from `centres_of_mass`.
 
     Returns
     -------
     numpy.ndarray
-        int, (slices, 2): row and column of the window's centre.
+        int, (slices, 2): row and column of the centre of the window.
 
     Raises
     ------
     gmseg.errors.InputError
-        If the cord mask is empty, or the place lies outside the scan.
+        If the cord mask is empty, or the position lies outside the scan.
+
+    Examples
+    --------
+    >>> from gmseg.core.resampling import grid_geometry
+    >>> locate(grid_geometry((64, 64, 2), np.diag([0.5, 0.5, 5, 1])))
+    array([[64, 64],
+           [64, 64]])
     """
     rows, columns, slices = grid.shape
-    if isinstance(centre, str) and centre == "auto" and cord is not None:
-        return _cord_centres(cord)
     if isinstance(centre, str):
+        if centre == "auto" and cord is not None:
+            return _cord_centres(cord)
         return np.tile([rows // 2, columns // 2], (slices, 1))
     return _world_centres(grid, *centre)
 
 
-def middles(cord: np.ndarray) -> np.ndarray:
-    """Return the middle of a cord mask in every slice.
+def centres_of_mass(mask: np.ndarray) -> np.ndarray:
+    """Return the centre of mass of a mask in every slice.
 
     Parameters
     ----------
-    cord : numpy.ndarray
-        (rows, columns, slices) on the working grid; values over 0.5 are cord.
+    mask : numpy.ndarray
+        (rows, columns, slices) on the working grid; values over 0.5 belong to the mask.
 
     Returns
     -------
     numpy.ndarray
-        (slices, 2): row and column; NaN in slices without cord.
+        (slices, 2): row and column; NaN in empty slices.
     """
-    inside = np.moveaxis(cord > 0.5, 2, 0)
-    return np.array([planes.middle(one) if one.any() else (np.nan, np.nan) for one in inside])
+    slices = np.moveaxis(mask > 0.5, 2, 0)
+    return np.array([ndimage.center_of_mass(one) if one.any() else (np.nan,) * 2 for one in slices])
 
 
-def _cord_centres(found: np.ndarray) -> np.ndarray:
-    """Centre of the cord per slice; slices without cord take it from their neighbours."""
-    labelled = np.flatnonzero(np.isfinite(found[:, 0]))
+def _cord_centres(centres: np.ndarray) -> np.ndarray:
+    """Round the centres of the cord; slices without cord are interpolated."""
+    labelled = np.flatnonzero(np.isfinite(centres[:, 0]))
     if labelled.size == 0:
         raise InputError("the cord mask is empty; give a mask of the spinal cord")
-    every = np.arange(len(found))
-    return np.stack(
-        [np.rint(np.interp(every, labelled, found[labelled, axis])) for axis in (0, 1)], axis=1
-    ).astype(int)
+    slices = np.arange(len(centres))
+    columns = [np.interp(slices, labelled, centres[labelled, axis]) for axis in (0, 1)]
+    return np.rint(np.stack(columns, axis=1)).astype(int)
 
 
-def _world_centres(grid: Frame, x_mm: float, y_mm: float) -> np.ndarray:
-    """Row and column, on every slice, of one place (x, y) in the scan's world space."""
+def _world_centres(grid: GridGeometry, x_mm: float, y_mm: float) -> np.ndarray:
+    """Return row and column, on every slice, of a position (x, y) in the scan's world space."""
     rows, columns, slices = grid.shape
-    place = np.array([[x_mm], [y_mm]]) - grid.affine[:2, 3:]
+    position = np.array([[x_mm], [y_mm]]) - grid.affine[:2, 3:]
     try:
         centres = np.linalg.solve(
-            grid.affine[:2, :2], place - grid.affine[:2, 2:3] * np.arange(slices)
+            grid.affine[:2, :2], position - grid.affine[:2, 2:3] * np.arange(slices)
         ).T
     except np.linalg.LinAlgError:
         raise InputError(
-            "the slices stand upright in world space; --centre X,Y has no place"
+            "the slices stand upright in world space, so a position x, y is no place in them; "
+            "leave out `centre`"
         ) from None
     centres = np.rint(centres).astype(int)
     inside = ((centres >= 0) & (centres < (rows, columns))).all(axis=1)
@@ -90,28 +99,6 @@ def _world_centres(grid: Frame, x_mm: float, y_mm: float) -> np.ndarray:
             f"x = {x0:.0f} to {x1:.0f} and from y = {y0:.0f} to {y1:.0f} mm; give a place inside"
         )
     return centres
-
-
-def bounds(shape, centres: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the part of the slices that windows at these centres lie in.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the working grid.
-    centres : numpy.ndarray
-        int, (slices, 2).
-    size : int
-        Rows and columns of the windows.
-
-    Returns
-    -------
-    corner, shape : numpy.ndarray
-        int, (2,): first row and column, and how many.
-    """
-    starts = np.asarray(centres) - size // 2
-    low = np.clip(starts.min(axis=0), 0, shape[:2])
-    return low, np.clip(starts.max(axis=0) + size, 0, shape[:2]) - low
 
 
 def cut(volume: np.ndarray, centres: np.ndarray, size: int) -> np.ndarray:
@@ -129,11 +116,17 @@ def cut(volume: np.ndarray, centres: np.ndarray, size: int) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        (slices, size, size), the volume's type.
+        (slices, size, size), of the type of the volume.
+
+    Examples
+    --------
+    >>> windows = cut(np.ones((128, 128, 2)), np.array([[64, 64], [0, 64]]), 100)
+    >>> windows.shape, windows.mean(axis=(1, 2))
+    ((2, 100, 100), array([1. , 0.5]))
     """
     windows = np.zeros((volume.shape[2], size, size), volume.dtype)
-    for k, (inside, where) in enumerate(_overlaps(volume.shape, centres, size)):
-        windows[k][inside] = volume[..., k][where]
+    for k, (in_window, in_slice) in enumerate(_overlaps(volume.shape, centres, size)):
+        windows[k][in_window] = volume[..., k][in_slice]
     return windows
 
 
@@ -143,19 +136,19 @@ def paste(windows: np.ndarray, centres: np.ndarray, shape) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        The given shape (rows, columns, slices), the windows' type.
+        Of the given shape (rows, columns, slices) and the type of the windows.
     """
     volume = np.zeros(shape, windows.dtype)
-    for k, (inside, where) in enumerate(_overlaps(shape, centres, windows.shape[1])):
-        volume[..., k][where] = windows[k][inside]
+    for k, (in_window, in_slice) in enumerate(_overlaps(shape, centres, windows.shape[1])):
+        volume[..., k][in_slice] = windows[k][in_window]
     return volume
 
 
-def _overlaps(shape, centres: np.ndarray, size: int):
+def _overlaps(shape, centres: np.ndarray, size: int) -> Iterator[tuple[tuple, tuple]]:
     """Yield, per slice, the overlap as indices of the window and of the slice."""
     for centre in np.asarray(centres):
         start = centre - size // 2
         low = np.clip(start, 0, shape[:2])
         high = np.clip(start + size, 0, shape[:2])
-        inside = tuple(slice(*pair) for pair in zip(low - start, high - start, strict=True))
-        yield inside, tuple(slice(*pair) for pair in zip(low, high, strict=True))
+        in_window = tuple(slice(*pair) for pair in zip(low - start, high - start, strict=True))
+        yield in_window, tuple(slice(*pair) for pair in zip(low, high, strict=True))

@@ -1,8 +1,8 @@
-"""Find the cord: where the network sees gray matter, and a calm way through it.
+"""Localise the cord: where the network detects gray matter, and the centreline through it.
 
-The network is its own detector: in windows without a cord it is silent. So the image's centre is
-tried first, which costs nothing where the cord is there; only where nothing consistent is found
-are windows over the whole field looked at, on a few slices.
+The network is its own detector: in windows without a cord it detects nothing. The centre of the
+image is tried first, which costs nothing where the cord lies there. Only where nothing consistent
+is detected are windows over the whole field of view tried, on a few slices.
 """
 
 from __future__ import annotations
@@ -11,275 +11,317 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
-from gmseg.inference import planes
+GATHER_MM = 1.5
+"""Components of GM that are this close belong to one cord."""
+REACH_MM = 10.0
+"""GM lies no farther from the centreline; what does is removed."""
+_LEAST_MM2, _MOST_MM2 = 4.0, 60.0  # of GM in a slice, to count as a detection
+_COUNTED_MM2 = 20.0  # the area of a slice counts up to this
+_NEAR_MM, _SLOPE = 6.0, 0.7  # slices agree within this distance, plus mm per mm along the cord
+_SMOOTH_MM = 12.0  # standard deviation along the cord
+_OFF_CENTRE_MM = 10.0  # windows farther from the cord are moved; nearer ones score the same
+_STEP_MM = 36.0  # between windows of a search: at least one of them holds the cord as a whole
+_MOVES = 3
 
-GATHER_MM = 1.5  # parts of GM so near to each other are of one cord
-LEAST_MM2 = 4.0  # of GM in a slice, to count as a sign of the cord
-MOST_MM2 = 60.0
-COUNTED_MM2 = 20.0  # a slice speaks for a place by its area, up to so much
-NEAR_MM, SLOPE = 6.0, 0.7  # slices agree that lie so close, and mm more per mm along the cord
-SMOOTH_MM = 12.0  # along the cord
-OFF_CENTRE_MM = 10.0  # a window farther from the cord is moved; nearer ones score the same
-STEP_MM = 36.0  # between windows of a search: a cord is whole in one of them
-MOVES = 3
+Predict = Callable[[np.ndarray], "tuple[np.ndarray, Detections]"]
+"""From window centres, int (slices, 2), to soft windows and detections in them."""
+PredictAt = Callable[[int, np.ndarray], np.ndarray]
+"""From a slice number and window centres on it, int (n, 2), to soft windows (n, size, size)."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the network saw in each slice, and what of it belongs together.
+class Detections:
+    """What the network detected in every slice, and which detections form one cord.
 
     Attributes
     ----------
-    places : numpy.ndarray
-        (slices, 2), row and column on the working grid of the largest piece of GM; NaN where
-        there is none.
+    centres : numpy.ndarray
+        (slices, 2), row and column on the working grid of the largest component of GM; NaN
+        without GM.
     areas_mm2 : numpy.ndarray
         (slices,), its area.
-    agree : numpy.ndarray
-        bool, (slices,): which of them form one cord.
-    path : numpy.ndarray or None
-        (slices, 2), the cord's way, smooth; None where nothing was seen.
+    consistent : numpy.ndarray
+        bool, (slices,): which detections form one cord.
+    centreline : numpy.ndarray or None
+        (slices, 2), smooth; None without detections.
     """
 
-    places: np.ndarray
+    centres: np.ndarray
     areas_mm2: np.ndarray
-    agree: np.ndarray
-    path: np.ndarray | None
+    consistent: np.ndarray
+    centreline: np.ndarray | None
 
     @property
     def support(self) -> float:
-        """How much speaks for this cord, in mm^2 summed over the slices."""
-        return float(np.minimum(self.areas_mm2[self.agree], COUNTED_MM2).sum())
+        """Area that supports this cord, in mm^2, summed over the slices."""
+        return float(np.minimum(self.areas_mm2[self.consistent], _COUNTED_MM2).sum())
 
     @property
     def plausible(self) -> bool:
-        """Whether half of what was seen, in two slices or more, forms one cord of fair size."""
-        signs = np.count_nonzero(self.areas_mm2 >= LEAST_MM2)
-        count = np.count_nonzero(self.agree)
-        return (
-            count >= min(2, len(self.areas_mm2))
-            and 2 * count >= signs
-            and (planes.median(self.areas_mm2[self.agree]) <= MOST_MM2)
+        """Whether half of the detections, in two slices or more, form one cord of fair size."""
+        detected = np.count_nonzero(self.areas_mm2 >= _LEAST_MM2)
+        count = np.count_nonzero(self.consistent)
+        return bool(
+            count >= max(1, min(2, len(self.areas_mm2)))
+            and 2 * count >= detected
+            and float(np.median(self.areas_mm2[self.consistent])) <= _MOST_MM2
         )
 
 
-def see(places: np.ndarray, areas_mm2: np.ndarray, spacing_mm: float, slice_mm: float) -> Seen:
-    """Find the cord in what the network says.
+@dataclass(frozen=True)
+class Localisation:
+    """Where the windows lie, and what was predicted in them.
+
+    Attributes
+    ----------
+    centres : numpy.ndarray
+        int, (slices, 2), of the windows.
+    soft_windows : numpy.ndarray
+        (slices, size, size).
+    detections : Detections
+        Detections in these windows.
+    how : str
+        ``"image centre"``, ``"moved to the cord"``, ``"found by a search"``, ``"not found"``,
+        ``"cord mask"`` or ``"as given"``.
+    keep_far : bool
+        Keep GM far from the centreline, as the paper does.
+    """
+
+    centres: np.ndarray
+    soft_windows: np.ndarray
+    detections: Detections
+    how: str = ""
+    keep_far: bool = False
+
+
+def detect(
+    centres: np.ndarray, areas_mm2: np.ndarray, spacing_mm: float, slice_mm: float
+) -> Detections:
+    """Return which detections form one cord, and its centreline.
 
     Parameters
     ----------
-    places, areas_mm2 : numpy.ndarray
-        (slices, 2), (slices,): the largest piece of GM in every slice, from `pick`; row and
-        column on the working grid.
+    centres, areas_mm2 : numpy.ndarray
+        (slices, 2), (slices,): row and column on the working grid, and area, of the largest
+        component of GM in every slice, from `largest_component`.
     spacing_mm, slice_mm : float
-        Of the working grid, in plane and along the slices.
+        Spacing of the working grid, in plane and along the slices.
     """
-    agree = _agreeing(places * spacing_mm, areas_mm2, slice_mm)
-    path = None
-    if agree.any():
-        path = _smooth(places, areas_mm2, agree, slice_mm)
-    return Seen(places, areas_mm2, agree, path)
+    consistent = _consistent(centres * spacing_mm, areas_mm2, slice_mm)
+    centreline = None
+    if consistent.any():
+        centreline = _centreline(centres, areas_mm2, consistent, slice_mm)
+    return Detections(centres, areas_mm2, consistent, centreline)
 
 
-def pick(soft: np.ndarray, spacing_mm: float) -> tuple[np.ndarray, float]:
-    """Return row and column of the largest piece of GM in a window, and its area in mm^2."""
+def largest_component(soft: np.ndarray, spacing_mm: float) -> tuple[np.ndarray, float]:
+    """Return row and column of the largest component of GM in a window, and its area in mm^2.
+
+    Examples
+    --------
+    >>> soft = np.zeros((40, 40))
+    >>> soft[10:20, 5:15] = 1
+    >>> largest_component(soft, 0.25)
+    (array([14.5,  9.5]), 6.25)
+    """
     inside = soft > 0.5
     if not inside.any():
         return np.full(2, np.nan), 0.0
-    margin = int(GATHER_MM / spacing_mm)
-    some = (np.flatnonzero(inside.any(axis=1 - axis)) for axis in (0, 1))
-    where = tuple(slice(max(0, at[0] - margin), at[-1] + 1 + margin) for at in some)
-    inside = inside[where]
-    # a butterfly in two halves is one piece
-    pieces, count = planes.pieces(planes.within(inside, GATHER_MM / 2, spacing_mm))
-    pieces = np.where(inside, pieces, 0)
-    mass = planes.sums(soft[where], pieces, count)
-    chosen = pieces == 1 + int(np.argmax(mass))
-    middle = np.argwhere(chosen).mean(axis=0) + [part.start for part in where]
-    return middle, float(chosen.sum() * spacing_mm**2)
+    labels, count = components(inside, spacing_mm)
+    mass = ndimage.sum_labels(soft, labels, range(1, count + 1))
+    chosen = labels == 1 + int(np.argmax(mass))
+    return np.argwhere(chosen).mean(axis=0), float(chosen.sum() * spacing_mm**2)
 
 
-def _agreeing(places_mm: np.ndarray, areas: np.ndarray, slice_mm: float) -> np.ndarray:
+def components(mask: np.ndarray, spacing_mm: float) -> tuple[np.ndarray, int]:
+    """Label the connected components of a 2-D mask; the halves of one butterfly are one.
+
+    Returns
+    -------
+    labels : numpy.ndarray
+        int, 0 outside the mask.
+    count : int
+        Number of components.
+    """
+    near = ndimage.distance_transform_edt(~mask) * spacing_mm <= GATHER_MM / 2
+    labels, count = ndimage.label(near)
+    return np.where(mask, labels, 0), count
+
+
+def _consistent(centres_mm: np.ndarray, areas: np.ndarray, slice_mm: float) -> np.ndarray:
     """Return which slices form one cord: the largest set that one of them lies close to."""
-    signs = np.flatnonzero(areas >= LEAST_MM2)
-    agree = np.zeros(len(areas), bool)
-    if signs.size == 0:
-        return agree
-    weights = np.minimum(areas[signs], COUNTED_MM2)
+    detected = np.flatnonzero(areas >= _LEAST_MM2)
+    consistent = np.zeros(len(areas), bool)
+    if detected.size == 0:
+        return consistent
+    weights = np.minimum(areas[detected], _COUNTED_MM2)
 
     def close_to(k):  # one by one: a table of all pairs of a long scan fills the memory
-        apart = np.linalg.norm(places_mm[signs] - places_mm[k], axis=1)
-        return apart <= NEAR_MM + SLOPE * np.abs(signs - k) * slice_mm
+        distance = np.linalg.norm(centres_mm[detected] - centres_mm[k], axis=1)
+        return distance <= _NEAR_MM + _SLOPE * np.abs(detected - k) * slice_mm
 
-    best = max(signs, key=lambda k: weights[close_to(k)].sum())
-    agree[signs[close_to(best)]] = True
-    return agree
+    best = max(detected, key=lambda k: weights[close_to(k)].sum())
+    consistent[detected[close_to(best)]] = True
+    return consistent
 
 
-def _smooth(places, areas, agree, slice_mm: float) -> np.ndarray:
-    """Return a calm way through the slices that agree; beyond them it goes straight on."""
-    at = np.flatnonzero(agree) * slice_mm
-    values, weights = places[agree], np.minimum(areas[agree], COUNTED_MM2)
-    every = np.clip(np.arange(len(places)) * slice_mm, at[0], at[-1])
-    path = np.empty((len(places), 2))
-    for k, z in enumerate(every):
-        near = weights * np.exp(-0.5 * ((at - z) / SMOOTH_MM) ** 2)
+def _centreline(centres, areas, consistent, slice_mm: float) -> np.ndarray:
+    """Return a smooth line through consistent detections; beyond them it continues straight."""
+    at = np.flatnonzero(consistent) * slice_mm
+    values, weights = centres[consistent], np.minimum(areas[consistent], _COUNTED_MM2)
+    positions = np.clip(np.arange(len(centres)) * slice_mm, at[0], at[-1])
+    line = np.empty((len(centres), 2))
+    for k, z in enumerate(positions):  # a local linear fit
+        near = weights * np.exp(-0.5 * ((at - z) / _SMOOTH_MM) ** 2)
         middle = np.average(at, weights=near)
         level = np.average(values, axis=0, weights=near)
         spread = np.average((at - middle) ** 2, weights=near)
         slope = np.average((at - middle)[:, None] * values, axis=0, weights=near)
-        path[k] = level + (slope / spread * (z - middle) if spread > 1e-6 else 0)
-    return path
+        line[k] = level + (slope / spread * (z - middle) if spread > 1e-6 else 0)
+    return line
 
 
-def follow(
-    shape,
-    segment: Callable[[np.ndarray], np.ndarray | None],
-    look: Callable[[int, np.ndarray], np.ndarray],
+def localise(
+    shape: tuple[int, int, int],
+    predict: Predict,
+    predict_at: PredictAt,
     *,
     size: int,
     spacing_mm: float,
     slice_mm: float,
-) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """Find the cord and let the windows follow it.
+) -> Localisation:
+    """Localise the cord and move the windows onto it.
 
     Parameters
     ----------
     shape : (int, int, int)
-        Of the working grid: rows, columns, slices.
-    segment : callable
-        From centres, int (slices, 2), to soft windows (slices, size, size) and what is `Seen` in
-        them; None and nothing where the windows cannot be used.
-    look : callable
-        From a slice's number and centres, int (n, 2), on it to soft windows (n, size, size).
+        Rows, columns and slices of the working grid.
+    predict, predict_at : callable
+        See `Predict`, `PredictAt`.
     size : int
-        Of the windows, in pixels.
+        Rows and columns of the windows, in pixels.
     spacing_mm, slice_mm : float
-        Of the working grid.
-
-    Returns
-    -------
-    centres : numpy.ndarray
-        int, (slices, 2).
-    soft_windows : numpy.ndarray or None
-    seen : Seen
-        What `segment` said of them.
-    how : str
-        ``"image centre"``, ``"moved to the cord"``, ``"found by a search"``, ``"not found"``.
+        Spacing of the working grid.
     """
 
-    def settle(centres, soft, seen):
-        """Move the windows onto what they show, until they lie on it."""
-        for _ in range(MOVES):
-            if seen.path is None or _off_mm(centres, seen, spacing_mm) <= OFF_CENTRE_MM:
+    def settled(start: Localisation) -> Localisation:
+        """Move the windows onto what is detected in them, until they lie on it."""
+        best = start
+        for _ in range(_MOVES):
+            line = best.detections.centreline
+            if line is None or _off_mm(best, spacing_mm) <= _OFF_CENTRE_MM:
                 break
-            moved = np.rint(seen.path).astype(int)
-            moved_soft, moved_seen = segment(moved)
-            if moved_seen.support < 0.8 * seen.support:
+            centres = np.rint(line).astype(int)
+            moved = Localisation(centres, *predict(centres))
+            if moved.detections.support < 0.8 * best.detections.support:
                 break
-            centres, soft, seen = moved, moved_soft, moved_seen
-        return centres, soft, seen
+            best = moved
+        return best
 
     middle = np.tile([shape[0] // 2, shape[1] // 2], (shape[2], 1))
-    at_middle = middle, *segment(middle)
-    first = settle(*at_middle)
-    if first[2].plausible:
-        moved = not np.array_equal(first[0], middle)
-        return *first, "moved to the cord" if moved else "image centre"
-    place = search(shape, look, size=size, spacing_mm=spacing_mm, slice_mm=slice_mm)
-    if place is not None:
-        centres = np.tile(place, (shape[2], 1))
-        second = settle(centres, *segment(centres))
-        if second[2].support > first[2].support:
-            return *second, "found by a search"
-    if first[2].support > 0:
-        return *first, "moved to the cord"
-    return *at_middle, "not found"
+    at_middle = Localisation(middle, *predict(middle))
+    first = settled(at_middle)
+    if first.detections.plausible:
+        moved = not np.array_equal(first.centres, middle)
+        return _labelled(first, "moved to the cord" if moved else "image centre")
+    position = search(shape, predict_at, size=size, spacing_mm=spacing_mm, slice_mm=slice_mm)
+    if position is not None:
+        centres = np.tile(position, (shape[2], 1))
+        second = settled(Localisation(centres, *predict(centres)))
+        if second.detections.support > first.detections.support:
+            return _labelled(second, "found by a search")
+    if first.detections.support > 0:
+        return _labelled(first, "moved to the cord")
+    return _labelled(at_middle, "not found")
 
 
-def nothing(slices: int) -> Seen:
-    """Return what is seen where there is nothing."""
-    return Seen(np.full((slices, 2), np.nan), np.zeros(slices), np.zeros(slices, bool), None)
+def _labelled(found: Localisation, how: str) -> Localisation:
+    return Localisation(found.centres, found.soft_windows, found.detections, how)
 
 
-def _off_mm(centres, seen: Seen, spacing_mm: float) -> float:
-    """Return how far the windows lie from the cord, at the worst of the slices that show it."""
-    off = np.linalg.norm(seen.path - centres, axis=1)
-    return float(off[seen.agree].max() * spacing_mm)
+def no_detections(slices: int) -> Detections:
+    """Return the detections of a scan in which nothing is detected."""
+    return Detections(np.full((slices, 2), np.nan), np.zeros(slices), np.zeros(slices, bool), None)
 
 
-def search(shape, look, *, size: int, spacing_mm: float, slice_mm: float):
-    """Look for the cord in windows over the whole field, on a few slices.
+def _off_mm(found: Localisation, spacing_mm: float) -> float:
+    """Return how far the windows lie from the cord, at the worst slice that shows it."""
+    assert found.detections.centreline is not None
+    off = np.linalg.norm(found.detections.centreline - found.centres, axis=1)
+    return float(off[found.detections.consistent].max() * spacing_mm)
+
+
+def search(
+    shape, predict_at: PredictAt, *, size: int, spacing_mm: float, slice_mm: float
+) -> np.ndarray | None:
+    """Search for the cord in windows over the whole field of view, on a few slices.
 
     Returns
     -------
     numpy.ndarray or None
-        int, (2,): row and column. What one slice shows, another must confirm.
+        int, (2,): row and column. A detection in one slice must be confirmed by another.
     """
     slices = shape[2]
-    # from the image's centre outwards: the cord is more often near it
-    centres = [_along(n, spacing_mm) for n in shape[:2]]
-    grid = np.array(np.meshgrid(*centres, indexing="ij")).reshape(2, -1).T
-    middle = np.array(shape[:2]) / 2
-    grid = grid[np.argsort(np.linalg.norm(grid - middle, axis=1), kind="stable")]
-    left = max(2 * slices, len(grid))  # windows: about as much as segmenting the scan
+    grid = _search_grid(shape, spacing_mm)
+    budget = max(2 * slices, len(grid))  # windows: about as many as segmenting the scan takes
     for k in dict.fromkeys((slices // 2, slices // 4, (3 * slices) // 4)):
         for begin in range(0, len(grid), 4):
-            some = grid[begin : begin + min(4, left)]
-            left -= len(some)
-            if not len(some):
+            centres = grid[begin : begin + min(4, budget)]
+            budget -= len(centres)
+            if not len(centres):
                 return None
-            for soft, centre in zip(look(k, some), some, strict=True):
-                place, area = pick(soft, spacing_mm)
-                if not LEAST_MM2 <= area <= MOST_MM2:
+            for soft, centre in zip(predict_at(k, centres), centres, strict=True):
+                position, area = largest_component(soft, spacing_mm)
+                if not _LEAST_MM2 <= area <= _MOST_MM2:
                     continue
-                place = np.rint(place + centre - size // 2).astype(int)
-                if _confirmed(place, k, slices, look, size, spacing_mm, slice_mm):
-                    return place
+                position = np.rint(position + centre - size // 2).astype(int)
+                if _confirmed(position, k, slices, predict_at, size, spacing_mm, slice_mm):
+                    return position
     return None
 
 
-def _along(pixels: int, spacing_mm: float) -> np.ndarray:
-    """Return the centres of a search's windows along one side of the field, in pixels."""
-    length = pixels * spacing_mm
-    count = max(1, int(np.ceil(length / STEP_MM)))
-    return np.rint((np.arange(count) + 0.5) * pixels / count).astype(int)
+def _search_grid(shape, spacing_mm: float) -> np.ndarray:
+    """Return the window centres of a search, (n, 2), from the image's centre outwards."""
+    axes = []
+    for pixels in shape[:2]:
+        count = max(1, int(np.ceil(pixels * spacing_mm / _STEP_MM)))
+        axes.append(np.rint((np.arange(count) + 0.5) * pixels / count).astype(int))
+    grid = np.array(np.meshgrid(*axes, indexing="ij")).reshape(2, -1).T
+    distance = np.linalg.norm(grid - np.array(shape[:2]) / 2, axis=1)
+    return grid[np.argsort(distance, kind="stable")]
 
 
-def _confirmed(place, k: int, slices: int, look, size, spacing_mm, slice_mm) -> bool:
-    """Return whether other slices show GM at a place, too."""
+def _confirmed(position, k: int, slices: int, predict_at, size, spacing_mm, slice_mm) -> bool:
+    """Return whether a slice nearby shows GM at a position as well."""
     step = max(1, round(5 / slice_mm))
-    others = [j for j in (k - step, k + step) if 0 <= j < slices]
-    if not others:
+    neighbours = [j for j in (k - step, k + step) if 0 <= j < slices]
+    if not neighbours:
         return slices == 1
-    for j in others:
-        there, area = pick(look(j, place[None])[0], spacing_mm)
-        off = np.linalg.norm(there - size // 2) * spacing_mm
-        if LEAST_MM2 <= area <= MOST_MM2 and off <= NEAR_MM + SLOPE * abs(j - k) * slice_mm:
+    for j in neighbours:
+        centre, area = largest_component(predict_at(j, position[None])[0], spacing_mm)
+        off = np.linalg.norm(centre - size // 2) * spacing_mm
+        if _LEAST_MM2 <= area <= _MOST_MM2 and off <= _NEAR_MM + _SLOPE * abs(j - k) * slice_mm:
             return True
     return False
 
 
-def keep_near(soft_windows, centres, path, spacing_mm: float, reach_mm: float) -> np.ndarray:
-    """Silence GM that is farther from the cord's way than any GM can be.
+def remove_far(soft_windows, centres, centreline, spacing_mm: float) -> np.ndarray:
+    """Return soft windows without GM farther than `REACH_MM` from the centreline.
 
     Parameters
     ----------
     soft_windows : numpy.ndarray
         (slices, size, size).
-    centres, path : numpy.ndarray
-        (slices, 2): the windows' centres and the cord's way.
-    spacing_mm, reach_mm : float
-
-    Returns
-    -------
-    numpy.ndarray
-        A copy, 0 where a pixel is farther than `reach_mm` from the way.
+    centres, centreline : numpy.ndarray
+        (slices, 2): centres of the windows and centreline of the cord.
+    spacing_mm : float
+        Spacing of the working grid in plane.
     """
     size = soft_windows.shape[1]
     rows, columns = np.ogrid[:size, :size]
     kept = soft_windows.copy()
-    for soft, (row, column) in zip(kept, path - centres + size // 2, strict=True):
-        soft[np.hypot(rows - row, columns - column) * spacing_mm > reach_mm] = 0
+    for soft, (row, column) in zip(kept, centreline - centres + size // 2, strict=True):
+        soft[np.hypot(rows - row, columns - column) * spacing_mm > REACH_MM] = 0
     return kept

@@ -1,4 +1,4 @@
-"""Clean a mask, slice by slice, by choice: nothing of it is done unless it is asked for."""
+"""Post-process a mask slice by slice; nothing is done unless it is asked for."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from collections.abc import Collection
 
 import nibabel as nib
 import numpy as np
+from scipy import ndimage
 
 from gmseg.core.geometry import slice_axis
 from gmseg.errors import InputError
 
-TOGETHER_MM = 3.0
-"""Pieces so near to each other are one: the horns of a butterfly without its bridge."""
+GATHER_MM = 3.0
+"""Components that are this close count as one: the horns of a butterfly without its bridge."""
 LEAST_MM2 = 2.0
-"""Pieces smaller than that are dropped by ``"small"``."""
-WAYS = ("largest", "small", "holes")
-"""Keep the largest piece of every slice; drop small ones; fill holes."""
+"""Smaller components are removed by ``"small"``."""
+STEPS = ("largest", "small", "holes")
+"""Keep the largest component of every slice; remove small ones; fill holes."""
 
 
-def check_ways(ways: Collection[str]) -> None:
-    """Raise InputError for a way that is unknown."""
-    for way in ways:
-        if way not in WAYS:
-            raise InputError(f"clean: {way!r} is unknown; choose of {', '.join(WAYS)}")
+def check_steps(steps: Collection[str]) -> None:
+    """Raise InputError for an unknown step."""
+    for step in steps:
+        if step not in STEPS:
+            raise InputError(f"clean: {step!r} is unknown; choose from {', '.join(STEPS)}")
 
 
-def cleaned(mask: np.ndarray, affine: np.ndarray, ways: Collection[str]) -> np.ndarray:
-    """Clean a mask.
+def cleaned(mask: np.ndarray, affine: np.ndarray, steps: Collection[str]) -> np.ndarray:
+    """Return a mask after post-processing.
 
     Parameters
     ----------
@@ -34,38 +35,43 @@ def cleaned(mask: np.ndarray, affine: np.ndarray, ways: Collection[str]) -> np.n
         bool, 3-D.
     affine : numpy.ndarray
         (4, 4), in mm.
-    ways : collection of str
-        Of `WAYS`.
+    steps : collection of str
+        Any of `STEPS`.
 
     Returns
     -------
     numpy.ndarray
-        bool, the same shape; the mask itself where there is nothing to do.
+        bool, of the same shape; the mask itself without steps.
+
+    Examples
+    --------
+    >>> mask = np.zeros((20, 20, 1), bool)
+    >>> mask[2:8, 2:8] = mask[15:17, 15:17] = True
+    >>> int(cleaned(mask, np.diag([1, 1, 5, 1]), ["largest"]).sum())
+    36
     """
-    if not ways:
+    if not steps:
         return mask
     axis = slice_axis(affine)
-    sizes = np.delete(nib.affines.voxel_sizes(affine), axis)
-    planes = np.moveaxis(mask.copy(), axis, 0)
-    for plane in planes:
-        if plane.any():
-            plane[...] = _cleaned(plane, sizes, ways)
-    return np.moveaxis(planes, 0, axis)
+    sizes_mm = np.delete(nib.affines.voxel_sizes(affine), axis)
+    slices = np.moveaxis(mask.copy(), axis, 0)
+    for one in slices:
+        if one.any():
+            one[...] = _cleaned_slice(one, sizes_mm, steps)
+    return np.moveaxis(slices, 0, axis)
 
 
-def _cleaned(plane: np.ndarray, sizes_mm, ways) -> np.ndarray:
-    from scipy import ndimage  # slow to import, and seldom wanted
-
-    if "holes" in ways:
-        plane = ndimage.binary_fill_holes(plane)
-    if not {"largest", "small"} & set(ways):
-        return plane
-    far = ndimage.distance_transform_edt(~plane, sampling=sizes_mm)
-    pieces, count = ndimage.label(far <= TOGETHER_MM / 2)
-    areas = ndimage.sum_labels(plane, pieces, range(1, count + 1)) * np.prod(sizes_mm)
+def _cleaned_slice(mask: np.ndarray, sizes_mm, steps) -> np.ndarray:
+    if "holes" in steps:
+        mask = ndimage.binary_fill_holes(mask)
+    if not {"largest", "small"} & set(steps):
+        return mask
+    distance = ndimage.distance_transform_edt(~mask, sampling=sizes_mm)
+    labels, count = ndimage.label(distance <= GATHER_MM / 2)
+    areas = ndimage.sum_labels(mask, labels, range(1, count + 1)) * np.prod(sizes_mm)
     keep = np.ones(count, bool)
-    if "small" in ways:
+    if "small" in steps:
         keep &= areas >= LEAST_MM2
-    if "largest" in ways:
+    if "largest" in steps:
         keep &= np.arange(count) == np.argmax(areas)
-    return plane & np.concatenate([[False], keep])[pieces]
+    return mask & np.concatenate([[False], keep])[labels]

@@ -1,4 +1,4 @@
-"""From a scan to a gray-matter mask: the pipeline."""
+"""Segment a scan: from its voxels to a gray-matter mask on its native grid."""
 
 from __future__ import annotations
 
@@ -11,32 +11,34 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from gmseg.core import geometry
-from gmseg.core import windows as window
+from gmseg.core import geometry, windows
 from gmseg.core.model import Model
-from gmseg.core.pipeline import _on_native
-from gmseg.core.resampling import Frame, steps_mm
+from gmseg.core.pipeline import restore
+from gmseg.core.resampling import grid_geometry
 from gmseg.errors import InputError
-from gmseg.inference import localisation
 from gmseg.inference.engines import load_predictor
-from gmseg.inference.focus import REACH_MM
-from gmseg.inference.postprocessing import check_ways, cleaned
+from gmseg.inference.localisation import Localisation, remove_far
+from gmseg.inference.postprocessing import check_steps, cleaned
 from gmseg.inference.quality import checks, expected_dice
-from gmseg.inference.quality.features import Features, symmetry
-from gmseg.inference.session import Run
+from gmseg.inference.quality.features import Features
+from gmseg.inference.session import Session
 from gmseg.inference.summary import Summary
-from gmseg.inference.tta import average, changes
-from gmseg.io import image as gm_image
+from gmseg.inference.tta import average, random_transforms
+from gmseg.io.image import like_scan
 from gmseg.io.scan_reader import ScanReader, open_mask, open_scan
-from gmseg.io.scan_writer import slab_writers
+from gmseg.io.scan_writer import part_writers
 from gmseg.models.registry import DEFAULT_MODEL, load_model
 
 TYPES = {"mask": np.uint8, "soft": np.float32, "spread": np.float32}
+"""What a segmentation gives, and the types of the voxels."""
+
+WritePart = Callable[[int, int, dict[str, np.ndarray]], None]
+"""Takes a part of the results: first stored slice, last + 1, and voxels by kind."""
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A scan's gray matter.
+    """The gray matter of a scan.
 
     Attributes
     ----------
@@ -47,8 +49,8 @@ class Segmentation:
     summary : gmseg.inference.summary.Summary
         What was done and measured.
     spread : nibabel.Nifti1Image or None
-        float32, on the scan's grid: the standard deviation over the copies of test-time
-        augmentation, where that was asked for.
+        float32, on the scan's grid: standard deviation over the copies of test-time
+        augmentation; None without it.
     """
 
     mask: nib.Nifti1Image
@@ -57,95 +59,115 @@ class Segmentation:
     spread: nib.Nifti1Image | None = None
 
 
+@dataclass(frozen=True)
+class Options:
+    """How to segment; see `segment`."""
+
+    threshold: float | None = None
+    standardise: str | None = None
+    centre: str | tuple[float, float] = "auto"
+    cord: object = None
+    within_cord: bool = False
+    clean: Collection[str] = ()
+    tta: int = 0
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise InputError for options that cannot be used."""
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise InputError(f"threshold: {self.threshold:g} is not between 0 and 1")
+        if self.within_cord and self.cord is None:
+            raise InputError("within_cord: needs a cord mask; give one with `cord`")
+        check_steps(self.clean)
+
+
 def segment(
     scan,
     model=DEFAULT_MODEL,
     *,
     threshold: float | None = None,
     standardise: str | None = None,
-    centre="auto",
+    centre: str | tuple[float, float] = "auto",
     cord=None,
     within_cord: bool = False,
     clean: Collection[str] = (),
-    volume: int | None = None,
-    mean: bool = False,
     tta: int = 0,
     seed: int = 0,
-    precision: str = "single",
-    progress: Callable | None = None,
+    volume: int | None = None,
+    mean: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Segmentation:
     """Segment the gray matter of an axial scan of the spinal cord.
 
     Parameters
     ----------
     scan : path-like or nibabel image
-        Any orientation and voxel size.
+        The scan, of any orientation and voxel size.
     model : str, path-like or Model
         See `gmseg.load_model`.
     threshold : float, optional
-        0 to 1; the model's own by default. Applied once, on the scan's grid.
+        From 0 to 1; the model's own by default. Applied once, on the native grid.
     standardise : {"volume", "training"}, optional
-        The model's own by default.
+        Whose mean and standard deviation to use; the model's own choice by default.
     centre : {"auto", "image"} or (float, float)
-        Where the window lies. ``"auto"``: on the cord, which is looked for where the image's
-        centre does not show it (see `gmseg.inference.localisation`); ``"image"``: at the image's centre, as in
-        the paper; or a place (x, y) in mm in the scan's world space. But for ``"image"``, GM
-        farther than `REACH_MM` from the cord's way is dropped.
+        Where the windows lie. ``"auto"``: on the cord, which is localised where the centre of
+        the image does not show it (see `gmseg.inference.localisation`); ``"image"``: at the
+        centre of the image, as in the paper; or a position (x, y) in mm in the scan's world
+        space. GM farther than 10 mm from the centreline is removed, except with ``"image"``.
     cord : path-like, optional
-        A cord mask on the scan's grid: the window follows it, and nothing is looked for.
+        Cord mask on the scan's grid. The windows lie on it, and the cord is not localised.
     within_cord : bool
-        Nothing outside that cord mask is GM.
+        Remove GM outside the cord mask.
     clean : collection of str
-        What to do with the mask of every slice, see `gmseg.inference.postprocessing`; nothing by default.
-    volume, mean : int, bool
-        What to take of a 4-D scan: one volume (from 0), or the average.
+        Steps of post-processing, see `gmseg.inference.postprocessing`; none by default.
     tta : int
-        So many copies of every slice, changed at random, are averaged (`gmseg.inference.tta`); 0: none.
+        Number of copies to average in test-time augmentation (`gmseg.inference.tta`); 0: none.
     seed : int
-        Of these changes.
-    precision : {"single", "bf16"}
-        Of the network's arithmetic, see `gmseg.models.engines.load_predictor`.
+        Seed of the random transforms of these copies.
+    volume : int, optional
+        Volume of a 4-D scan, counted from 0.
+    mean : bool
+        Average the volumes of a 4-D scan.
     progress : callable, optional
         Called with (slices done, slices in all) after every batch.
 
     Returns
     -------
     Segmentation
+        Mask, soft segmentation and summary.
 
     Raises
     ------
     gmseg.errors.InputError
-        If the scan or a choice cannot be used.
+        If the scan or an option cannot be used.
 
     Notes
     -----
-    Paper, "Methods"; standardisation by the volume as in its table, threshold 0.5 on the
-    resampled soft segmentation instead of 0.999 before resampling, windows that follow the cord.
+    Paper, "Methods". Two things differ: the threshold is 0.5 on the native grid instead of 0.999
+    before resampling, and the windows lie on the cord.
+
+    Examples
+    --------
+    >>> import gmseg
+    >>> from gmseg.io.resources import bundled
+    >>> result = gmseg.segment(bundled("data/sample/phantom_t2s.nii.gz"))
+    >>> result.mask.shape == result.soft.shape
+    True
     """
-    source = open_scan(scan, volume=volume, mean=mean)
-    kinds = [kind for kind in TYPES if kind != "spread" or tta > 1]
-    arrays = {kind: np.empty(source.shape, TYPES[kind]) for kind in kinds}
+    reader = open_scan(scan, volume=volume, mean=mean)
+    options = Options(threshold, standardise, centre, cord, within_cord, clean, tta, seed)
+    arrays = {
+        kind: np.empty(reader.shape, TYPES[kind])
+        for kind in TYPES
+        if kind != "spread" or options.tta > 1
+    }
 
-    def put(first, last, parts):
+    def write(first, last, parts):
         for kind, array in arrays.items():
-            array[(*[slice(None)] * source.axis, slice(first, last))] = parts[kind]
+            array[(*[slice(None)] * reader.axis, slice(first, last))] = parts[kind]
 
-    summary = _segment(
-        source,
-        model,
-        put,
-        threshold=threshold,
-        standardise=standardise,
-        centre=centre,
-        cord=cord,
-        within_cord=within_cord,
-        clean=clean,
-        tta=tta,
-        seed=seed,
-        precision=precision,
-        progress=progress,
-    )
-    images = {kind: gm_image.like_scan(source.like, array) for kind, array in arrays.items()}
+    summary = _segment(reader, model, write, options, progress)
+    images = {kind: like_scan(reader.like, array) for kind, array in arrays.items()}
     return Segmentation(**images, summary=summary)
 
 
@@ -154,167 +176,152 @@ def segment_files(
     files: dict[str, Path],
     model=DEFAULT_MODEL,
     *,
-    volume=None,
-    mean=False,
-    mark: str = "",
-    **choices,
-) -> dict:
-    """Segment a scan and write what comes of it, whatever the scan's size.
+    volume: int | None = None,
+    mean: bool = False,
+    description: str = "",
+    progress: Callable[[int, int], None] | None = None,
+    **options,
+) -> Summary:
+    """Segment a scan of any size and write the results.
 
     Parameters
     ----------
     scan : path-like
+        The scan.
     files : dict
-        Where to write the ``"mask"`` and, if wanted, the ``"soft"`` segmentation and its
-        ``"spread"``. None is put in place before all are written; their folders are made.
-    model, volume, mean, **choices
+        Files of the ``"mask"`` and, if wanted, of the ``"soft"`` segmentation and the
+        ``"spread"``. None is put in place before all are written; their folders are created.
+    model, volume, mean, progress, **options
         See `segment`.
-    mark : str
-        Stands in the files' descriptions, see `gmseg.io.image.mark_of`.
-
-    Returns
-    -------
-    dict
-        The summary of `Segmentation`.
+    description : str
+        Text for the description field of the files, see `gmseg.io.image.description_of`.
     """
-    source = open_scan(scan, volume=volume, mean=mean)
+    reader = open_scan(scan, volume=volume, mean=mean)
     types = {file: TYPES[kind] for kind, file in files.items()}
-    with slab_writers(types, source, mark) as writers:
-        write = dict(zip(files, writers, strict=True))
+    with part_writers(types, reader, description) as writers:
+        by_kind = dict(zip(files, writers, strict=True))
 
-        def put(first, last, parts):
-            for kind in files:
-                write[kind](first, last, parts[kind])
+        def write(first, last, parts):
+            for kind, write_one in by_kind.items():
+                write_one(first, last, parts[kind])
 
-        return _segment(source, model, put, **choices)
+        return _segment(reader, model, write, Options(**options), progress)
 
 
-def _segment(
-    source: ScanReader,
-    model,
-    put: Callable,
-    *,
-    threshold: float | None = None,
-    standardise: str | None = None,
-    centre="auto",
-    cord=None,
-    within_cord: bool = False,
-    clean: Collection[str] = (),
-    tta: int = 0,
-    seed: int = 0,
-    precision: str = "single",
-    progress: Callable | None = None,
-) -> Summary:
-    """Segment a scan in parts, hand each part over in the array's order, return the summary."""
+def _segment(reader: ScanReader, model, write: WritePart, options: Options, progress) -> Summary:
+    """Segment a scan in slabs, hand each over in the order of storage, return the summary."""
     started = time.perf_counter()
-    if not isinstance(model, Model):
-        model = load_model(model)
-    threshold = model.threshold if threshold is None else threshold
-    if not 0 <= threshold <= 1:
-        raise InputError(f"threshold: {threshold:g} is not between 0 and 1")
-    if within_cord and cord is None:
-        raise InputError("within_cord: needs a cord mask; give one with --cord")
-    check_ways(clean)
-    if cord is not None:
-        cord = open_mask(cord, source, what="cord mask")
-    run = Run(
-        source,
-        model,
-        load_predictor(model, precision),
-        standardise or model.standardise,
-        progress,
-        focused=tta < 2 and centre != "image",  # whole windows are wanted there
+    model = model if isinstance(model, Model) else load_model(model)
+    options.check()
+    cord = None if options.cord is None else open_mask(options.cord, reader, what="cord mask")
+    session = Session(
+        reader, model, load_predictor(model), options.standardise or model.standardise, progress
     )
-    if isinstance(centre, str) and centre == "auto" and cord is None:
-        centres, soft_windows, seen, how = run.follow()
-    else:
-        centres = _centres(run, centre, cord)
-        soft_windows, seen = run.segment(centres)
-        how = "cord mask" if cord is not None else "as given"
-
+    found = _localised(session, options.centre, cord)
     spread = None
-    if tta > 1:
-        spread = average(run, centres, soft_windows, changes(tta, seed))
-    steps = steps_mm(run.frame)
-    path = centres if seen.path is None else seen.path
-    gathered, areas, at_border = Features(), [], []
-    order = slice(None, None, -1 if geometry.runs_downwards(source.affine) else 1)
-    for first, last in run.slabs[order]:
-        soft = soft_windows.get(first, last)
-        at = centres[first:last]
-        if seen.path is not None and centre != "image":  # the paper drops nothing
-            soft = localisation.keep_near(soft, at, path[first:last], steps["spacing_mm"], REACH_MM)
-        frame = source.part_frame(first, last, model.voxel_size_mm)
-        where = source.native_part(first, last)
-        parts = {"soft": _on_native(soft, at, frame)}
-        if spread is not None:
-            parts["spread"] = _on_native(spread.get(first, last), at, frame)
-        if within_cord:
-            inside = cord.read(*where) > 0.5
-            parts = {kind: part * inside for kind, part in parts.items()}
-        mask = cleaned(parts["soft"] > threshold, source.affine, clean)
-        put(*where, {"mask": mask.astype(np.uint8), **parts})
-        areas.append(geometry.slice_areas_mm2(mask, source.affine))
+    if options.tta > 1:
+        transforms = random_transforms(options.tta, options.seed)
+        spread = average(session, found.centres, found.soft_windows, transforms)
+    threshold = model.threshold if options.threshold is None else options.threshold
+    features, areas, at_border = Features(), [], []
+    order = slice(None, None, -1 if reader.runs_downwards else 1)
+    for slab in session.slabs[order]:
+        soft, parts, mask = _restored_slab(session, found, spread, slab, options, cord, threshold)
+        write(*reader.stored_range(*slab), {"mask": mask.astype(np.uint8), **parts})
+        areas.append(geometry.slice_areas_mm2(mask, reader.affine))
         at_border.append(_at_border(soft > threshold)[order])
-        checks.look(gathered, run, (first, last), soft, at, path[first:last], order)
-    areas, at_border = np.concatenate(areas), np.concatenate(at_border)
-    sides = symmetry(gathered, steps["spacing_mm"])
-    expected = expected_dice.predict(gathered.soft_dice, model.confidence)
-    flags = checks.flags_of(
-        run, gathered, sides, areas, at_border, expected, how=how, seen=seen, centres=centres
-    )
+        some = slice(*slab)
+        line = _centreline(found)[some]
+        checks.gather(features, session, slab, soft, found.centres[some], line)
+    areas_mm2 = np.concatenate(areas)
+    expected = expected_dice.predict(features.soft_dice, model.confidence)
+    border = np.concatenate(at_border)
+    flags = checks.qc_flags(session, found, features, areas_mm2, border, expected)
     return Summary(
-        scan=str(source.name),
+        scan=str(reader.name),
         gmseg_version=metadata.version("gmseg"),
         model=model.name,
         model_sha256=model.weights_sha256,
         threshold=threshold,
-        standardise=run.standardise,
-        tta=tta if tta > 1 else None,
-        seed=seed if tta > 1 else None,
-        within_cord=within_cord,
-        clean=tuple(clean),
-        window=how,
-        window_centre_mm=_centres_mm(run.frame, centres)[order].round(2).tolist(),
-        area_mm2=areas.round(3).tolist(),
-        volume_mm3=round(geometry.volume_mm3(areas, source.affine), 3),
-        expected_dice=_listed(expected),
-        soft_dice=_listed(gathered.soft_dice),
+        standardise=session.standardise,
+        tta=options.tta if options.tta > 1 else None,
+        seed=options.seed if options.tta > 1 else None,
+        within_cord=options.within_cord,
+        clean=tuple(options.clean),
+        window=found.how,
+        window_centre_mm=_centres_mm(session, found.centres)[order].round(2).tolist(),
+        area_mm2=areas_mm2.round(3).tolist(),
+        volume_mm3=round(geometry.volume_mm3(areas_mm2, reader.affine), 3),
+        expected_dice=_rounded(expected),
+        soft_dice=_rounded(features.soft_dice),
         flags=tuple(flags),
         seconds=round(time.perf_counter() - started, 3),
     )
 
 
-def _listed(values) -> list[float | None]:
-    """Return values for JSON, which knows no NaN."""
-    return [round(float(value), 3) if np.isfinite(value) else None for value in values]
-
-
-def _centres(run: Run, centre, cord: ScanReader | None) -> np.ndarray:
-    """Return where the windows lie when nothing is looked for."""
-    middles = None
+def _localised(session: Session, centre, cord: ScanReader | None) -> Localisation:
+    """Return where the windows lie, and what is predicted in them."""
+    if isinstance(centre, str) and centre == "auto" and cord is None:
+        return session.localise()
+    cord_centres = None
     if cord is not None:
-        parts = [cord.working(*slab, run.model.voxel_size_mm).data for slab in run.slabs]
-        middles = np.concatenate([window.middles(part) for part in parts])
-        if not np.isfinite(middles).any():
+        grids = (cord.working_grid(*slab, session.model.voxel_size_mm) for slab in session.slabs)
+        cord_centres = np.concatenate([windows.centres_of_mass(grid.data) for grid in grids])
+        if not np.isfinite(cord_centres).any():
             raise InputError(f"{cord.name}: the cord mask is empty; give one that marks something")
     try:
-        return window.locate(run.frame, centre=centre, cord=middles)
+        centres = windows.locate(session.geometry, centre=centre, cord=cord_centres)
     except InputError as error:
-        raise InputError(f"{run.source.name}: {error}") from None
+        raise InputError(f"{session.scan.name}: {error}") from None
+    soft_windows, detections = session.segment(centres)
+    if isinstance(centre, str) and centre == "image":
+        how = "image centre"
+    else:
+        how = "as given" if cord is None else "cord mask"
+    return Localisation(centres, soft_windows, detections, how, keep_far=how == "image centre")
 
 
-# ------------------------------------------- the steps, which training and reports use too
+def _centreline(found: Localisation) -> np.ndarray:
+    line = found.detections.centreline
+    return found.centres if line is None else line
+
+
+def _restored_slab(
+    session: Session, found: Localisation, spread, slab, options: Options, cord, threshold: float
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """Return soft windows, results on the native grid, and the mask of a slab."""
+    first, last = slab
+    reader, centres = session.scan, found.centres[first:last]
+    soft = found.soft_windows[first:last]
+    if found.detections.centreline is not None and not found.keep_far:
+        line = found.detections.centreline[first:last]
+        soft = remove_far(soft, centres, line, session.spacing_mm)
+    start, stop = reader.stored_range(first, last)
+    shape = list(reader.shape)
+    shape[reader.axis] = last - first
+    grid = grid_geometry(tuple(shape), reader.part_affine(start), session.model.voxel_size_mm)
+    parts = {"soft": restore(soft, centres, grid)}
+    if spread is not None:
+        parts["spread"] = restore(spread[first:last], centres, grid)
+    if options.within_cord:
+        inside = cord.read(start, stop) > 0.5
+        parts = {kind: part * inside for kind, part in parts.items()}
+    return soft, parts, cleaned(parts["soft"] > threshold, reader.affine, options.clean)
 
 
 def _at_border(inside: np.ndarray) -> np.ndarray:
     """Return in which windows (slices, size, size) GM touches the border."""
-    frame = np.ones(inside.shape[1:], bool)
-    frame[1:-1, 1:-1] = False
-    return (inside & frame).any(axis=(1, 2))
+    border = np.ones(inside.shape[1:], bool)
+    border[1:-1, 1:-1] = False
+    return np.any(inside & border, axis=(1, 2))
 
 
-def _centres_mm(frame: Frame, centres: np.ndarray) -> np.ndarray:
-    """Return the windows' centres in world space, (slices, 3)."""
+def _centres_mm(session: Session, centres: np.ndarray) -> np.ndarray:
+    """Return the centres of the windows in world space, (slices, 3)."""
     indices = np.column_stack([centres, np.arange(len(centres))])
-    return nib.affines.apply_affine(frame.affine, indices)
+    return nib.affines.apply_affine(session.geometry.affine, indices)
+
+
+def _rounded(values) -> list[float | None]:
+    """Return values for JSON, which has no NaN."""
+    return [round(float(value), 3) if np.isfinite(value) else None for value in values]

@@ -1,182 +1,209 @@
-"""One scan and one model: windows, slab by slab, so that memory is bounded for any scan."""
+"""One scan and one model: windows and predictions in slabs, so that memory stays bounded."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from gmseg.core import windows as window
+from gmseg.core import standardisation, windows
 from gmseg.core.model import Model
 from gmseg.core.pipeline import predict_windows
-from gmseg.core.resampling import Frame, steps_mm
-from gmseg.core.standardisation import (
-    _training_level,
-    check_finite,
-    check_level,
-    standardised,
-    standardised_by,
-)
+from gmseg.core.resampling import GridGeometry, WorkingGrid
+from gmseg.core.standardisation import check_finite, standardised
 from gmseg.errors import InputError
 from gmseg.inference import localisation
-from gmseg.inference.engines import Predictor
-from gmseg.inference.focus import Focus
-from gmseg.inference.stack import HELD_BYTES, Stack
+from gmseg.inference.localisation import Detections, Localisation
 from gmseg.io.scan_reader import ScanReader
 
-_THIN = 64  # slices on which the cord of a longer scan is looked for
+IN_MEMORY_BYTES = 64 * 2**20
+"""What is computed for a scan is kept in memory up to this size; the rest goes to disk."""
+_THINNED_SLICES = 64  # on which the cord of a longer scan is localised
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Run:
+class Session:
     """What a segmentation works with.
 
     Attributes
     ----------
-    source : gmseg.io.scan_reader.ScanReader
+    scan : gmseg.io.scan_reader.ScanReader
+        The scan.
     model : gmseg.core.model.Model
-    predict : gmseg.inference.engines.Predictor or callable
-        From `gmseg.models.engines.load_predictor`.
+        The model.
+    predict : callable
+        From standardised windows to soft windows, from `gmseg.inference.engines.load_predictor`.
     standardise : {"volume", "training"}
+        Whose mean and standard deviation are used.
     progress : callable, optional
         Called with (slices done, slices in all) after every batch.
-    focused : bool
-        Whether soft windows are wanted near the cord alone, see `gmseg.inference.focus`.
     """
 
-    source: ScanReader
+    scan: ScanReader
     model: Model
-    predict: Predictor | Callable[[np.ndarray], np.ndarray]
+    predict: Callable[[np.ndarray], np.ndarray]
     standardise: str
-    progress: Callable | None = None
-    focused: bool = True
-    _kept: dict = field(default_factory=dict)
-    _levels: dict = field(default_factory=dict)
+    progress: Progress | None = None
+    _grids: dict[tuple[int, int], WorkingGrid] = field(default_factory=dict)
+    _levels: dict[bytes, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
-    def frame(self) -> Frame:
+    def geometry(self) -> GridGeometry:
         """Where the scan lies on the working grid."""
-        return self.source.frame(self.model.voxel_size_mm)
+        return self.scan.working_geometry(self.model.voxel_size_mm)
+
+    @property
+    def spacing_mm(self) -> float:
+        """Spacing of the working grid in plane."""
+        return self.geometry.spacing_mm
 
     @cached_property
     def slabs(self) -> list[tuple[int, int]]:
-        """The scan in parts: first slices and last + 1, from foot to head."""
-        return self.source.slabs(self.model.window)
+        """First slices and last + 1 of the slabs of the scan, from foot to head."""
+        rows, columns, _ = self.geometry.shape
+        grid_bytes = 4 * (2 * rows * columns + 4 * self.model.window**2)
+        return self.scan.slabs(2 * self.scan.slice_bytes + grid_bytes)
+
+    def working_grid(self, first: int, last: int) -> WorkingGrid:
+        """Return slices on the working grid; they are kept where the whole scan is small."""
+        if (first, last) in self._grids:
+            return self._grids[first, last]
+        grid = self.scan.working_grid(first, last, self.model.voxel_size_mm)
+        if 4 * np.prod(self.geometry.shape) <= IN_MEMORY_BYTES:
+            self._grids[first, last] = grid
+        return grid
 
     def cut(self, first: int, last: int, centres: np.ndarray, size: int) -> np.ndarray:
-        """Return windows of some slices at centres, int (n, 2), in scan values.
-
-        Nothing but the part of the slices that they lie in is resampled.
-        """
-        corner, shape = window.bounds(self.frame.shape, centres, size)
-        part = self.source.working_part(first, last, self.model.voxel_size_mm, corner, shape)
-        return window.cut(part, centres - corner, size)
+        """Return windows of slices, in scan values; centres are int, (last - first, 2)."""
+        return windows.cut(self.working_grid(first, last).data, centres, size)
 
     def windows(self, first: int, last: int, centres: np.ndarray) -> np.ndarray:
-        """Return the windows of a slab, (n, size, size); they are kept where all are few."""
-        key = first, last, centres.tobytes()
-        if key in self._kept:
-            return self._kept[key]
+        """Return the network's windows of a slab, (n, size, size); centres of all slices."""
         cut = self.cut(first, last, centres[first:last], self.model.window)
-        check_finite(cut, self.source.bad, self.source.name)
-        if 4 * self.source.slices * self.model.window**2 <= HELD_BYTES:
-            self._kept[key] = cut
+        try:
+            check_finite(cut, self.scan.bad_voxels)
+        except InputError as error:
+            raise InputError(f"{self.scan.name}: {error}") from None
         return cut
 
     def level(self, centres: np.ndarray) -> tuple[float, float]:
-        """Return the mean and standard deviation to standardise all windows with."""
-        if self.standardise != "volume":
-            return _training_level(self.model, self.standardise, self.source.name)
+        """Return the mean and standard deviation to standardise the windows at centres with."""
         key = centres.tobytes()
-        if key not in self._levels:  # of a large scan, all has to be read for it
-            self._levels[key] = self._level(centres)
+        if key not in self._levels:  # a large scan is read as a whole for it
+            try:
+                self._levels[key] = self._level(centres)
+            except InputError as error:
+                raise InputError(f"{self.scan.name}: {error}") from None
         return self._levels[key]
 
     def _level(self, centres: np.ndarray) -> tuple[float, float]:
-        moments = []
-        for first, last in self.slabs:
-            cut = self.windows(first, last, centres)
-            moments += [(one.mean(dtype=np.float64), one.var(dtype=np.float64)) for one in cut]
-        means, variances = np.array(moments).T
-        return check_level(means.mean(), np.sqrt(variances.mean() + means.var()), self.source.name)
+        if self.standardise != "volume":
+            return standardisation.training_level(self.model, self.standardise)
+        moments = [
+            standardisation.slice_moments(self.windows(first, last, centres))
+            for first, last in self.slabs
+        ]
+        return standardisation.level_from_moments(np.concatenate(moments))
 
-    def segment(self, centres: np.ndarray) -> tuple[Stack, localisation.Seen]:
-        """Return the soft windows at centres, int (slices, 2), and what is seen in them."""
-        size, steps = self.model.window, steps_mm(self.frame)
-        soft = Stack(len(centres), (size, size))
-        focus = Focus(self.predict, size, focused=self.focused, **steps)
-        for first, windows in self._standardised(centres):
-            tell = self.told(first, len(centres))
-            soft.put(first, focus.add(windows, progress=tell))
-        while True:
-            corners = centres - size // 2
-            seen = localisation.see(
-                corners + np.array(focus.places), np.array(focus.areas_mm2), **steps
-            )
-            short = focus.short(None if seen.path is None else seen.path - corners)
-            if not short:
-                return soft, seen
-            for first, windows in self._standardised(centres, short):
-                for k in range(first, first + len(windows)):
-                    if k in short:
-                        soft.put(k, focus.again(k, windows[k - first])[None])
-
-    def _standardised(self, centres: np.ndarray, wanted=None):
-        """Yield the first slice and the standardised windows of one slab after the other."""
+    def segment(self, centres: np.ndarray) -> tuple[np.ndarray, Detections]:
+        """Return the soft windows at centres, int (slices, 2), and the detections in them."""
         mean, std = self.level(centres)
+        soft = allocate((len(centres), self.model.window, self.model.window))
+        found = []
         for first, last in self.slabs:
-            if wanted is None or any(first <= k < last for k in wanted):
-                yield first, standardised_by(self.windows(first, last, centres), mean, std)
+            slab = standardised(self.windows(first, last, centres), mean, std)
+            progress = self.progress_of_slab(first, len(centres))
+            soft[first:last] = predict_windows(self.predict, slab, progress=progress)
+            found += [
+                localisation.largest_component(one, self.spacing_mm) for one in soft[first:last]
+            ]
+        places, areas = (np.array(part) for part in zip(*found, strict=True))
+        return soft, localisation.detect(
+            places + centres - self.model.window // 2,
+            areas,
+            self.spacing_mm,
+            self.geometry.slice_mm,
+        )
 
-    def told(self, first: int, total: int):
-        """Return what tells of the slices done in a slab."""
+    def progress_of_slab(self, done: int, total: int) -> Progress | None:
+        """Return a function that reports the progress within a slab as that of the scan."""
         progress = self.progress
-        return None if progress is None else lambda done, _: progress(first + done, total)
+        return None if progress is None else lambda count, _: progress(done + count, total)
 
-    def look(self, k: int, centres: np.ndarray) -> np.ndarray:
-        """Return soft windows at several places, int (n, 2), of one slice, each by itself."""
+    def predict_at(self, k: int, centres: np.ndarray) -> np.ndarray:
+        """Return soft windows at several centres, int (n, 2), of slice k, each standardised alone.
+
+        Windows without contrast, or with voxels that are not finite, are 0.
+        """
         size = self.model.window
-        cut = np.concatenate([self.cut(k, k + 1, centre[None], size) for centre in centres])
+        grid = self.scan.working_grid(k, k + 1, self.model.voxel_size_mm).data
+        cut = np.concatenate([windows.cut(grid, centre[None], size) for centre in centres])
         soft = np.zeros(cut.shape, np.float32)
         usable = np.isfinite(cut).all(axis=(1, 2))
         usable[usable] = np.ptp(cut[usable], axis=(1, 2)) > 0
         if usable.any():
-            each = [
-                standardised(part[None], self.model, self.standardise)[0] for part in cut[usable]
+            levels = [
+                standardisation.level(one[None], self.model, self.standardise)
+                for one in cut[usable]
             ]
-            soft[usable] = predict_windows(self.predict, np.array(each))
+            alone = [standardised(one, *how) for one, how in zip(cut[usable], levels, strict=True)]
+            soft[usable] = predict_windows(self.predict, np.array(alone))
         return soft
 
-    def follow(self) -> tuple[np.ndarray, Stack, localisation.Seen, str]:
-        """Find the cord: the windows' centres, soft windows, what is seen, how it was found.
-
-        See `gmseg.inference.localisation.follow`. In a long scan it is looked for on some of the slices.
-        """
-        if self.source.slices > 2 * _THIN:
-            source, at = self.source.thinned(_THIN)
-            thin = replace(self, source=source, progress=None, _kept={}, _levels={})
-            found, *_, how = thin.follow()
-            every = np.arange(self.source.slices)
-            centres = np.stack([np.rint(np.interp(every, at, one)) for one in found.T], axis=1)
-            centres = centres.astype(int)
-            return centres, *self.segment(centres), how
+    def localise(self) -> Localisation:
+        """Localise the cord and segment there; in a long scan it is localised on some slices."""
+        if self.scan.slices > 2 * _THINNED_SLICES:
+            scan, numbers = self.scan.thinned(_THINNED_SLICES)
+            found = replace(self, scan=scan, progress=None, _grids={}, _levels={}).localise()
+            slices = np.arange(self.scan.slices)
+            lines = [np.interp(slices, numbers, line) for line in found.centres.T]
+            centres = np.rint(np.stack(lines, axis=1)).astype(int)
+            return Localisation(centres, *self.segment(centres), found.how)
         faults: list[InputError] = []
 
-        def segment_at(centres):
+        def predict(centres):
             try:
                 return self.segment(centres)
-            except InputError as error:
+            except InputError as error:  # the windows at other centres may be usable
                 faults.append(error)
-                return None, localisation.nothing(len(centres))
+                return np.zeros(0), localisation.no_detections(len(centres))
 
-        found = localisation.follow(
-            self.frame.shape, segment_at, self.look, size=self.model.window, **steps_mm(self.frame)
+        found = localisation.localise(
+            self.geometry.shape,
+            predict,
+            self.predict_at,
+            size=self.model.window,
+            spacing_mm=self.spacing_mm,
+            slice_mm=self.geometry.slice_mm,
         )
-        if found[1] is None:
+        if not found.soft_windows.size:
             raise faults[0]
         return found
 
 
-# ---------------------------------------------------------------------- windows by themselves
+def allocate(shape: tuple[int, ...]) -> np.ndarray:
+    """Return a float32 array of zeros: in memory, or mapped to a nameless file if it is large.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If the temporary folder has too little room.
+    """
+    size = 4 * int(np.prod(shape))
+    if size <= IN_MEMORY_BYTES:
+        return np.zeros(shape, np.float32)
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise InputError(
+            f"{folder}: {size / 2**30:.1f} GiB are needed for a while and {free / 2**30:.1f} "
+            f"GiB are free; set TMPDIR to a folder with more room"
+        )
+    with tempfile.TemporaryFile(prefix="gmseg-") as file:  # the mapping keeps it alive
+        return np.memmap(file, np.float32, "w+", shape=shape)

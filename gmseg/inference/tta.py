@@ -1,4 +1,4 @@
-"""Test-time augmentation: the network looks at changed copies, and its answers are averaged."""
+"""Test-time augmentation (TTA): average the predictions on transformed copies of the windows."""
 
 from __future__ import annotations
 
@@ -6,133 +6,143 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from gmseg.core.pipeline import predict_windows
-from gmseg.core.standardisation import standardised_by
-from gmseg.inference.session import Run
-from gmseg.inference.stack import Stack
+from gmseg.core.standardisation import standardised
+from gmseg.inference.session import Session, allocate
 
-TURN_DEG, SCALE, GAIN, SHIFT = 5.0, 0.05, 0.1, 0.1
-"""Largest changes: rotation; relative size and contrast; brightness in standard deviations."""
+ROTATION_DEG, SCALE, GAIN, SHIFT = 5.0, 0.05, 0.1, 0.1
+"""Largest rotation; relative size and contrast; brightness in standard deviations."""
 
 
 @dataclass(frozen=True)
-class Change:
-    """One copy of the windows: alike for all slices, so that their order does not matter.
+class Transform:
+    """Transform of one copy: the same for all slices, so their order does not matter.
 
     Attributes
     ----------
     flip : bool
-        Left and right change places.
-    turn_deg, scale : float
-        About the window's middle.
+        Exchange left and right.
+    rotation_deg, scale : float
+        About the centre of the window.
     gain, shift : float
         Of the standardised intensities.
     """
 
     flip: bool = False
-    turn_deg: float = 0.0
+    rotation_deg: float = 0.0
     scale: float = 1.0
     gain: float = 1.0
     shift: float = 0.0
 
 
-def changes(count: int, seed: int) -> list[Change]:
-    """Return the copies: the first is unchanged, every second one flipped.
+def random_transforms(count: int, seed: int) -> list[Transform]:
+    """Return the transforms of the copies: the first is none, every second one flips.
 
     Parameters
     ----------
     count : int
+        Number of copies.
     seed : int
-        Copy k depends on the seed and on k alone.
+        Seed of the random transforms; copy k depends on the seed and on k alone.
+
+    Examples
+    --------
+    >>> [transform.flip for transform in random_transforms(4, seed=0)]
+    [False, True, False, True]
     """
-    found = [Change()]
+    transforms = [Transform()]
     for k in range(1, count):
-        turn, scale, gain, shift = np.random.default_rng([seed, k]).uniform(-1, 1, 4)
-        found.append(
-            Change(k % 2 == 1, TURN_DEG * turn, 1 + SCALE * scale, 1 + GAIN * gain, SHIFT * shift)
+        rotation, scale, gain, shift = np.random.default_rng([seed, k]).uniform(-1, 1, 4)
+        transforms.append(
+            Transform(
+                flip=k % 2 == 1,
+                rotation_deg=ROTATION_DEG * rotation,
+                scale=1 + SCALE * scale,
+                gain=1 + GAIN * gain,
+                shift=SHIFT * shift,
+            )
         )
-    return found
+    return transforms
 
 
-def average(run: Run, centres: np.ndarray, soft: Stack, copies: list[Change]) -> Stack:
-    """Average over the copies; `soft`, of the unchanged windows, becomes the mean.
+def average(
+    session: Session, centres: np.ndarray, soft: np.ndarray, transforms: list[Transform]
+) -> np.ndarray:
+    """Average the soft windows over all copies, in place, and return their spread.
 
     Parameters
     ----------
-    run : Run
+    session : Session
+        The scan and the model.
     centres : numpy.ndarray
-        int, (slices, 2).
-    soft : Stack
-        From ``run.segment(centres)``.
-    copies : list of Change
-        From `changes`.
+        int, (slices, 2): centres of the windows.
+    soft : numpy.ndarray
+        (slices, size, size): soft windows of the first copy; they become the mean.
+    transforms : list of Transform
+        From `random_transforms`.
 
     Returns
     -------
-    Stack
-        The copies' standard deviation, pixel by pixel: where they disagree.
+    numpy.ndarray
+        (slices, size, size): standard deviation over the copies.
     """
-    mean, std = run.level(centres)
-    spread = Stack(len(soft), soft.shape[1:])
-    done, total = 0, (len(copies) - 1) * len(centres)
-    for first, last in run.slabs:
-        windows = standardised_by(run.windows(first, last, centres), mean, std)
-        sums = soft.get(first, last).astype(np.float64)
+    mean, std = session.level(centres)
+    spread = allocate(soft.shape)
+    done, total = 0, (len(transforms) - 1) * len(centres)
+    for first, last in session.slabs:
+        windows = standardised(session.windows(first, last, centres), mean, std)
+        sums = np.asarray(soft[first:last], np.float64).copy()
         squares = sums**2
-        for change in copies[1:]:
-            one = predict_changed(run.predict, windows, change, progress=run.told(done, total))
-            sums += one
-            squares += one.astype(np.float64) ** 2
+        for transform in transforms[1:]:
+            progress = session.progress_of_slab(done, total)
+            copy = predict_transformed(session.predict, windows, transform, progress=progress)
+            sums += copy
+            squares += copy.astype(np.float64) ** 2
             done += len(windows)
-        middle = sums / len(copies)
-        soft.put(first, middle)
-        spread.put(first, np.sqrt(np.maximum(squares / len(copies) - middle**2, 0)))
+        np.divide(sums, len(transforms), out=sums)
+        soft[first:last] = sums
+        spread[first:last] = np.sqrt(np.maximum(squares / len(transforms) - sums**2, 0))
     return spread
 
 
-def predict_changed(
+def predict_transformed(
     predict: Callable[[np.ndarray], np.ndarray],
     windows: np.ndarray,
-    change: Change,
+    transform: Transform,
     *,
-    progress: Callable | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Return soft windows, (n, size, size), from changed windows, brought back.
+    """Return the soft windows of transformed windows, transformed back.
 
     Parameters
     ----------
-    predict, progress
+    predict, progress : callable
         See `gmseg.core.pipeline.predict_windows`.
     windows : numpy.ndarray
         float32, (n, size, size), standardised.
-    change : Change
+    transform : Transform
+        Transform of this copy.
     """
-    moves = (change.turn_deg, change.scale) != (0, 1)
-    seen = _moved(windows, change) if moves else windows
-    seen = (seen[:, ::-1] if change.flip else seen) * change.gain + change.shift
-    soft = predict_windows(predict, seen.astype(np.float32), progress=progress)
-    soft = soft[:, ::-1] if change.flip else soft
-    return np.clip(_moved(soft, change, back=True), 0, 1) if moves else soft
+    warps = (transform.rotation_deg, transform.scale) != (0, 1)
+    copy = _warped(windows, transform) if warps else windows
+    copy = (copy[:, ::-1] if transform.flip else copy) * transform.gain + transform.shift
+    soft = predict_windows(predict, copy.astype(np.float32), progress=progress)
+    soft = soft[:, ::-1] if transform.flip else soft
+    return np.clip(_warped(soft, transform, inverse=True), 0, 1) if warps else soft
 
 
-def _moved(images: np.ndarray, change: Change, *, back: bool = False) -> np.ndarray:
-    """Turn and scale images about their middle, or undo it; cubic, to blur little."""
-    from scipy import ndimage  # slow to import, and seldom wanted
-
-    angle = np.deg2rad(change.turn_deg)
-    matrix = change.scale * np.array(
-        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    )
-    if back:
+def _warped(images: np.ndarray, transform: Transform, *, inverse: bool = False) -> np.ndarray:
+    """Rotate and scale images about their centre, or undo it; cubic, to blur little."""
+    angle = np.deg2rad(transform.rotation_deg)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = transform.scale * rotation
+    if inverse:
         matrix = np.linalg.inv(matrix)
-    middle = np.full(2, (images.shape[1] - 1) / 2)
-    offset = middle - matrix @ middle
-    return np.array(
-        [
-            ndimage.affine_transform(
-                one, matrix, offset, order=3, mode="nearest", output=np.float32
-            )
-            for one in images
-        ]
-    )
+    centre = np.full(2, (images.shape[1] - 1) / 2)
+    warped = np.empty(images.shape, np.float32)
+    for image, output in zip(images, warped, strict=True):
+        offset = centre - matrix @ centre
+        ndimage.affine_transform(image, matrix, offset, output=output, order=3, mode="nearest")
+    return warped

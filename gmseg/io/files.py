@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, never over anything unasked; checksums."""
+"""Check paths, write files whole or not at all, compute checksums."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path
 
 from gmseg.errors import InputError
 
-_MOST_JSON = 4 << 20  # bytes; ours are of a few thousand
+_MOST_JSON = 4 << 20  # bytes; cards have a few thousand
 
 
 @contextlib.contextmanager
 def atomic_path(path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; rename it to `path` on success.
 
-    The temporary name keeps the file's endings, by which libraries choose the format.
+    The temporary name keeps the endings of the file: libraries choose the format by them.
     """
     path = Path(path)
     endings = "".join(path.suffixes[-2:])
     handle, name = tempfile.mkstemp(prefix=".gmseg-", suffix=endings, dir=path.parent)
     temporary = Path(name)
     try:
-        # mkstemp makes files that only the owner may read: give what open() would give
+        # mkstemp creates files for the owner alone: set the permissions that open() sets
         umask = os.umask(0)
         os.umask(umask)
         os.fchmod(handle, 0o666 & ~umask)
@@ -44,7 +44,7 @@ def write_text(path, text: str) -> None:
 
 
 def check_input(path) -> Path:
-    """Return a file's path after checking that there is a file with something in it."""
+    """Return the path of a file after checking that it exists and is not empty."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path")
@@ -56,7 +56,7 @@ def check_input(path) -> Path:
 
 
 def check_folder(path) -> Path:
-    """Return a folder's path after checking that it is one or can be created."""
+    """Return the path of a folder after checking that it exists or can be created."""
     path = Path(path)
     nearest = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
     if not nearest.is_dir():
@@ -67,7 +67,7 @@ def check_folder(path) -> Path:
 
 
 def check_output(path, *, inputs=(), overwrite: bool) -> Path:
-    """Return an output path after checking that it can be written and harms nothing.
+    """Return an output path after checking that it can be written and replaces nothing.
 
     Raises
     ------
@@ -79,15 +79,15 @@ def check_output(path, *, inputs=(), overwrite: bool) -> Path:
     check_folder(path.parent)
     if not path.parent.is_dir():
         raise InputError(
-            f"{path}: the folder {path.parent} does not exist; create it, or use --out-dir"
+            f"{path}: the folder {path.parent} does not exist; create it, or use `out_dir`"
         )
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; give a file name, or use --out-dir")
+        raise InputError(f"{path}: is a folder; give a file name, or use `out_dir`")
     for source in inputs:
         if path.exists() and Path(source).exists() and path.samefile(source):
             raise InputError(f"{path}: is the input itself; choose another output")
     if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists; use --overwrite to replace it")
+        raise InputError(f"{path}: exists; use `overwrite=True` to replace it")
     if not os.access(path.parent, os.W_OK):
         raise InputError(
             f"{path}: the folder {path.parent} may not be written to; choose another place"
@@ -96,14 +96,14 @@ def check_output(path, *, inputs=(), overwrite: bool) -> Path:
 
 
 def sha256(path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> dict:
-    """Return the object in a JSON file, or say what is wrong with the file."""
-    if path.exists() and not path.is_file():  # to open a pipe is to wait
+    """Return the object in a model's JSON file, or raise InputError."""
+    if path.exists() and not path.is_file():  # opening a pipe would wait
         raise InputError(f"{path}: is not a file; get the model's files again")
     try:
         with path.open("rb") as file:
@@ -124,10 +124,12 @@ def read_json(path: Path) -> dict:
 
 
 def write_between(page, begin: str, end: str, text: str) -> None:
-    """Replace what stands between two lines of a text file, which must be there."""
+    """Replace the text between two lines of a file, which must exist."""
     page = Path(page)
     before, found, rest = page.read_text(encoding="utf-8").partition(f"{begin}\n")
     _, ended, after = rest.partition(end)
     if not (found and ended):
-        raise InputError(f"{page}: lacks the lines {begin} and {end}; put them where it belongs")
+        raise InputError(
+            f"{page}: lacks the lines {begin} and {end}; add them where the text belongs"
+        )
     write_text(page, f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")

@@ -1,4 +1,4 @@
-"""HDF5 files (weights, MINC 2): refuse those that reach outside themselves or declare too much."""
+"""Check HDF5 files (weights, MINC 2) before any array is read."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from gmseg.errors import InputError
 
 _MOST_OBJECTS = 10_000
 _MOST_ATTRIBUTE = 1 << 20  # bytes
-_MOST_PACKED = 1032  # to one byte: deflate's limit
-_FILTERS = (1, 2, 3)  # deflate, shuffle, checksum: any other may be a plug-in
+_MOST_EXPANSION = 1032  # of one byte: the limit of deflate
+_FILTERS = (1, 2, 3)  # deflate, shuffle, checksum; others may be plug-ins
 
 
 class _RefusedError(Exception):
-    """What is wrong with a file."""
+    """The reason why a file is refused."""
 
 
 def check_hdf5(path: Path, *, kinds: str | None = None, most_bytes: int | None = None) -> None:
-    """Refuse an HDF5 file that is more than a tree of plain arrays, before any is read.
+    """Refuse an HDF5 file that is more than a tree of plain arrays.
 
-    A link may lead into another file or nowhere, an array may lie in another file or be put
-    together from several, and a few bytes may declare terabytes.
+    A link may lead into another file, an array may lie in other files, and a few bytes may
+    declare terabytes.
 
     Parameters
     ----------
     path : pathlib.Path
+        The file.
     kinds : str, optional
-        NumPy's letters for what the arrays may hold, ``"f"`` for floats.
+        NumPy's letters for the types that arrays may have, ``"f"`` for floats.
     most_bytes : int, optional
-        That all arrays may declare together.
+        Size that all arrays may declare together.
 
     Raises
     ------
     gmseg.errors.InputError
-        If it is damaged, too, as far as can be seen without reading its arrays.
+        Also if it is damaged, as far as can be seen without reading its arrays.
     """
     import h5py
 
@@ -42,10 +43,10 @@ def check_hdf5(path: Path, *, kinds: str | None = None, most_bytes: int | None =
         with h5py.File(path) as file:
             total = sum(_declared(one, kinds) for one in _arrays(file))
         if most_bytes is not None and total > most_bytes:
-            raise _RefusedError(f"it declares {total} bytes, where {most_bytes} would be many")
+            raise _RefusedError(f"it declares {total} bytes, more than the {most_bytes} expected")
     except _RefusedError as fault:
         raise InputError(f"{path}: is refused, {fault}; get it again from its authors") from None
-    except Exception as error:  # of many kinds: a damaged file is none of our faults
+    except Exception as error:  # of many kinds: the file is damaged
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(
             f"{path}: is no HDF5 file that can be read ({reason}); get it again"
@@ -53,7 +54,7 @@ def check_hdf5(path: Path, *, kinds: str | None = None, most_bytes: int | None =
 
 
 def _arrays(file):
-    """Yield every array of a file, and follow nothing but plain links."""
+    """Yield every array of a file, following plain links only."""
     import h5py
 
     seen, waiting = set(), [file]
@@ -64,7 +65,7 @@ def _arrays(file):
                 raise _RefusedError(f"{name!r} is a link to somewhere else")
             one = group[name]
             place = h5py.h5o.get_info(one.id).addr
-            if place in seen:  # a group may hold itself
+            if place in seen:  # a group may contain itself
                 continue
             seen.add(place)
             if len(seen) > _MOST_OBJECTS:
@@ -89,9 +90,9 @@ def _declared(array, kinds: str | None) -> int:
     if any(settings.get_filter(i)[0] not in _FILTERS for i in range(settings.get_nfilters())):
         raise _RefusedError(f"{name!r} is packed in an unknown way")
     declared = math.prod(array.shape or ()) * array.dtype.itemsize
-    # what is read is read by whole chunks, and these may be larger than the array
+    # whole chunks are read, and they may be larger than the array
     chunk = math.prod(array.chunks or ()) * array.dtype.itemsize
     stored = array.id.get_storage_size()
-    if array.shape and max(declared, chunk) > stored * (_MOST_PACKED if array.chunks else 1):
+    if array.shape and max(declared, chunk) > stored * (_MOST_EXPANSION if array.chunks else 1):
         raise _RefusedError(f"{name!r} declares {max(declared, chunk)} bytes and holds {stored}")
     return max(declared, chunk)

@@ -1,4 +1,4 @@
-"""Scans: read them and refuse what cannot be segmented; write the results."""
+"""Read scans and masks, refuse what cannot be used; write images with a scan's geometry."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from gmseg.errors import InputError
 from gmseg.io.files import atomic_path
 from gmseg.io.image_file import load_voxels, open_image
 
-GRID_MM = 1e-3  # affines that differ by no more are one grid: see `affine_difference_mm`
+GRID_MM = 1e-3
+"""Affines that differ by no more belong to one grid, see `affine_difference_mm`."""
 _IN_PLANE_LIMITS_MM = (0.01, 5.0)
 _SLICE_LIMITS_MM = (0.01, 50.0)
 _FIELD_LIMIT_MM = 3000.0  # along the cord
-_FIELD_IN_PLANE_MM = 1000.0  # no scanner's bore is so wide
-_ORIGIN_LIMIT_MM = 1e5  # farther, single precision moves voxels by more than 0.01 mm
+_FIELD_IN_PLANE_MM = 1000.0  # wider than the bore of any scanner
+_ORIGIN_LIMIT_MM = 1e5  # beyond it, single precision moves voxels by more than 0.01 mm
 _GEOMETRY_FIELDS = (
     "pixdim",
     "qform_code",
@@ -37,18 +38,15 @@ _GEOMETRY_FIELDS = (
 )
 
 
-# ------------------------------------------------------------------------------------- read
-
-
 def read_scan(path, *, volume: int | None = None, mean: bool = False) -> nib.Nifti1Image:
-    """Read a scan and refuse what cannot be segmented.
+    """Return a scan after refusing what cannot be segmented.
 
     Parameters
     ----------
     path : path-like
         Any format that nibabel reads and that has an affine.
     volume : int, optional
-        Which volume of a 4-D scan, counted from 0.
+        Volume of a 4-D scan, counted from 0.
     mean : bool
         Average the volumes of a 4-D scan.
 
@@ -56,7 +54,7 @@ def read_scan(path, *, volume: int | None = None, mean: bool = False) -> nib.Nif
     -------
     nibabel.Nifti1Image or nibabel.Nifti2Image
         3-D float32 voxels in memory, with the file's geometry: affine, qform, sform, codes
-        and units. Voxels that are not finite are kept: only those in a window matter.
+        and units. Voxels that are not finite are kept; only those in a window matter.
 
     Raises
     ------
@@ -68,33 +66,34 @@ def read_scan(path, *, volume: int | None = None, mean: bool = False) -> nib.Nif
 
 
 def check_scan(image, *, name, volume: int | None = None, mean: bool = False) -> nib.Nifti1Image:
-    """Do the same as `read_scan` for an image that nibabel has opened already.
+    """Return a scan that nibabel has opened, after the checks of `read_scan`.
 
     Parameters
     ----------
     image : nibabel.spatialimages.SpatialImage
+        The scan.
     name : str or path-like
-        What to call it in messages.
+        Name of the scan in messages.
     volume, mean : int, bool
         See `read_scan`.
     """
     shape = check_header(image, name=name, volume=volume, mean=mean)
-    data = whole(image, shape, name=name, volume=volume, mean=mean)
+    data = read_voxels(image, shape, name=name, volume=volume, mean=mean)
     finite = data[np.isfinite(data)]
     check_range(name, finite.min(initial=np.inf), finite.max(initial=-np.inf))
     return like_scan(image, data)
 
 
 def check_header(image, *, name, volume: int | None, mean: bool) -> tuple[int, int, int]:
-    """Return a scan's 3-D shape, or refuse what its header says it is; see `read_scan`."""
+    """Return the 3-D shape of a scan after checking its header, see `read_scan`."""
     shape = _check_shape(name, image.shape, volume, mean)
     _check_dtype(name, image)
     check_affine(name, image.affine, shape)
     return shape
 
 
-def whole(image, shape, *, name, volume: int | None, mean: bool) -> np.ndarray:
-    """Return a scan's voxels, float32, 3-D: one volume, or the mean of all."""
+def read_voxels(image, shape, *, name, volume: int | None, mean: bool) -> np.ndarray:
+    """Return the voxels of a scan, float32, 3-D: one volume, or the mean of all."""
     data = load_voxels(name, image).reshape(*shape, -1)
     if mean:
         return data.mean(axis=-1, dtype=np.float64).astype(np.float32)
@@ -102,7 +101,7 @@ def whole(image, shape, *, name, volume: int | None, mean: bool) -> np.ndarray:
 
 
 def check_range(name, low: float, high: float) -> None:
-    """Refuse a scan that holds nothing, by the range of its finite voxels."""
+    """Refuse a scan without contrast, by the range of its finite voxels."""
     if low > high:
         raise InputError(f"{name}: has no finite voxel; export the scan again")
     if low == high == 0:
@@ -120,20 +119,21 @@ def read_mask(
     voxelwise: bool = False,
     one_value: bool = False,
 ) -> np.ndarray:
-    """Read a mask that belongs to a scan: voxels over 0.5 are in it.
+    """Return a mask that belongs to a scan; voxels over 0.5 are in it.
 
     Parameters
     ----------
     path : path-like
+        File of the mask.
     scan : nibabel.Nifti1Image
-        From `read_scan`.
+        Scan, from `read_scan`.
     what : str
-        What to call the mask in messages.
+        Name of the kind of mask in messages.
     label : int, optional
-        Take the voxels of this value instead, of a label image with 0, 1 and 2.
+        Value to take from a label image with 0, 1 and 2.
     voxelwise : bool
-        Do not ask for the scan's affine: axes of the same directions and voxel sizes are
-        enough, as in the GM Challenge, whose masks may lie elsewhere by their headers.
+        Accept another affine if the axes have the same directions and voxel sizes: headers of
+        GM Challenge masks may differ from those of their scans.
     one_value : bool
         Refuse several whole numbers above 0, which are labels of several tissues.
 
@@ -145,7 +145,8 @@ def read_mask(
     Raises
     ------
     gmseg.errors.InputError
-        If it cannot be read, or its grid is not the scan's (affines may differ by 1e-3 mm).
+        If it cannot be read, is empty, or its grid is not the scan's (affines may differ by
+        1e-3 mm).
     """
     path = Path(path)
     image = open_image(path)
@@ -187,14 +188,14 @@ def check_grid(path, image, shape, affine, *, what: str, voxelwise: bool = False
 
 
 def read_segmentation(path, *, label: int | None = None) -> nib.Nifti1Image:
-    """Read a mask that stands for itself, such as a prediction or a reference; it may be empty.
+    """Return a mask without its scan, such as a prediction or a reference; it may be empty.
 
     Parameters
     ----------
     path : path-like
+        File of the mask.
     label : int, optional
-        Take the voxels of this value, of a label image; by default the mask must hold nothing
-        but 0 and 1.
+        Value to take from a label image; by default the mask must hold nothing but 0 and 1.
 
     Returns
     -------
@@ -228,10 +229,10 @@ def read_segmentation(path, *, label: int | None = None) -> nib.Nifti1Image:
     if label is None and others:
         which = 1 if 1 in held else others[0]
         raise InputError(
-            f"{path}: holds {shown} beside 0 and 1; say which value is GM with --label {which}"
+            f"{path}: holds {shown} beside 0 and 1; say which value is GM with `label={which}`"
         )
     if label is not None and others and wanted not in held:
-        raise InputError(f"{path}: holds {shown} and no {label}; give GM's value with --label")
+        raise InputError(f"{path}: holds {shown} and no {label}; give the value of GM with `label`")
     return like_scan(image, (values == wanted).astype(np.uint8))
 
 
@@ -245,14 +246,19 @@ def _same_axes(affine: np.ndarray, other: np.ndarray) -> bool:
 def affine_difference_mm(affine: np.ndarray, other: np.ndarray) -> float:
     """Return the largest difference between two affines' entries, in mm.
 
-    Tools write affines in single precision and rounded quaternions, so up to GRID_MM
-    counts as the same grid.
+    Programs write affines in single precision and rounded quaternions, so differences up to
+    `GRID_MM` count as the same grid.
+
+    Examples
+    --------
+    >>> affine_difference_mm(np.eye(4), np.diag([1, 1, 1.5, 1]))
+    0.5
     """
     return float(np.abs(np.asarray(affine, float) - np.asarray(other, float)).max())
 
 
 def _check_shape(name, shape, volume: int | None, mean: bool) -> tuple[int, int, int]:
-    """Return the 3-D shape, or say what is wrong with it."""
+    """Return the 3-D shape, or raise InputError."""
     if len(shape) < 3:
         raise InputError(f"{name}: is {len(shape)}-D; give a 3-D volume (slices stacked)")
     if any(length < 1 for length in shape):
@@ -260,14 +266,14 @@ def _check_shape(name, shape, volume: int | None, mean: bool) -> tuple[int, int,
     volumes = math.prod(shape[3:])
     if volume is not None and not 0 <= volume < volumes:
         raise InputError(
-            f"{name}: has {volumes} volumes, counted from 0; --volume {volume} is not one of them"
+            f"{name}: has {volumes} volumes, counted from 0; `volume={volume}` is not one of them"
         )
     if volumes > 1 and volume is None and not mean:
         raise InputError(
             f"{name}: holds {volumes} volumes (shape {tuple(shape)}); "
-            f"choose one with --volume K or average them with --mean"
+            f"choose one with `volume=k` or average them with `mean=True`"
         )
-    return tuple(int(n) for n in shape[:3])
+    return int(shape[0]), int(shape[1]), int(shape[2])
 
 
 def _check_dtype(name, image) -> None:
@@ -309,14 +315,17 @@ def check_affine(name, affine: np.ndarray, shape) -> None:
             )
 
 
-# ------------------------------------------------------------------------------------ write
-
-
 def like_scan(scan, data: np.ndarray) -> nib.Nifti1Image:
     """Return voxels as an image with a scan's geometry, and nothing else of its header.
 
-    Affine, qform, sform, their codes and units are copied bit for bit; text fields and
-    header extensions, where names and dates can hide, are not.
+    Affine, qform, sform, their codes and units are copied bit for bit. Text fields and header
+    extensions, which may hold names and dates, are not.
+
+    Examples
+    --------
+    >>> scan = nib.Nifti1Image(np.zeros((4, 4, 2), np.int16), np.diag([0.5, 0.5, 5, 1]))
+    >>> like_scan(scan, np.ones((4, 4, 2), np.uint8)).get_data_dtype()
+    dtype('uint8')
     """
     nifti2 = isinstance(scan, nib.Nifti2Image | nib.Nifti2Pair)
     image_class = nib.Nifti2Image if nifti2 else nib.Nifti1Image
@@ -330,8 +339,8 @@ def like_scan(scan, data: np.ndarray) -> nib.Nifti1Image:
     return image_class(data, header.get_best_affine(), header)
 
 
-def mark_of(path) -> str:
-    """Return what stands in an image's description, where we say what it was made from."""
+def description_of(path) -> str:
+    """Return the description field of an image, where gmseg says what it was made from."""
     header = open_image(Path(path)).header
     if "descrip" not in header:
         return ""
@@ -339,12 +348,12 @@ def mark_of(path) -> str:
 
 
 def write_image(image: nib.Nifti1Image, path) -> None:
-    """Write an image so that, whatever happens, the old file or the new one is there."""
+    """Write an image; an interruption leaves the old file or the new one."""
     write_images({path: image})
 
 
 def write_images(images: dict) -> None:
-    """Write several images, path to image: none is put in place before all are written."""
+    """Write several images, path to image; none is put in place before all are written."""
     with contextlib.ExitStack() as stack:
         for path, image in images.items():
             nib.save(image, stack.enter_context(atomic_path(path)))

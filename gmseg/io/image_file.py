@@ -1,4 +1,4 @@
-"""Image files: open them, read their voxels, and refuse damaged ones."""
+"""Open image files and read their voxels; refuse damaged and hostile ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -17,13 +18,13 @@ from gmseg.io.files import check_input
 from gmseg.io.hdf5 import check_hdf5
 
 _COMPRESSED = (".gz", ".mgz", ".bz2", ".zst")
-# how many bytes one byte of a file can stand for: deflate packs 1032 to 1 at the most
-_MOST_PACKED = {".gz": 1032, ".mgz": 1032, ".mnc": 1032, ".bz2": 1 << 20, ".zst": 1 << 20}
+# how many bytes one byte of a file can expand to: deflate reaches 1032
+_MOST_EXPANSION = {".gz": 1032, ".mgz": 1032, ".mnc": 1032, ".bz2": 1 << 20, ".zst": 1 << 20}
 _MOST_EXTENSIONS = 64 << 20
 
 
 def open_image(path: Path):
-    """Open an image without reading its voxels."""
+    """Return an image without reading its voxels."""
     check_input(path)
     try:
         with path.open("rb") as file:
@@ -38,30 +39,30 @@ def open_image(path: Path):
                 raise InputError(f"{path}: is not an image of voxels in space; give a NIfTI volume")
             if kind is not None and issubclass(kind, nib.AnalyzeImage):
                 _check_header(path, kind)
-            image = nib.load(path)
+            image: Any = nib.load(path)
             if image.affine is None:
                 raise InputError(f"{path}: has no voxel grid in space; give a NIfTI volume")
             if isinstance(image, nib.minc1.Minc1Image) and len(image.shape) != 3:
-                # their volumes come first, as in no other format
+                # unlike all other formats, volumes come first
                 raise InputError(f"{path}: is MINC of {len(image.shape)}-D; convert it to NIfTI")
             itemsize = image.get_data_dtype().itemsize
     except InputError:
         raise
     except PermissionError:
         raise InputError(f"{path}: may not be read; check its permissions") from None
-    except Exception as error:  # of many kinds, and none of them is a fault of ours
+    except Exception as error:  # of many kinds: the file is damaged
         reason = _line(error).replace(f'"{path}"', "it").replace(f"{path}", "it")[:200]
         raise InputError(
             f"{path}: is not an image that can be read ({reason}); give NIfTI (.nii.gz)"
         ) from None
-    # in Python's numbers, which do not overflow
+    # Python's integers do not overflow
     _check_size(path, image, math.prod(map(int, image.shape)) * itemsize)
     return image
 
 
 @contextlib.contextmanager
 def _quiet_nibabel() -> Iterator[None]:
-    """Keep nibabel from telling the user what it mends in a header by itself."""
+    """Silence nibabel's reports on what it repairs in a header."""
     logger = nib.imageglobals.logger
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -75,12 +76,12 @@ def _quiet_nibabel() -> Iterator[None]:
 
 def _image_class(path: Path):
     """Return the class that nibabel would open a file with, or None."""
-    partners = set()
+    partners: set[str] = set()
     for kind in nib.imageclasses.all_image_classes:
         with contextlib.suppress(nib.filebasedimages.ImageFileError):
-            partners |= {holder.filename for holder in kind.filespec_to_file_map(path).values()}
+            partners |= {str(one.filename) for one in kind.filespec_to_file_map(path).values()}
     for partner in map(Path, sorted(partners)):
-        if partner.exists() and not partner.is_file():  # to open a pipe is to wait
+        if partner.exists() and not partner.is_file():  # opening a pipe would wait
             raise InputError(f"{path}: {partner} beside it is not a file; remove it")
     sniffed = None
     for kind in nib.imageclasses.all_image_classes:
@@ -91,7 +92,7 @@ def _image_class(path: Path):
 
 
 def _check_header(path: Path, kind) -> None:
-    """Refuse what nibabel mends in silence, though it changes the geometry or the values."""
+    """Refuse what nibabel repairs silently, though it changes the geometry or the values."""
     files = kind.filespec_to_file_map(path)
     with nib.openers.ImageOpener(files.get("header", files["image"]).filename) as file:
         header_class = kind.header_class
@@ -114,11 +115,11 @@ def _check_header(path: Path, kind) -> None:
 
 
 def _check_qform(path: Path, header) -> None:
-    """Refuse a qform that is no rotation: masks take it over even where the sform counts."""
+    """Refuse a qform that is no rotation: masks copy it even where the sform counts."""
     handedness = float(header["pixdim"][0])
     if handedness != -1 and not handedness >= 0:
         raise InputError(f"{path}: pixdim[0] is {handedness:g}, not 1 or -1; repair the header")
-    header["pixdim"][0] = -1 if handedness == -1 else 1  # as nibabel takes it, and most others
+    header["pixdim"][0] = -1 if handedness == -1 else 1  # as nibabel and most programs read it
     try:
         fits = np.isfinite(header.get_qform(coded=False)).all()
     except ValueError:
@@ -128,7 +129,7 @@ def _check_qform(path: Path, header) -> None:
 
 
 def _check_extensions(path: Path, file, header) -> None:
-    """Follow a header's extensions before nibabel reads as much as they declare."""
+    """Walk through a header's extensions before nibabel reads as much as they declare."""
     if file.read(4)[:1] in (b"", b"\0"):
         return
     room = float(header["vox_offset"]) - file.tell() if header.is_single else _MOST_EXTENSIONS
@@ -147,10 +148,10 @@ def _check_extensions(path: Path, file, header) -> None:
 
 
 def _check_size(path: Path, image, expected: int) -> None:
-    """Refuse a header that declares more than its file can hold, before memory is taken."""
+    """Refuse a header that declares more than its file can hold, before memory is allocated."""
     holder = image.file_map.get("image")
     stored = Path(holder.filename) if holder is not None and holder.filename else path
-    most = _MOST_PACKED.get(stored.suffix.lower(), 1)
+    most = _MOST_EXPANSION.get(stored.suffix.lower(), 1)
     if stored.is_file() and expected > stored.stat().st_size * most:
         raise InputError(
             f"{path}: is damaged or cut short (its header declares {expected} bytes); "
@@ -164,21 +165,21 @@ def _line(error: Exception) -> str:
 
 
 def load_voxels(name, image) -> np.ndarray:
-    """Read the voxels as float32, or say that the file is damaged."""
+    """Return the voxels as float32, or refuse a damaged file."""
     verify_compression(name, image)
-    with _damage_told(name, image):
+    with _damage_reported(name, image):
         return np.asarray(image.dataobj.__array__(np.float32))
 
 
 def read_part(name, image, where: tuple) -> np.ndarray:
-    """Read some of the voxels as float32, or say that the file is damaged."""
-    with _damage_told(name, image):
+    """Return some of the voxels as float32, or refuse a damaged file."""
+    with _damage_reported(name, image):
         return np.asarray(image.dataobj[where], np.float32)
 
 
 @contextlib.contextmanager
-def _damage_told(name, image) -> Iterator[None]:
-    """Say in one line what is wrong with a file whose voxels cannot be read."""
+def _damage_reported(name, image) -> Iterator[None]:
+    """Turn the errors of reading voxels into an InputError."""
     try:
         with np.errstate(over="ignore", invalid="ignore"), _quiet_nibabel():
             yield
@@ -188,17 +189,17 @@ def _damage_told(name, image) -> Iterator[None]:
         raise InputError(
             f"{name}: shape {image.shape} does not fit into memory; check the header"
         ) from None
-    except Exception as error:  # of many kinds, and none of them is a fault of ours
+    except Exception as error:  # of many kinds: the file is damaged
         raise InputError(
             f"{name}: is damaged or cut short ({_line(error)[:200]}); copy or export it again"
         ) from None
 
 
 def verify_compression(name, image) -> None:
-    """Read a compressed file to its very end, for there stands the checksum of its content.
+    """Read a compressed file to its end, where its checksum is, and refuse a damaged one.
 
-    Where all voxels are read at once, this comes first: nibabel takes as much memory as the
-    header declares.
+    Where all voxels are read at once, this must come first: nibabel allocates as much memory as
+    the header declares.
     """
     itemsize = image.get_data_dtype().itemsize
     declared = getattr(image.dataobj, "offset", 0) + math.prod(map(int, image.shape)) * itemsize
@@ -206,17 +207,17 @@ def verify_compression(name, image) -> None:
     for part, holder in (image.file_map or {}).items():
         if Path(str(holder.filename or "")).suffix.lower() not in _COMPRESSED:
             continue
-        held = 0
-        with _damage_told(name, image), nib.openers.ImageOpener(holder.filename) as file:
-            while held <= most and (block := file.read(1 << 20)):
-                held += len(block)
-        if held > most:  # a bomb would take hours to read
+        size = 0
+        with _damage_reported(name, image), nib.openers.ImageOpener(holder.filename) as file:
+            while size <= most and (block := file.read(1 << 20)):
+                size += len(block)
+        if size > most:  # a decompression bomb would take hours to read
             raise InputError(
                 f"{name}: holds far more than the {declared} bytes that its header declares; "
                 f"export it again"
             )
-        if part == "image" and held < declared:
+        if part == "image" and size < declared:
             raise InputError(
                 f"{name}: is damaged or cut short (its header declares {declared} bytes, it "
-                f"holds {held}); copy or export it again"
+                f"holds {size}); copy or export it again"
             )

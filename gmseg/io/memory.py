@@ -1,37 +1,21 @@
-"""How much memory there is, and refusing early what needs more."""
+"""How much memory is free, and refusing early what needs more."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 from gmseg.errors import InputError
 
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+
 
 def available_bytes() -> int:
-    """Return how much memory this process may still take."""
-    found = [_system_bytes()]
-    try:  # a container's own limit; what its files fill in memory is given up when needed
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        used = int((group / "memory.current").read_text()) - int(stat.get("inactive_file", 0))
-        found.append(max(0, limit - used))
-    except (OSError, ValueError):
-        pass
-    return min(found)
-
-
-def _system_bytes() -> int:
-    """Return how much memory the system has to give."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    except OSError:
-        pass
-    import psutil  # macOS, Windows: slow to import
-
-    return psutil.virtual_memory().available
+    """Return how much memory this process may still take, limits of a container included."""
+    return min([psutil.virtual_memory().available, *_cgroup_bytes()])
 
 
 def check_memory(name, need: int, how: str) -> None:
@@ -40,20 +24,56 @@ def check_memory(name, need: int, how: str) -> None:
     Parameters
     ----------
     name : str or path-like
-        What to call the scan in messages.
+        Name of the scan in the message.
     need : int
-        In bytes.
+        Bytes that are needed.
     how : str
-        In what way the scan is read.
+        How the scan is read, for the message.
 
     Raises
     ------
     gmseg.errors.InputError
-        With the number that is needed.
+        With the memory that is needed and what is free.
+
+    Examples
+    --------
+    >>> check_memory("t2s.nii", 1, "whole")
     """
-    there = available_bytes()
-    if need > there:
+    free = available_bytes()
+    if need > free:
         raise InputError(
             f"{name}: needs {need / 2**30:.1f} GiB of memory, read {how}, and "
-            f"{there / 2**30:.1f} GiB are free; crop it, or use a larger machine"
+            f"{free / 2**30:.1f} GiB are free; crop it, or use a larger machine"
         )
+
+
+def _cgroup_bytes() -> Iterator[int]:
+    """Yield what every control group that holds this process leaves free, of v2 and v1."""
+    try:
+        lines = _OWN_CGROUP.read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, limit, usage, cache = (_CGROUPS, "memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            root, limit, usage, cache = (
+                _CGROUPS / "memory",
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+                "total_inactive_file",
+            )
+        else:
+            continue
+        group = root / path.lstrip("/")
+        while group.is_relative_to(root):  # the limit of any ancestor counts
+            try:
+                most = int((group / limit).read_text())
+                used = int((group / usage).read_text())
+                stat = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())
+                # pages of files are given up when memory is needed
+                yield max(0, most - used + int(stat.get(cache, 0)))
+            except (OSError, ValueError):  # "max" is no limit
+                pass
+            group = group.parent

@@ -1,10 +1,11 @@
-"""Write images on a scan's grid part by part, so that they never need be in memory whole."""
+"""Write images on a scan's grid part by part, without holding them in memory."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -15,57 +16,58 @@ from gmseg.io.scan_reader import ScanReader
 
 
 @contextlib.contextmanager
-def slab_writers(types: dict, source: ScanReader, mark: str = "") -> Iterator[list[Callable]]:
+def part_writers(
+    types: dict, scan: ScanReader, description: str = ""
+) -> Iterator[Sequence[Callable[[int, int, np.ndarray], None]]]:
     """Write images part by part; none is put in place before all are written.
 
     Parameters
     ----------
     types : dict
-        File to the type of its voxels.
-    source : gmseg.io.scan_reader.ScanReader
-        The scan, whose geometry they take.
-    mark : str
-        Stands in their descriptions; up to 79 letters of ASCII.
+        Files to the types of their voxels.
+    scan : gmseg.io.scan_reader.ScanReader
+        The scan, whose geometry the images get.
+    description : str
+        Text for their description field, up to 79 ASCII characters.
 
     Yields
     ------
     list of callable
-        One per file: from first, last + 1 along the slice axis and voxels, to nothing. Parts
-        come in the array's order.
+        One per file: takes first stored slice, last + 1 and voxels. Parts must come in the
+        order of storage.
     """
-    if source.in_memory:
-        arrays = [np.zeros(source.shape, kind) for kind in types.values()]
-        yield [partial(_put, array, source.axis) for array in arrays]
-        images = [like_scan(source.like, array) for array in arrays]
-        for image in images:
-            image.header["descrip"] = mark
-        with _folders_of(types):
+    with _new_folders(types), contextlib.ExitStack() as stack:
+        if scan.in_memory:
+            arrays = [np.zeros(scan.shape, kind) for kind in types.values()]
+            yield [partial(_put, array, scan.axis) for array in arrays]
+            images = [like_scan(scan.like, array) for array in arrays]
+            for image in images:
+                image.header["descrip"] = description
             write_images(dict(zip(types, images, strict=True)))
-        return
-    with _folders_of(types), contextlib.ExitStack() as places:
-        temporaries = [places.enter_context(atomic_path(path)) for path in types]
-        with contextlib.ExitStack() as open_ones:
+            return
+        temporaries = [stack.enter_context(atomic_path(path)) for path in types]
+        with contextlib.ExitStack() as open_files:
             writers = []
             for temporary, kind in zip(temporaries, types.values(), strict=True):
-                file = open_ones.enter_context(nib.openers.ImageOpener(temporary, "wb"))
-                _header_of(source, kind, mark).write_to(file)
+                file = open_files.enter_context(nib.openers.ImageOpener(str(temporary), "wb"))
+                _header(scan, kind, description).write_to(file)
                 writers.append(partial(_append, file, kind))
             yield writers
 
 
 @contextlib.contextmanager
-def _folders_of(paths) -> Iterator[None]:
-    """Make the folders of files, and take them away again where the files are not written."""
-    made = []
+def _new_folders(paths) -> Iterator[None]:
+    """Create the folders of files, and remove them again if the files are not written."""
+    created: list[Path] = []
     for path in paths:
-        made += [place for place in path.absolute().parents if not place.exists()]
+        created += [folder for folder in path.absolute().parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        for place in made:
+        for folder in created:
             with contextlib.suppress(OSError):
-                place.rmdir()
+                folder.rmdir()
         raise
 
 
@@ -77,10 +79,10 @@ def _append(file, kind, first, last, part) -> None:  # noqa: ARG001
     file.write(np.asarray(part, kind).tobytes(order="F"))
 
 
-def _header_of(source, kind, mark):
-    """Return the header of an image on the scan's grid, its voxels to follow."""
-    header = like_scan(source.like, np.zeros((1, 1, 1), kind)).header
-    header.set_data_shape(source.shape)
+def _header(scan: ScanReader, kind, description: str):
+    """Return the header of an image on the scan's grid."""
+    header = like_scan(scan.like, np.zeros((1, 1, 1), kind)).header
+    header.set_data_shape(scan.shape)
     header.set_slope_inter(1, 0)
-    header["descrip"] = mark
+    header["descrip"] = description
     return header

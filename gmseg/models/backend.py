@@ -1,4 +1,4 @@
-"""Start Keras and its engine: in single precision, fast, and without chatter; how many threads."""
+"""Import Keras on its backend, and decide on how many threads networks run."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import psutil
+
 from gmseg.errors import InputError
 
-_shared = {"processes": 1}  # that have this machine's cores between them
+_shared = {"processes": 1}  # that share the cores of this machine
 
 
 def share_cores(processes: int, number: int | None = None) -> None:
-    """Leave the cores of this machine to so many processes, of which this is one.
+    """Share the cores of this machine among processes.
 
     Parameters
     ----------
     processes : int
+        Number of processes.
     number : int, optional
-        Of this one, from 0: it is bound to cores of its own, where the system can do that.
+        Number of this one, from 0: it is bound to cores of its own where the system can.
     """
     if number is not None and hasattr(os, "sched_setaffinity"):
         mine = _cores()[number % len(_cores()) :: processes]
-        for thread in Path("/proc/self/task").iterdir():  # those that run already, too
+        for thread in Path(
+            "/proc/self/task"
+        ).iterdir():  # threads that run already are bound as well
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(int(thread.name), mine)
     _shared["processes"] = processes
@@ -36,20 +41,18 @@ def share_cores(processes: int, number: int | None = None) -> None:
 
 @functools.cache
 def _cores() -> list[int]:
-    """Return the cores that this process might use when it began."""
+    """Return the cores that this process could use when it started."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))  # macOS, Windows
 
 
 def threads() -> int:
-    """Return on how many threads a network is run: one for each real core that is ours to use."""
-    try:  # two cores of the system's may be one
+    """Return the number of threads for a network: one per physical core that may be used."""
+    try:  # two logical cores may share one
         where = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
         real = len({Path(where.format(core)).read_text() for core in _cores()})
     except OSError:
-        import psutil  # macOS, Windows: slow to import
-
         real = min(len(_cores()), psutil.cpu_count(logical=False) or len(_cores()))
     return max(1, real // _shared["processes"])
 
@@ -57,8 +60,8 @@ def threads() -> int:
 def import_keras() -> ModuleType:
     """Import Keras on the engine that ``KERAS_BACKEND`` names, TensorFlow by default.
 
-    What TensorFlow prints while it starts is dropped, and its oneDNN kernels are turned on,
-    which it does by itself on some processors only: they take about 0.6 of the time.
+    TensorFlow's output at the start is suppressed. Its oneDNN kernels, which take about 0.6 of
+    the time, are enabled on all processors; TensorFlow enables them on some only.
 
     Raises
     ------
@@ -72,11 +75,11 @@ def import_keras() -> ModuleType:
     try:
         with _silent_standard_error():
             keras = importlib.import_module("keras")
-            keras.ops.zeros(1)  # TensorFlow speaks again at its first operation
+            keras.ops.zeros(1)  # TensorFlow prints again at its first operation
     except ModuleNotFoundError as error:
         raise InputError(
-            f"{error.name} is not installed: training, and models without an exported graph, need "
-            f"it; pip install 'gmseg[train]'"
+            f"{error.name} is not installed; training, and models without an exported graph, need "
+            f"it: pip install 'gmseg[train]'"
         ) from None
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every new batch size
     return keras
@@ -84,7 +87,7 @@ def import_keras() -> ModuleType:
 
 @contextlib.contextmanager
 def _silent_standard_error() -> Iterator[None]:
-    """Drop what compiled code writes to standard error; exceptions still pass."""
+    """Suppress what compiled code writes to standard error; exceptions still pass."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

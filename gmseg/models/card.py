@@ -1,4 +1,4 @@
-"""A model's card, the JSON beside its weights, is a file like any other: check what it says."""
+"""Check the card of a model, which may come from anywhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gmseg.models.factory import is_number, sizes_fit, window_fits
 
 
 def check_card(card: Path, model) -> None:
-    """Raise InputError where a card, read as a `gmseg.core.model.Model`, makes no sense."""
+    """Raise InputError if a card, read as a `gmseg.core.model.Model`, cannot be used."""
     faults = {
         "name": not _is_name(model.name),
         "network": not sizes_fit(model.network),
@@ -37,28 +37,24 @@ def check_card(card: Path, model) -> None:
 
 
 def _are_graphs(value) -> bool:
-    """Return whether a value from a file tells of exported graphs; see `gmseg.core.model.Model`."""
-    if not isinstance(value, dict) or not {"window", "of"} <= value.keys():
-        return False
-    if not value.keys() <= {"window", "of", "region", "side"} or ("region" in value) != (
-        type(value.get("side")) is int and 1 <= value["side"] <= 1024
-    ):
-        return False
-    return all(isinstance(value[key], str) for key in value if key != "side")
+    """Return whether a value describes an exported graph; see `gmseg.core.model.Model`."""
+    return isinstance(value, dict) and all(
+        isinstance(value.get(key), str) for key in ("window", "of")
+    )
 
 
 def _is_text(value) -> bool:
-    """Return whether a value from a file is text without codes that a terminal obeys."""
+    """Return whether a value is text without control characters."""
     return isinstance(value, str) and not re.search(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]", value)
 
 
 def _is_name(value) -> bool:
-    """Return whether a value from a file can name a file, as the name of an export does."""
+    """Return whether a value can be part of a file name."""
     return _is_text(value) and bool(value.strip()) and not re.search(r"[/\\\n\r\t]", value)
 
 
 def are_knots(value) -> bool:
-    """Return whether a card's ``confidence`` can be used: rising pairs of numbers in 0 to 1."""
+    """Return whether a ``confidence`` can be used: increasing pairs of numbers in 0 to 1."""
     try:
         pairs = np.array(value, float)
     except (TypeError, ValueError, OverflowError):

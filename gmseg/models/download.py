@@ -1,4 +1,4 @@
-"""Models of others: import the 2017 release, download it and verify it."""
+"""Download and import the models of the 2017 release."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from gmseg.models.release2017 import RELEASE_SHA256, RELEASE_URL
 
 
 def import_release(path, folder=None, name: str | None = None, *, overwrite: bool = False) -> Model:
-    """Turn a weights file of the 2017 release into a model of ours.
+    """Convert a weights file of the 2017 release into a model.
 
     Parameters
     ----------
     path : path-like
-        ``challenge_model.hdf5``, 32 or 64 filters, with its mean/std JSON beside it.
+        ``challenge_model.hdf5``, of 32 or 64 filters, with its mean/std JSON beside it.
     folder : path-like, optional
-        Where to put the model; by default among the user's models.
+        Folder for the model; that of the user's models by default.
     name : str, optional
-        By default ``published`` for the released file and the file's own name for others.
+        ``published`` for the released file, and the name of the file for others, by default.
     overwrite : bool
         Replace an imported model of that name.
 
@@ -51,12 +51,12 @@ def import_release(path, folder=None, name: str | None = None, *, overwrite: boo
     card = release_model(path)
     name = name or card.name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise InputError(f"{name}: no name for a model; use letters, digits, - and _ with --name")
+        raise InputError(f"{name}: is no name for a model; use letters, digits, - and _ in `name`")
     if (bundled("models") / f"{name}.json").exists():
-        raise InputError(f"{name}: is a model that comes with gmseg; choose another --name")
+        raise InputError(f"{name}: is a model that comes with gmseg; choose another `name`")
     folder = Path(folder) if folder is not None else user_models_dir()
     if (folder / f"{name}.json").exists() and not overwrite:
-        raise InputError(f"{folder / name}.json: exists; use --overwrite, or another --name")
+        raise InputError(f"{folder / name}.json: exists; use `overwrite=True`, or another `name`")
     check_folder(folder)
     network = load_network(card)
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,9 +66,9 @@ def import_release(path, folder=None, name: str | None = None, *, overwrite: boo
     fields["network"] = network_entry(network_sizes(card.network))
     model = save_model(network, folder, name, **fields)
     if importlib.util.find_spec("onnx") and folder == user_models_dir():
-        from gmseg.models.export import prepare
+        from gmseg.models.export import write_graph
 
-        prepare(model)
+        write_graph(model)
     return load_model(model.weights)
 
 
@@ -80,9 +80,9 @@ def download(name: str = "published", *, base_url: str = RELEASE_URL, folder=Non
     name : str
         ``"published"``.
     base_url : str
-        Where its files lie.
+        Address of the folder with its files.
     folder : path-like, optional
-        Where to put the model; by default among the user's models.
+        Folder for the model; that of the user's models by default.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def download(name: str = "published", *, base_url: str = RELEASE_URL, folder=Non
             ) from None
         except ValueError:
             raise InputError(
-                f"{base_url}{file}: the SHA-256 of what came is not the pinned one; nothing was "
-                f"kept: try again, and do not trust the file if it happens again"
+                f"{base_url}{file}: the download does not have the pinned SHA-256 and was "
+                f"discarded; try again, and do not trust the file if it happens again"
             ) from None
     return import_release(release / "challenge_model.hdf5", folder, name, overwrite=True)

@@ -1,4 +1,4 @@
-"""Networks for other programs: ONNX, and weights for a plain PyTorch module."""
+"""Export networks for other programs: as ONNX, and as weights for a plain PyTorch module."""
 
 from __future__ import annotations
 
@@ -9,29 +9,34 @@ from pathlib import Path
 
 import numpy as np
 
+from gmseg.core.model import Model
 from gmseg.errors import InputError
 from gmseg.io.files import atomic_path, check_output, sha256
 from gmseg.models import registry
 from gmseg.models.factory import network_sizes
 
-FORMATS = {"onnx": ("onnx", ".onnx"), "torch": ("torch", ".pt")}  # the package, the file's ending
+FORMATS = {"onnx": ("onnx", ".onnx"), "torch": ("torch", ".pt")}
+"""Formats: the package that they need, the ending of the file."""
 
 
-def export_model(model, out, file_format: str, *, overwrite: bool = False) -> list[Path]:
-    """Write a model's network for other programs, and a JSON that says what it is.
+def export_model(model: Model, out, file_format: str, *, overwrite: bool = False) -> list[Path]:
+    """Write the network of a model for other programs, and a JSON that describes it.
 
     Parameters
     ----------
-    model : gmseg.Model
+    model : Model
+        The model.
     out : path-like
-        The file: ``.onnx``, or ``.pt`` for PyTorch. The JSON takes its name.
+        File of the network: ``.onnx``, or ``.pt`` for PyTorch. The JSON has the same name.
     file_format : {"onnx", "torch"}
+        Format of the file.
     overwrite : bool
+        Replace existing files.
 
     Returns
     -------
     list of pathlib.Path
-        The network's file and the JSON.
+        The files of the network and of the JSON.
 
     Raises
     ------
@@ -40,86 +45,74 @@ def export_model(model, out, file_format: str, *, overwrite: bool = False) -> li
 
     Notes
     -----
-    The JSON is the model's own, and has beside it what the Spinal Cord Toolbox's older command
+    The JSON is the model's card, with the fields that the Spinal Cord Toolbox's older command
     reads: ``filters``, ``mean_train`` and ``std_train``.
     """
     if file_format not in FORMATS:
-        raise InputError(f"--format {file_format}: is not one of {', '.join(FORMATS)}")
+        raise InputError(f"format: {file_format!r} is not one of {', '.join(FORMATS)}")
     package, ending = FORMATS[file_format]
     out = Path(out)
     if out.suffix != ending:
         raise InputError(f"{out}: name the file *{ending}")
-    _check(model, package, f"--format {file_format}")
-    card = out.with_suffix(".json")
+    _check(model, package)
+    description = out.with_suffix(".json")
     sources = [model.weights, registry.card_of(model.weights)]
-    for file in (out, card):
+    for file in (out, description):
         check_output(file, inputs=sources, overwrite=overwrite)
     network = registry.load_network(model)
-    with atomic_path(out) as written, atomic_path(card) as description:
+    with atomic_path(out) as network_file, atomic_path(description) as description_file:
         if file_format == "onnx":
-            import onnx
-
-            from gmseg.models.onnx_graph import to_onnx
-
-            onnx.save(to_onnx(network), written)
+            _save_onnx(network, network_file)
         else:
             import torch
 
             state = {name: torch.from_numpy(value) for name, value in torch_state(network).items()}
-            torch.save(state, written)
-        text = json.dumps(_card(model, sha256(written)), indent=2, ensure_ascii=False)
-        description.write_text(text + "\n", encoding="utf-8")
-    return [out, card]
+            torch.save(state, network_file)
+        card = _card(model, sha256(network_file))
+        text = json.dumps(card, indent=2, ensure_ascii=False)
+        description_file.write_text(text + "\n", encoding="utf-8")
+    return [out, description]
 
 
-def prepare(model) -> list[Path]:
-    """Write the graphs that a model is run by without Keras, beside its weights.
-
-    Parameters
-    ----------
-    model : gmseg.Model
+def write_graph(model: Model) -> Path:
+    """Write the graph by which a model runs without Keras, and note it in the model's card.
 
     Returns
     -------
-    list of pathlib.Path
-        The graphs, and the model's card, which tells of them.
+    pathlib.Path
+        File of the graph, beside the weights.
 
     Raises
     ------
     gmseg.errors.InputError
-        If onnx is not installed.
+        If onnx is not installed, or the model is a U-Net.
     """
-    _check(model, "onnx", model.name)
+    _check(model, "onnx")
+    graph = registry.graph_of(model.weights)
+    with atomic_path(graph) as file:
+        _save_onnx(registry.load_network(model), file)
+        checksum = sha256(file)
+    registry.write_card(replace(model, graphs={"of": model.weights_sha256, "window": checksum}))
+    return graph
+
+
+def _save_onnx(network, file: Path) -> None:
     import onnx
 
     from gmseg.models.onnx_graph import to_onnx
 
-    network = registry.load_network(model)
-    part = registry.load_part(model, network)
-    files = registry.graph_files(model.weights)
-    told = {"of": model.weights_sha256}
-    if part is not None:
-        told["side"] = part.output.shape[1]
-    for kind, given in (("window", network), ("region", part)):
-        if given is None:
-            del files[kind]
-            continue
-        with atomic_path(files[kind]) as written:
-            onnx.save(to_onnx(given), written)
-            told[kind] = sha256(written)
-    card = registry.write_card(replace(model, graphs=told))
-    return [*files.values(), card]
+    onnx.save(to_onnx(network), file)
 
 
-def _check(model, package: str, what: str) -> None:
+def _check(model: Model, package: str) -> None:
     """Refuse what cannot be exported."""
     if importlib.util.find_spec(package) is None:
-        raise InputError(f"{what}: {package} is not installed; pip install {package}")
+        raise InputError(f"{model.name}: the export needs {package}; pip install {package}")
     if "kind" in model.network:
         raise InputError(f"{model.name}: is not the paper's network; only that can be exported")
 
 
-def _card(model, checksum: str) -> dict:
+def _card(model: Model, checksum: str) -> dict:
     described = asdict(model) | {"weights_sha256": checksum}
     del described["weights"], described["graphs"]
     return described | {
@@ -131,11 +124,8 @@ def _card(model, checksum: str) -> dict:
     }
 
 
-# ------------------------------------------------------------------------------- PyTorch
-
-
 def torch_state(network) -> dict[str, np.ndarray]:
-    """Return a network's weights as `gmseg.models.torch_network.GrayMatterNetwork` names them.
+    """Return the weights of a network as `gmseg.models.torch_network.GrayMatterNetwork` names them.
 
     Parameters
     ----------
@@ -145,10 +135,13 @@ def torch_state(network) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to numpy.ndarray
-        A state dict: convolutions are (out, in, rows, columns).
+        State dict; convolutions are (out, in, rows, columns).
     """
-    state = {}
-    for name, values in _layers(network):
+    state: dict[str, np.ndarray] = {}
+    for layer in network.layers:
+        if not layer.weights:
+            continue
+        name, values = layer.name, [np.asarray(value) for value in layer.get_weights()]
         if name.endswith("_norm"):
             keys = ("weight", "bias", "running_mean", "running_var")
             state |= {f"{name}.{key}": value for key, value in zip(keys, values, strict=True)}
@@ -158,10 +151,3 @@ def torch_state(network) -> dict[str, np.ndarray]:
             state[f"{name}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
             state[f"{name}.bias"] = bias
     return state
-
-
-def _layers(network):
-    """Yield the name and the weights of every layer that has any."""
-    for layer in network.layers:
-        if layer.weights:
-            yield layer.name, [np.asarray(value) for value in layer.get_weights()]

@@ -1,9 +1,10 @@
-"""From the ``network`` entry of a model's card or a protocol to a network."""
+"""Build the network that a model's card or a protocol describes in ``network``."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from typing import Any
 
 from gmseg.models.backend import import_keras
 
@@ -21,7 +22,7 @@ def sizes_fit(entry) -> bool:
     ----------
     entry : dict
         The fields of `gmseg.core.network.NetworkSizes`; or ``kind = "unet"`` and the fields of
-        `gmseg.models.unet.UNetSizes`. What is missing has its default value.
+        `gmseg.models.unet.UNetSizes`. Missing fields have their default values.
     """
     if not isinstance(entry, dict):
         return False
@@ -43,13 +44,13 @@ def sizes_fit(entry) -> bool:
         and 1 <= filters <= _CHANNELS
         and isinstance(rates, list | tuple)
         and _BRANCHES >= len(rates) == len(set(map(str, rates))) > 0
-        # the branch at rate 1 and the layers at rate 2 are there already
+        # the network has a branch at rate 1 and layers at rate 2 anyway
         and all(type(rate) is int and 3 <= rate <= 200 for rate in rates)
     )
 
 
 def window_fits(entry: dict, window: int) -> bool:
-    """Return whether a network can be run on windows of so many pixels without much memory."""
+    """Return whether a network runs on windows of this size in reasonable memory."""
     if "kind" in entry:
         channels = 2 * entry.get("widths", [26])[0]
     else:
@@ -58,13 +59,19 @@ def window_fits(entry: dict, window: int) -> bool:
 
 
 def window_step(entry: dict) -> int:
-    """Return what a window's rows and columns must be a multiple of, in pixels."""
+    """Return the number of pixels that rows and columns of a window must be a multiple of."""
     scales = len(entry.get("widths", range(_UNET_SCALES))) if "kind" in entry else 1
     return 2 ** (scales - 1)
 
 
 def is_number(value) -> bool:
-    """Return whether a value from a file is a finite number."""
+    """Return whether a value from a file is a finite number.
+
+    Examples
+    --------
+    >>> is_number(0.5), is_number(True), is_number("1")
+    (True, False, False)
+    """
     try:
         return type(value) in (int, float) and math.isfinite(value)
     except OverflowError:
@@ -72,17 +79,21 @@ def is_number(value) -> bool:
 
 
 def network_sizes(entry: dict):
-    """Return a ``network`` entry as `gmseg.core.network.NetworkSizes` or `gmseg.models.unet.UNetSizes`."""
+    """Return the sizes in a ``network`` entry, of the paper's network or of a U-Net."""
     import_keras()
     from gmseg.core.network import NetworkSizes
     from gmseg.models.unet import UNetSizes
 
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items() if k != "kind"}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in entry.items()
+        if key != "kind"
+    }
     return UNetSizes(**values) if "kind" in entry else NetworkSizes(**values)
 
 
 def network_entry(sizes) -> dict:
-    """Return sizes as a ``network`` entry: the other way round."""
+    """Return the ``network`` entry of sizes, the inverse of `network_sizes`."""
     from gmseg.models.unet import UNetSizes
 
     return ({"kind": "unet"} if isinstance(sizes, UNetSizes) else {}) | asdict(sizes)
@@ -103,43 +114,20 @@ def build(sizes):
     return build_unet(sizes) if isinstance(sizes, UNetSizes) else build_network(sizes)
 
 
-def part_of(network, sizes, window: int, side: int):
-    """Build the same network for a region of its windows, with the same weights.
-
-    Parameters
-    ----------
-    network : keras.Model
-    sizes : NetworkSizes or UNetSizes
-        Its sizes.
-    window, side : int
-        Rows and columns of the windows, and of the region.
-
-    Returns
-    -------
-    keras.Model or None
-        See `gmseg.core.network.build_network`. None where it would save nothing: where the layers
-        look beyond the windows, and for the U-Net, which looks at all of them.
-    """
-    from gmseg.core.network import NetworkSizes, on_region, reach
-
-    if not isinstance(sizes, NetworkSizes) or side + 2 * reach(sizes) > window:
-        return None
-    return on_region(network, sizes, (window, side))
-
-
 def multiply_adds(network, rows: int, columns: int) -> int:
     """Count the multiply-adds of a network's convolutions on one window.
 
     Parameters
     ----------
     network : keras.Model
+        The network.
     rows, columns : int
-        Of the window, in pixels.
+        Size of the window, in pixels.
 
     Returns
     -------
     int
-        Padding counts as pixels: an engine multiplies by its zeros, too.
+        Padding counts as pixels: engines multiply by its zeros.
     """
     import keras
 
@@ -151,6 +139,6 @@ def multiply_adds(network, rows: int, columns: int) -> int:
     for layer, spec in zip(convolutions, shapes, strict=True):
         pixels = spec.shape[1] * spec.shape[2]
         if isinstance(layer, keras.layers.Conv2DTranspose):
-            pixels //= math.prod(layer.strides)  # each output pixel is made by few of the weights
+            pixels //= math.prod(layer.strides)  # each output pixel uses few of the weights
         count += pixels * math.prod(layer.kernel.shape)
     return count

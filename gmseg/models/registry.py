@@ -1,7 +1,6 @@
-"""Models on disk: load, list, save.
+"""Models on disk: list, load and save them.
 
-A model is ``NAME.weights.h5`` (weights, nothing executable) beside ``NAME.json`` (what they
-are). This is also the one place that decides which engine runs a network.
+A model is ``NAME.weights.h5`` (weights, nothing executable) beside its card, ``NAME.json``.
 """
 
 from __future__ import annotations
@@ -18,14 +17,11 @@ from gmseg.io.files import atomic_path, read_json, sha256, write_text
 from gmseg.io.hdf5 import check_hdf5
 from gmseg.io.resources import bundled
 from gmseg.models.card import check_card
-from gmseg.models.factory import build, network_sizes, part_of
+from gmseg.models.factory import build, network_sizes
 from gmseg.models.release2017 import fill_network, read_release
 
 DEFAULT_MODEL = "default"
 DOWNLOADS = ("published",)
-
-
-# ------------------------------------------------------------------------------------- find
 
 
 def user_models_dir() -> Path:
@@ -38,8 +34,14 @@ def user_models_dir() -> Path:
 
 
 def list_models() -> dict[str, Path]:
-    """Return the known models: name to JSON file; bundled ones first."""
-    found = {}
+    """Return the known models, name to card; those of the package come first.
+
+    Examples
+    --------
+    >>> "default" in list_models()
+    True
+    """
+    found: dict[str, Path] = {}
     for folder in (bundled("models"), user_models_dir()):
         for card in sorted(folder.glob("*.json")):
             found.setdefault(card.stem, card)
@@ -47,13 +49,13 @@ def list_models() -> dict[str, Path]:
 
 
 def load_model(name=DEFAULT_MODEL) -> Model:
-    """Find a model, read its card and verify its weights.
+    """Return a model after reading its card and verifying its weights.
 
     Parameters
     ----------
     name : str or path-like
-        A known name, a model's JSON or weights file, or the 2017 release's ``.hdf5`` with
-        its mean/std JSON beside it.
+        Name of a known model, JSON or weights file of a model, or ``.hdf5`` file of the 2017
+        release with its mean/std JSON beside it.
 
     Returns
     -------
@@ -63,6 +65,11 @@ def load_model(name=DEFAULT_MODEL) -> Model:
     ------
     gmseg.errors.InputError
         If there is no such model, or its files are damaged or do not belong together.
+
+    Examples
+    --------
+    >>> load_model().window
+    200
     """
     path = Path(name)
     if path.suffix in {".hdf5", ".h5", ".json"} or os.sep in str(name):
@@ -83,7 +90,7 @@ def load_model(name=DEFAULT_MODEL) -> Model:
 
 
 def card_of(weights: Path) -> Path:
-    """Return the JSON that belongs to a weights file."""
+    """Return the card that belongs to a weights file."""
     return (
         weights.with_name(weights.name.removesuffix(".h5").removesuffix(".weights") + ".json")
         if weights.suffix == ".h5"
@@ -113,13 +120,10 @@ def _read_card(card: Path) -> Model:
 
 
 def release_model(path: Path) -> Model:
-    """Read a weights file of the 2017 release, its mean/std JSON beside it, as a model."""
+    """Return a weights file of the 2017 release, its mean/std JSON beside it, as a model."""
     model = Model(**read_release(path))
     check_card(path.with_suffix(".json"), model)
     return model
-
-
-# ---------------------------------------------------------------------------------- networks
 
 
 def load_network(model: Model):
@@ -131,7 +135,7 @@ def load_network(model: Model):
         See `gmseg.core.network.build_network`.
     """
     network = build(network_sizes(model.network))
-    # double precision and an optimiser's state may be there, and no more
+    # room for double precision and for the state of an optimiser
     check_hdf5(model.weights, kinds="fiu", most_bytes=32 * network.count_params() + 2**20)
     if model.weights.suffix == ".hdf5":
         fill_network(network, model.weights)
@@ -141,7 +145,7 @@ def load_network(model: Model):
             # Keras warns and goes on with random weights where a file lacks some
             warnings.simplefilter("error", UserWarning)
             network.load_weights(model.weights)
-    except Exception as error:  # of many kinds: a damaged file is none of our faults
+    except Exception as error:  # of many kinds: the file is damaged
         raise InputError(
             f"{model.weights}: does not fit the network of its card "
             f"({' '.join(str(error).split())[:120]}); get both files again"
@@ -149,30 +153,9 @@ def load_network(model: Model):
     return network
 
 
-def load_part(model: Model, network):
-    """Return a model's network for a region that holds the GM of a slice.
-
-    Parameters
-    ----------
-    model : Model
-    network : keras.Model
-        From `load_network`.
-
-    Returns
-    -------
-    keras.Model or None
-        See `gmseg.models.factory.part_of`.
-    """
-    from gmseg.inference.focus import region_side
-
-    side = region_side(model.voxel_size_mm)
-    return part_of(network, network_sizes(model.network), model.window, side)
-
-
-def graph_files(weights: Path) -> dict[str, Path]:
-    """Return where the exported graphs of a weights file are: of whole windows, of a region."""
-    card = card_of(weights)
-    return {"window": card.with_suffix(".onnx"), "region": card.with_suffix(".region.onnx")}
+def graph_of(weights: Path) -> Path:
+    """Return where the exported graph of a weights file is."""
+    return card_of(weights).with_suffix(".onnx")
 
 
 def save_model(network, folder, name: str, /, **card) -> Model:
@@ -188,7 +171,7 @@ def save_model(network, folder, name: str, /, **card) -> Model:
         The other fields of `Model`.
     """
     weights = Path(folder) / f"{name}.weights.h5"
-    # a network that was compiled for training would take its optimiser along
+    # without the optimiser of a network that was compiled for training
     plain = build(network_sizes(card["network"]))
     plain.set_weights(network.get_weights())
     with atomic_path(weights) as temporary:

@@ -1,4 +1,4 @@
-"""The 2017 release: where it is, and what its weights file holds."""
+"""The 2017 release of the authors: its address and the layout of its weights file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ RELEASE_SHA256 = {
 
 
 def _release_layers() -> dict[str, str]:
-    """Return our layer names, each with its name in the 2017 release.
+    """Return the names of our layers, each with its name in the 2017 release.
 
-    There, batch normalisations are numbered in the order in which they were created.
+    The release numbers batch normalisations in order of creation.
     """
     branches = ["branch1x1", "rate6", "rate12", "rate18", "rate24"]
     convolutions = ["stem_1", "stem_2", "rate2_1", "rate2_2"]
@@ -36,13 +36,13 @@ def _release_layers() -> dict[str, str]:
 
 
 def read_release(path: Path) -> dict:
-    """Return a release file's card, as fields of `gmseg.core.model.Model`.
+    """Return the card of a release file, as fields of `gmseg.core.model.Model`.
 
     Parameters
     ----------
     path : pathlib.Path
-        A weights file of Keras 2.0.6; 32 or 64 filters are read off its shapes. The JSON
-        beside it has the training set's mean and standard deviation.
+        Weights file of Keras 2.0.6; the number of filters follows from its shapes. The JSON
+        beside it holds mean and standard deviation of the training set.
     """
     import h5py
 
@@ -52,7 +52,7 @@ def read_release(path: Path) -> dict:
     except (KeyError, TypeError, ValueError, OverflowError):
         raise InputError(
             f"{path.with_suffix('.json')}: mean_train and std_train are missing; "
-            f"take the JSON that was released beside the weights"
+            f"use the JSON that was released with the weights"
         ) from None
     if h5py.is_hdf5(path):
         check_hdf5(path, kinds="fiu")
@@ -61,7 +61,7 @@ def read_release(path: Path) -> dict:
             *kernel, filters = file["conv2d_1/conv2d_1/kernel:0"].shape
             if kernel != [3, 3, 1] or not 1 <= filters <= 512:
                 raise ValueError
-    except Exception:  # of many kinds: a damaged file is none of our faults
+    except Exception:  # of many kinds: the file is damaged
         raise InputError(
             f"{path}: is not a weights file in the layout of the 2017 release; download it again"
         ) from None
@@ -87,8 +87,10 @@ def fill_network(network, path: Path) -> None:
     """Copy the weights of a 2017 release file into a network."""
     import h5py
 
-    parts = {"Conv2D": ("kernel", "bias")}
-    parts["BatchNormalization"] = ("gamma", "beta", "moving_mean", "moving_variance")
+    parts = {
+        "Conv2D": ["kernel", "bias"],
+        "BatchNormalization": ["gamma", "beta", "moving_mean", "moving_variance"],
+    }
     with h5py.File(path) as file:
         for ours, theirs in _release_layers().items():
             layer = network.get_layer(ours)
@@ -96,7 +98,7 @@ def fill_network(network, path: Path) -> None:
             try:
                 values = [file[theirs][f"{theirs}/{name}:0"][()] for name in names]
                 layer.set_weights(values)
-            except Exception as error:  # of many kinds: a damaged file is none of our faults
+            except Exception as error:  # of many kinds: the file is damaged
                 raise InputError(
                     f"{path}: layer {theirs} does not fit the paper's network "
                     f"({' '.join(str(error).split())[:80]}); is it a file of the 2017 release?"

@@ -1,9 +1,9 @@
-"""The same network as a plain ``torch.nn.Module``, for those who want no Keras.
+"""The network as a plain ``torch.nn.Module``, without Keras.
 
-This file needs nothing of gmseg: copy it beside the weights that ``gmseg models export NAME
+This file does not need gmseg: copy it to the weights that ``gmseg models export NAME
 --format torch`` writes, and ::
 
-    network = GrayMatterNetwork()  # GrayMatterNetwork(filters=64) for the later release's size
+    network = GrayMatterNetwork()  # filters=64 for the size of the later release
     network.load_state_dict(torch.load("published.pt", weights_only=True))
     soft = network.eval()(windows)
 """
@@ -19,10 +19,10 @@ from torch import nn
 class GrayMatterNetwork(nn.Module):
     """The dilated-convolution network of Perone, Calabrese & Cohen-Adad (2018).
 
-    With the same weights it computes what `gmseg.core.network.build_network` does, with whose layers
-    it shares the names; fresh, its weights are PyTorch's. The authors' own PyTorch port differs
-    from their Keras network: it silences whole channels, takes another batch normalisation
-    (momentum 0.1 where Keras' 0.1 is PyTorch's 0.9, epsilon 1e-5), and the global branch leaves
+    With the same weights it computes the same as `gmseg.core.network.build_network`, whose layer
+    names it shares; new weights are initialised as PyTorch does. The authors' own PyTorch port
+    differs from their Keras network: its dropout drops whole channels, its batch normalisation
+    has momentum 0.1 (Keras' 0.1 is PyTorch's 0.9) and epsilon 1e-5, and its global branch starts
     after the rate-2 convolutions.
 
     Parameters
@@ -30,9 +30,9 @@ class GrayMatterNetwork(nn.Module):
     filters : int
         Channels of every convolution but the last two.
     dilation_rates : sequence of int
-        In pixels.
+        Rates of the dilated branches, in pixels.
     dropout : float
-        Share of elements that each dropout silences in training.
+        Share of elements that each dropout sets to 0 in training.
     batchnorm_momentum : float
         In Keras' sense, as everywhere in gmseg and in the paper:
         ``moving = momentum * moving + (1 - momentum) * batch``.
@@ -97,9 +97,9 @@ class GrayMatterNetwork(nn.Module):
         branches = [self._step(self._step(trunk, f"{name}_1"), f"{name}_2") for name in names]
         # the released weights expect the global branch before the last dilated one
         branches.insert(-1, stem.mean(dim=(2, 3), keepdim=True).expand_as(stem))
-        joined = self.dropout(self.branches_norm(torch.cat(branches, dim=1)))
+        joined = self.dropout(self.get_submodule("branches_norm")(torch.cat(branches, dim=1)))
         return self.logits(self._step(joined, "amort"))
 
     def _step(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        x = torch.relu(getattr(self, name)(x))
-        return self.dropout(getattr(self, f"{name}_norm")(x))
+        x = torch.relu(self.get_submodule(name)(x))
+        return self.dropout(self.get_submodule(f"{name}_norm")(x))

@@ -1,4 +1,4 @@
-"""A U-Net of the paper's size, to compare with: nothing else in gmseg uses it."""
+"""A U-Net of the paper's size, for comparison."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from keras import layers
 
 @dataclass(frozen=True)
 class UNetSizes:
-    """What may differ between two U-Nets.
+    """Sizes in which U-Nets may differ.
 
     Parameters
     ----------
     widths : tuple of int
-        Channels at each scale, from the whole image down; halved in size in between. The
-        default has 776,321 parameters in its convolutions, as many as the paper counts for its
-        U-Net (recalled: verify against the paper), whose layout it does not give.
+        Channels at each scale, from full resolution down. The default has 776,321 parameters
+        in its convolutions, as many as the paper counts for its U-Net (transcribed, verify
+        against the paper); the paper does not describe the layout.
     dropout, batchnorm_momentum : float
         As in `gmseg.core.network.NetworkSizes`.
     """
@@ -33,6 +33,7 @@ def build_unet(sizes: UNetSizes = UNetSizes()) -> keras.Model:
     Parameters
     ----------
     sizes : UNetSizes
+        Sizes of the U-Net.
 
     Returns
     -------
@@ -43,9 +44,9 @@ def build_unet(sizes: UNetSizes = UNetSizes()) -> keras.Model:
     Notes
     -----
     Two 3x3 convolutions at each scale, one at the bottom, 2x2 max pooling down, transposed 2x2
-    convolutions up, joined with what left at the same scale. Every 3x3 convolution is followed
-    by ReLU, batch normalisation and dropout, as in the paper's own network, so that the two are
-    trained alike.
+    convolutions up, concatenated with the features of the same scale. Every 3x3 convolution is
+    followed by ReLU, batch normalisation and dropout, as in the paper's own network, so that the
+    two are trained in the same way.
 
     References
     ----------

@@ -1,211 +1,207 @@
-"""Judge a segmentation while it is made: gather its signs, put questions to the network."""
+"""Quality control of a segmentation: gather its features, test the network, raise QC flags."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 
 from gmseg.core import windows
 from gmseg.core.pipeline import predict_windows
-from gmseg.core.resampling import steps_mm
-from gmseg.core.standardisation import standardised_by
+from gmseg.core.standardisation import standardised
 from gmseg.errors import InputError
+from gmseg.inference.localisation import Detections, Localisation
 from gmseg.inference.quality import features
-from gmseg.inference.quality.flags import LIMITS, Flag, area_flags, header_flags, sign_flags
-from gmseg.inference.session import Run
-from gmseg.io.scan_reader import array_reader
+from gmseg.inference.quality.flags import LIMITS, Flag, area_flags, feature_flags, header_flags
+from gmseg.inference.session import Session
+from gmseg.io.scan_reader import ScanReader, array_reader
 
-_PROBED = 3  # slices on which the network is asked about the orientation
-_PROBE_MM = 16.0  # side of the windows for that: a cord is whole in them, or nearly
-_DOUBTFUL = 0.6  # expected Dice: below it, the scan's negative and turned slices are tried
-_TRIED = 4  # slices for that
+_PROBED_SLICES = 3  # on which the orientation is tested
+_PROBE_MM = 16.0  # side of the windows for that: they hold the cord as a whole, or nearly
+_DOUBTFUL = 0.6  # soft Dice below which the scan's negative and rotated slices are tried
+_TRIED_SLICES = 4
 
 
-def look(
+def gather(
     gathered: features.Features,
-    run: Run,
-    part: tuple[int, int],
+    session: Session,
+    slab: tuple[int, int],
     soft: np.ndarray,
-    centres,
-    path,
-    order,
+    centres: np.ndarray,
+    centreline: np.ndarray,
 ) -> None:
-    """Gather the signs of some slices.
+    """Add the features of a slab, in the order in which its slices are stored.
 
     Parameters
     ----------
-    gathered : signs.Features
-        Is added to, in the order in which the slices are stored.
-    run : Run
-    part : (int, int)
+    gathered : gmseg.inference.quality.features.Features
+        Features that are added to.
+    session : Session
+        The scan and the model.
+    slab : (int, int)
         First slice and last + 1, from foot to head.
     soft : numpy.ndarray
-        (n, size, size), their soft windows.
-    centres, path : numpy.ndarray
-        (n, 2), where these were cut, and the cord's way.
-    order : slice
-        Turns slices from foot to head into the order in which they are stored.
+        (n, size, size), soft windows of the slab.
+    centres, centreline : numpy.ndarray
+        (n, 2), centres of these windows and centreline of the cord.
     """
-    spacing_mm = steps_mm(run.frame)["spacing_mm"]
-    size = round(features.CROP_MM / spacing_mm)
-    at = np.rint(path).astype(int)
-    scans = run.cut(*part, at, size)
-    corner, shape = windows.bounds(run.frame.shape, centres, soft.shape[1])
-    pasted = windows.paste(soft, centres - corner, (*shape, len(soft)))  # nothing beyond the field
-    softs = windows.cut(pasted, at - corner, size)
-    margins = _margins(run, part, path) * spacing_mm
-    for one_soft, scan, margin in list(zip(softs, scans, margins, strict=True))[order]:
-        gathered.add(one_soft, scan, spacing_mm, float(margin))
+    grid = session.working_grid(*slab)
+    size = round(features.CROP_MM / session.spacing_mm)
+    at = np.rint(centreline).astype(int)
+    scan_crops = windows.cut(grid.data, at, size)
+    soft_crops = windows.cut(windows.paste(soft, centres, grid.shape), at, size)
+    margins = _margins(grid.data, centreline) * session.spacing_mm
+    order = slice(None, None, -1 if session.scan.runs_downwards else 1)
+    for one_soft, one_scan, margin in list(zip(soft_crops, scan_crops, margins, strict=True))[
+        order
+    ]:
+        gathered.add(one_soft, one_scan, session.spacing_mm, float(margin))
 
 
-def _margins(run: Run, part: tuple[int, int], path: np.ndarray) -> np.ndarray:
-    """Return how far the cord's way is from the edge of what was scanned, in pixels."""
-    extent = run.source.scanned_extent(*part, run.model.voxel_size_mm)
-    if extent is None:
-        return np.full(len(path), np.nan)
-    found = []
-    for axis, (first, last) in enumerate(extent):
-        found += [path[:, axis] - first + 0.5, last + 0.5 - path[:, axis]]
-    return np.min(found, axis=0)
+def _margins(data: np.ndarray, centreline: np.ndarray) -> np.ndarray:
+    """Return how far the centreline is from the edge of what is not 0, in pixels."""
+    scanned = (data != 0).any(axis=2)
+    if not scanned.any():
+        return np.full(len(centreline), np.nan)
+    margins = []
+    for axis in (0, 1):
+        first, last = np.flatnonzero(scanned.any(axis=1 - axis))[[0, -1]]
+        margins += [centreline[:, axis] - first + 0.5, last + 0.5 - centreline[:, axis]]
+    return np.min(margins, axis=0)
 
 
-def flags_of(
-    run: Run,
+def qc_flags(
+    session: Session,
+    found: Localisation,
     gathered: features.Features,
-    sides,
-    areas,
-    at_border,
-    expected,
-    *,
-    how: str,
-    seen,
-    centres,
+    areas_mm2: np.ndarray,
+    at_border: np.ndarray,
+    expected_dice: np.ndarray,
 ) -> list[Flag]:
-    """Return all flags of a scan; slices are counted as they are stored.
+    """Return all QC flags of a scan; slices are counted as they are stored.
 
     Parameters
     ----------
-    run : Run
-    gathered : signs.Features
-    sides : signs.Symmetry or None
-    areas, at_border : numpy.ndarray
+    session : Session
+        The scan and the model.
+    found : Localisation
+        Where the windows lie, and how the cord was localised.
+    gathered : gmseg.inference.quality.features.Features
+        Features of all slices.
+    areas_mm2, at_border : numpy.ndarray
         (slices,), see `gmseg.inference.quality.flags.area_flags`.
-    expected : numpy.ndarray
+    expected_dice : numpy.ndarray
         (slices,), see `gmseg.inference.quality.expected_dice.predict`.
-    how : str
-        How the cord was found, see `gmseg.inference.localisation.follow`.
-    seen : gmseg.inference.localisation.Seen
-    centres : numpy.ndarray
-        (slices, 2), of the windows, from foot to head.
     """
-    source = run.source
-    found = header_flags(source.like, source.shape)
-    if source.bad:
-        text = f"{source.bad} voxels are NaN or infinite, all outside the window"
-        found.append(Flag("bad-voxels", text))
-    found += area_flags(areas, searched=how == "not found", at_border=at_border)
-    found += sign_flags(gathered, sides)
-    pixels = features.true_pixel(
-        lambda k: np.take(source.read(k, k + 1), 0, source.axis), source.slices
-    )
-    if pixels > LIMITS["interpolated"].limit:
-        in_plane = np.delete(nib.affines.voxel_sizes(source.affine), source.axis).max()
-        text = f"interpolated: the finest detail is {pixels * in_plane:.2g} mm, not a pixel's size"
-        found.append(Flag("interpolated", text))
-    if seen.path is not None:
-        found += _lean(run, seen)
-        found += _orientation(run, seen, centres)
-    typical_soft_dice = np.nanquantile(gathered.soft_dice, 0.5) if gathered.count else 0.0
-    if not seen.plausible or typical_soft_dice < _DOUBTFUL:
-        found += _what_if(run, {flag.name for flag in found})
-    typical = np.nanquantile(expected, 0.5) if np.isfinite(expected).any() else np.inf
-    if typical < LIMITS["low-confidence"].limit:
-        text = f"the mask is probably poor: a Dice of about {typical:.2f} is expected"
-        found.append(Flag("low-confidence", text))
-    return found
+    scan, detections = session.scan, found.detections
+    flags = header_flags(scan.like, scan.shape)
+    if scan.bad_voxels:
+        text = f"{scan.bad_voxels} voxels are NaN or infinite, all outside the window"
+        flags.append(Flag("bad-voxels", text))
+    flags += area_flags(areas_mm2, searched=found.how == "not found", at_border=at_border)
+    flags += feature_flags(gathered, features.symmetry(gathered, session.spacing_mm))
+    flags += _interpolation_flags(scan)
+    if detections.centreline is not None:
+        flags += _oblique_flags(session, detections)
+        flags += _orientation_flags(session, found)
+    soft_dice = float(np.nanmedian(gathered.soft_dice)) if gathered.count else 0.0
+    if not detections.plausible or soft_dice < _DOUBTFUL:
+        flags += _variant_flags(session, {flag.name for flag in flags})
+    typical = np.nanmedian(expected_dice) if np.isfinite(expected_dice).any() else np.inf
+    if typical < LIMITS["low-confidence"].value:
+        text = f"the mask is probably poor: its expected Dice is about {typical:.2f}"
+        flags.append(Flag("low-confidence", text))
+    return flags
 
 
-def _lean(run: Run, seen) -> list[Flag]:
+def _interpolation_flags(scan: ScanReader) -> list[Flag]:
+    """Flag a scan whose finest detail is larger than its pixels."""
+    pixels = features.true_pixel(lambda k: np.take(scan.read(k, k + 1), 0, scan.axis), scan.slices)
+    if pixels <= LIMITS["interpolated"].value:
+        return []
+    pixel_mm = np.delete(nib.affines.voxel_sizes(scan.affine), scan.axis).max()
+    text = f"interpolated: the finest detail is {pixels * pixel_mm:.2g} mm, larger than a pixel"
+    return [Flag("interpolated", text)]
+
+
+def _oblique_flags(session: Session, detections: Detections) -> list[Flag]:
     """Flag a cord that does not run across the slices."""
-    if len(seen.path) < 3 or np.count_nonzero(seen.agree) < 3:
+    where = np.flatnonzero(detections.consistent)
+    if detections.centreline is None or where.size < 3:
         return []
-    steps = steps_mm(run.frame)
-    where = np.flatnonzero(seen.agree)
-    slopes = [np.polyfit(where, seen.path[where, axis], 1)[0] for axis in (0, 1)]
-    degrees = np.rad2deg(np.arctan(np.hypot(*slopes) * steps["spacing_mm"] / steps["slice_mm"]))
-    if degrees <= LIMITS["oblique"].limit:
+    slopes = [np.polyfit(where, detections.centreline[where, axis], 1)[0] for axis in (0, 1)]
+    ratio = session.spacing_mm / session.geometry.slice_mm
+    degrees = np.rad2deg(np.arctan(np.hypot(*slopes) * ratio))
+    if degrees <= LIMITS["oblique"].value:
         return []
-    return [Flag("oblique", f"the cord leans by {degrees:.0f} degrees against the slices")]
+    return [Flag("oblique", f"the cord is inclined by {degrees:.0f} degrees to the slices")]
 
 
-def _orientation(run: Run, seen, centres) -> list[Flag]:
-    """Ask the network whether it sees more GM when the slices are turned by quarters."""
-    strong = np.flatnonzero(seen.agree)
-    chosen = np.unique(strong[np.linspace(0, len(strong) - 1, _PROBED + 2).astype(int)[1:-1]])
-    spacing_mm = steps_mm(run.frame)["spacing_mm"]
-    size = round(_PROBE_MM / spacing_mm)
-    mean, std = run.level(centres)
-    at = np.rint(seen.path).astype(int)
-    cut = np.concatenate([run.cut(k, k + 1, at[k : k + 1], size) for k in chosen])
-    upright = standardised_by(cut, mean, std)
-    turned = [np.rot90(upright, quarters, axes=(1, 2)) for quarters in (1, 2, 3)]
-    soft = predict_windows(run.predict, np.concatenate(turned))
+def _orientation_flags(session: Session, found: Localisation) -> list[Flag]:
+    """Flag slices in which the network finds more GM when they are rotated by quarter turns."""
+    detections = found.detections
+    assert detections.centreline is not None
+    detected = np.flatnonzero(detections.consistent)
+    evenly = np.linspace(0, len(detected) - 1, _PROBED_SLICES + 2).astype(int)[1:-1]
+    chosen = np.unique(detected[evenly])
+    size = round(_PROBE_MM / session.spacing_mm)
+    at = np.rint(detections.centreline).astype(int)
+    cut = np.concatenate([session.cut(k, k + 1, at[k : k + 1], size) for k in chosen])
+    upright = standardised(cut, *session.level(found.centres))
+    rotated = [np.rot90(upright, quarters, axes=(1, 2)) for quarters in (1, 2, 3)]
+    soft = predict_windows(session.predict, np.concatenate(rotated))
     pixels = (soft > 0.5).sum(axis=(1, 2)).reshape(3, -1).mean(axis=1)
-    areas = np.array([seen.areas_mm2[chosen].mean(), *pixels * spacing_mm**2])
+    areas = np.array([detections.areas_mm2[chosen].mean(), *pixels * session.spacing_mm**2])
     best = int(np.argmax(areas))
-    return [_turned_flag(best)] if areas[best] > LIMITS["orientation"].limit * areas[0] else []
+    more = areas[best] > LIMITS["orientation"].value * areas[0]
+    return [_orientation_flag(best)] if more else []
 
 
-def _turned_flag(quarters: int) -> Flag:
-    how = "upside down (front to back)" if quarters == 2 else "turned by 90 degrees"
+def _orientation_flag(quarters: int) -> Flag:
+    how = "upside down (front to back)" if quarters == 2 else "rotated by 90 degrees"
     text = f"the slices seem to lie {how} against their affine; check the header"
     return Flag("orientation", text)
 
 
-def _what_if(run: Run, raised: set[str]) -> list[Flag]:
-    """Look for the cord in the scan's negative and with its slices turned, on some slices."""
-    thin, _ = run.source.thinned(_TRIED)
+def _variant_flags(session: Session, raised: set[str]) -> list[Flag]:
+    """Localise the cord in the negative and in rotated slices, and flag what works best."""
+    thin, _ = session.scan.thinned(_TRIED_SLICES)
     voxels = thin.read(0, thin.slices)
-    best, found = 0.0, []
-    for quarters in (None, 1, 2, 3):
-        if quarters is None:
-            flag = Flag(
-                "inverted",
-                "contrast is inverted: gray matter is darker than white matter, as in T1",
-            )
-            changed, affine = _negative(voxels), thin.affine
-        else:
-            flag = _turned_flag(quarters)
-            changed, affine = _turned(voxels, thin, quarters)
+    best: float = 0.0
+    flags: list[Flag] = []
+    for quarters in (0, 1, 2, 3):
+        flag = _orientation_flag(quarters)
+        variant, affine = _rotated(voxels, thin, quarters)
+        if quarters == 0:
+            text = "contrast is inverted: gray matter is darker than white matter, as in T1"
+            flag = Flag("inverted", text)
+            variant = _negative(voxels)
         if flag.name in raised:
             continue
-        asked = Run(
-            array_reader(thin.name, changed, affine, thin.bad),
-            run.model,
-            run.predict,
-            run.standardise,
-        )
+        scan = array_reader(thin.name, variant, affine, thin.bad_voxels)
         try:
-            *_, seen, how = asked.follow()
+            found = replace(session, scan=scan, progress=None, _grids={}, _levels={}).localise()
         except InputError:  # nothing in the window
             continue
-        if how != "not found" and seen.plausible and seen.support > best:
-            best, found = seen.support, [flag]
-            if quarters is None:
+        detections = found.detections
+        if found.how != "not found" and detections.plausible and detections.support > best:
+            best, flags = detections.support, [flag]
+            if quarters == 0:
                 break
-    return found
+    return flags
 
 
 def _negative(voxels: np.ndarray) -> np.ndarray:
-    """Turn bright and dark, but for air, which is dark in both."""
+    """Return the negative; air, which is dark in both, stays."""
     top = np.percentile(voxels[np.isfinite(voxels)], 99)
     return np.where(voxels > 0.1 * top, np.maximum(1.1 * top - voxels, 0), voxels)
 
 
-def _turned(voxels: np.ndarray, source, quarters: int) -> tuple[np.ndarray, np.ndarray]:
-    """Turn slices by quarters; pixels keep their sides."""
-    first, second = (axis for axis in range(3) if axis != source.axis)
-    affine = source.affine.copy()
+def _rotated(voxels: np.ndarray, scan: ScanReader, quarters: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rotate slices by quarter turns; pixels keep their sides."""
+    first, second = (axis for axis in range(3) if axis != scan.axis)
+    affine = scan.affine.copy()
     if quarters % 2:
         sizes = nib.affines.voxel_sizes(affine)
         affine[:3, first] *= sizes[second] / sizes[first]

@@ -1,47 +1,53 @@
-"""Confidence: what Dice to expect of a slice, from what the soft segmentation says of itself."""
+"""The Dice to expect of a slice, from its soft segmentation and a curve fitted on references."""
 
 from __future__ import annotations
 
 import numpy as np
 
 KNOTS = np.array([0.0, 0.3, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 1.0])
-"""Expected Dice (see `gmseg.inference.quality.features.Features`) at which the Dice foretold is noted."""
+"""Soft Dice (see `gmseg.inference.quality.features.Features`) at which the curve has its knots."""
 
 
-def fit(expected: np.ndarray, dice: np.ndarray) -> list[list[float]]:
-    """Learn from scans with references what Dice an expected Dice stands for.
+def fit(soft_dice: np.ndarray, dice: np.ndarray) -> list[list[float]]:
+    """Fit the curve from soft Dice to Dice on scans with references.
 
     Parameters
     ----------
-    expected, dice : numpy.ndarray
-        One value per slice: from `gmseg.inference.quality.features.Features`, and against the reference.
+    soft_dice, dice : numpy.ndarray
+        One value per slice: soft Dice, and Dice against the reference.
 
     Returns
     -------
     list of [float, float]
-        Expected Dice and the Dice foretold, rising; a model's ``confidence``. A parabola by
-        least squares, made to rise: no more, for more would be tuned to few scans.
+        Soft Dice and expected Dice, increasing: the ``confidence`` of a model. It is a parabola
+        by least squares, made to increase; few scans support no more.
+
+    Examples
+    --------
+    >>> curve = fit(np.array([0.5, 0.7, 0.9]), np.array([0.4, 0.7, 0.9]))
+    >>> float(predict([0.7], curve)[0])
+    0.7
     """
-    known = np.isfinite(expected) & np.isfinite(dice)
-    parabola = np.polyfit(expected[known], dice[known], 2)
-    foretold = np.maximum.accumulate(np.clip(np.polyval(parabola, KNOTS), 0, 1))
-    return [[float(at), round(float(value), 4)] for at, value in zip(KNOTS, foretold, strict=True)]
+    known = np.isfinite(soft_dice) & np.isfinite(dice)
+    parabola = np.polyfit(soft_dice[known], dice[known], 2)
+    expected = np.maximum.accumulate(np.clip(np.polyval(parabola, KNOTS), 0, 1))
+    return [[float(at), round(float(value), 4)] for at, value in zip(KNOTS, expected, strict=True)]
 
 
 def predict(soft_dice, curve) -> np.ndarray:
-    """Return the Dice that is to be expected of slices.
+    """Return the expected Dice of slices.
 
     Parameters
     ----------
-    expected : sequence of float
-        One value per slice, NaN where there is no GM.
-    knots : list of [float, float] or None
-        Of the model; without them nothing is foretold.
+    soft_dice : sequence of float
+        One value per slice, NaN without GM.
+    curve : list of [float, float] or None
+        ``confidence`` of the model; without it nothing is predicted.
 
     Returns
     -------
     numpy.ndarray
-        (slices,), NaN where nothing can be foretold.
+        (slices,), NaN where nothing can be predicted.
     """
     soft_dice = np.asarray(soft_dice, float)
     if curve is None:

@@ -1,4 +1,4 @@
-"""Features, slice by slice and over the scan, of whether a segmentation is to be trusted."""
+"""Features of a segmentation, per slice and over the scan, that QC flags are decided on."""
 
 from __future__ import annotations
 
@@ -6,51 +6,57 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import ndimage
 
-from gmseg.inference import planes
-from gmseg.inference.localisation import GATHER_MM
+from gmseg.inference.localisation import components
 
 CROP_MM = 28.0
-"""Side of the square around the cord's way that is looked at."""
-RING_MM = (0.5, 1.75)  # from the border of GM: what lies there is white matter, mostly
-NEAR_MM = 12.0  # from the cord's way: the cord and the fluid around it
-_ANGLES = np.arange(-60, 61, 5)  # degrees
-_SHIFTS = np.arange(-8, 9)  # pixels of 0.5 mm
-_STEP_MM = 0.5  # of the maps in which the axis of symmetry is looked for
-_MOST = 6.0  # spreads: brighter and darker pixels count so much
+"""Side of the square around the centreline that is examined."""
+_RING_MM = (0.5, 1.75)  # from the border of GM: mostly white matter
+_NEAR_MM = 12.0  # from the centreline: the cord and the CSF around it
+_ANGLES_DEG = np.arange(-60, 61, 5)
+_SHIFTS_PX = np.arange(-8, 9)
+_STEP_MM = 0.5  # pixels of the maps in which the axis of symmetry is searched
+_MOST_SPREADS = 6.0  # brighter and darker pixels are clipped
+_EMPTY_POWER = 10**-3.9
+"""Relative power below which a part of k-space is empty; in real scans it is above 4e-4."""
 
 
 @dataclass
 class Features:
-    """What is gathered over the slices; one value per slice, NaN where there is no GM.
+    """Features gathered over the slices; one value per slice, NaN where there is no GM.
 
     Attributes
     ----------
     soft_dice : list of float
-        Dice that the soft segmentation expects of its own mask, were it calibrated.
+        Dice between the soft segmentation and its mask: the Dice to expect if the soft
+        segmentation were calibrated.
     second_mm2 : list of float
-        Area of the second largest piece of GM.
+        Area of the second largest connected component of GM.
     contrast : list of float
-        Median of GM minus that of the white matter around it, over the latter's spread.
+        Median of GM minus that of the white matter around it, over the spread of the latter.
     margin_mm : list of float
-        From the cord's middle to the edge of what was scanned.
+        Distance from the centreline to the edge of the scanned field of view.
     clipped : list of float
         Share of the pixels around the cord that have the highest value there.
-    soft, bright : numpy.ndarray
-        Sums over the slices, centred on the GM, of the soft segmentation and of the contrast.
+    soft, relative : numpy.ndarray
+        Sums over the slices, centred on the GM, of the soft segmentation and of the intensity
+        relative to white matter.
+    count : int
+        Number of slices in these sums.
     """
 
-    soft_dice: list = field(default_factory=list)
-    second_mm2: list = field(default_factory=list)
-    contrast: list = field(default_factory=list)
-    margin_mm: list = field(default_factory=list)
-    clipped: list = field(default_factory=list)
-    soft: np.ndarray | float = 0.0
-    bright: np.ndarray | float = 0.0
+    soft_dice: list[float] = field(default_factory=list)
+    second_mm2: list[float] = field(default_factory=list)
+    contrast: list[float] = field(default_factory=list)
+    margin_mm: list[float] = field(default_factory=list)
+    clipped: list[float] = field(default_factory=list)
+    soft: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    relative: np.ndarray = field(default_factory=lambda: np.zeros(()))
     count: int = 0
 
     def add(self, soft: np.ndarray, scan: np.ndarray, spacing_mm: float, margin_mm: float) -> None:
-        """Look at a slice: crops around the cord's way, (n, n), of both, and their pixel size."""
+        """Add a slice: crops around the centreline, (n, n), of both, and their pixel size."""
         self.margin_mm.append(margin_mm)
         self.clipped.append(_clipped(scan, spacing_mm))
         inside = soft > 0.5
@@ -60,33 +66,33 @@ class Features:
             return
         self.soft_dice.append(2 * float(soft[inside].sum()) / float(soft.sum() + inside.sum()))
         self.second_mm2.append(_second_mm2(inside, spacing_mm))
-        nearest, farthest = (planes.within(inside, reach, spacing_mm) for reach in RING_MM)
-        ring = scan[farthest & ~nearest]
-        level = planes.median(ring)
-        spread = 1.4826 * planes.median(np.abs(ring - level))
+        distance_mm = ndimage.distance_transform_edt(~inside) * spacing_mm
+        ring = scan[(distance_mm > _RING_MM[0]) & (distance_mm <= _RING_MM[1])]
+        level = np.median(ring) if ring.size else np.nan
+        spread = 1.4826 * np.median(np.abs(ring - level)) if ring.size else np.nan
         if not spread > 0:
             self.contrast.append(np.nan)
             return
-        relative = np.clip((scan - level) / spread, -_MOST, _MOST)
-        self.contrast.append(float(planes.median(relative[inside])))
-        shift = np.rint(planes.middle(soft) - (len(soft) - 1) / 2).astype(int)
+        relative = np.clip((scan - level) / spread, -_MOST_SPREADS, _MOST_SPREADS)
+        self.contrast.append(float(np.median(relative[inside])))
+        shift = np.rint(np.array(ndimage.center_of_mass(soft)) - (len(soft) - 1) / 2).astype(int)
         self.soft = self.soft + np.roll(soft, -shift, (0, 1))
-        self.bright = self.bright + np.roll(relative, -shift, (0, 1))
+        self.relative = self.relative + np.roll(relative, -shift, (0, 1))
         self.count += 1
 
 
 def _second_mm2(inside: np.ndarray, spacing_mm: float) -> float:
-    """Return the area of the second largest piece; halves of a butterfly are one piece."""
-    pieces, count = planes.pieces(planes.within(inside, GATHER_MM / 2, spacing_mm))
+    """Return the area of the second largest component."""
+    labels, count = components(inside, spacing_mm)
     if count < 2:
         return 0.0
-    return float(np.sort(planes.sums(inside, pieces, count))[-2] * spacing_mm**2)
+    return float(np.sort(np.bincount(labels.ravel())[1:])[-2] * spacing_mm**2)
 
 
 def _clipped(scan: np.ndarray, spacing_mm: float) -> float:
-    """Return the share of pixels near the cord that have the highest value of them all."""
+    """Return the share of pixels near the cord that have the highest value of all."""
     axis = (np.arange(len(scan)) - (len(scan) - 1) / 2) * spacing_mm
-    near = scan[np.hypot(axis[:, None], axis[None]) <= NEAR_MM]
+    near = scan[np.hypot(axis[:, None], axis[None]) <= _NEAR_MM]
     top = near.max()
     if not top > near.min():
         return np.nan
@@ -95,16 +101,16 @@ def _clipped(scan: np.ndarray, spacing_mm: float) -> float:
 
 @dataclass(frozen=True)
 class Symmetry:
-    """How alike the left and the right of the cord are, on the mean of its slices.
+    """How similar the left and the right of the cord are, in the mean of its slices.
 
     Attributes
     ----------
     angle_deg : float
-        By which the butterfly's axis is turned from front to back.
+        Angle between the butterfly's axis and front to back.
     area : float
-        Difference of the sides' areas over their sum, 0 to 1.
+        Difference of the areas of the sides over their sum, 0 to 1.
     contrast : (float, float)
-        Of the sides: of GM to the white matter around it, in its spreads.
+        Contrast of the sides: of GM to the white matter around it, in spreads of the latter.
     """
 
     angle_deg: float
@@ -112,53 +118,68 @@ class Symmetry:
     contrast: tuple[float, float]
 
 
-def symmetry(signs: Features, spacing_mm: float) -> Symmetry | None:
-    """Find the axis of symmetry of the mean soft segmentation, and compare its sides.
+def symmetry(features: Features, spacing_mm: float) -> Symmetry | None:
+    """Find the axis of symmetry of the mean soft segmentation, and compare the sides.
 
     Returns
     -------
     Symmetry or None
         None where no slice shows GM.
     """
-    if not signs.count:
+    if not features.count:
         return None
     zoom = spacing_mm / _STEP_MM
-    at = np.linspace(0, len(signs.soft) - 1, round(len(signs.soft) * zoom))
-    soft, bright = (
-        planes.sampled(planes.blurred(part / signs.count, 0.4 / zoom), at, at)
-        for part in (signs.soft, signs.bright)
+    soft, relative = (
+        ndimage.zoom(ndimage.gaussian_filter(part / features.count, 0.4 / zoom), zoom, order=1)
+        for part in (features.soft, features.relative)
     )
-    best = -1.0
-    for angle in _ANGLES:
-        turned = planes.turned(soft, angle)
-        for shift in _SHIFTS:
-            alike = float((turned * np.roll(turned[::-1], shift, axis=0)).sum() / (turned**2).sum())
-            if alike > best:
-                best, found, moved = alike, angle, shift
-    axis = (len(soft) - 1 + moved) / 2
+    angle, shift = _best_axis(soft)
+    axis = (len(soft) - 1 + shift) / 2
     rows = np.arange(len(soft))[:, None]
-    turned, relative = planes.turned(soft, found), planes.turned(bright, found)
-    sides = [turned * (rows < axis - 0.5), turned * (rows > axis + 0.5)]
-    areas = [float(side.sum()) for side in sides]
+    soft, relative = _rotated(soft, angle), _rotated(relative, angle)
+    sides = [soft * (rows < axis - 0.5), soft * (rows > axis + 0.5)]
+    right, left = (float(side.sum()) for side in sides)
     contrasts = [
         float((side * relative).sum() / area) if area > 0 else 0.0
-        for side, area in zip(sides, areas, strict=True)
+        for side, area in zip(sides, (right, left), strict=True)
     ]
-    return Symmetry(float(found), abs(areas[0] - areas[1]) / sum(areas), tuple(contrasts))
+    return Symmetry(angle, abs(right - left) / (right + left), (contrasts[0], contrasts[1]))
+
+
+def _best_axis(soft: np.ndarray) -> tuple[float, int]:
+    """Return the angle and the shift at which a soft segmentation mirrors itself best."""
+    best, angle, shift = -1.0, 0.0, 0
+    for degrees in _ANGLES_DEG:
+        rotated = _rotated(soft, float(degrees))
+        for pixels in _SHIFTS_PX:
+            mirrored = np.roll(rotated[::-1], pixels, axis=0)
+            overlap = float((rotated * mirrored).sum() / (rotated**2).sum())
+            if overlap > best:
+                best, angle, shift = overlap, float(degrees), int(pixels)
+    return angle, shift
+
+
+def _rotated(image: np.ndarray, degrees: float) -> np.ndarray:
+    return ndimage.rotate(image, -degrees, order=1, reshape=False)
 
 
 def area_jumps(areas: np.ndarray) -> np.ndarray:
-    """Return by what factor a slice's area leaps from both of its neighbours', 1 and more.
+    """Return the factor by which the area of a slice differs from both of its neighbours'.
 
-    Where a neighbour has no GM, or the slice itself, there is nothing to compare: 1.
+    It is 1 where the slice or a neighbour has no GM.
+
+    Examples
+    --------
+    >>> area_jumps(np.array([10.0, 20.0, 10.0, 10.0]))
+    array([1., 2., 1., 1.])
     """
     areas = np.asarray(areas, float)
-    found = np.ones(len(areas))
+    jumps = np.ones(len(areas))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         before, after = (np.abs(np.log(areas[1:-1] / part)) for part in (areas[:-2], areas[2:]))
     both = np.isfinite(before) & np.isfinite(after)
-    found[1:-1] = np.where(both, np.exp(np.clip(np.minimum(before, after), None, 10)), 1)
-    return found
+    jumps[1:-1] = np.where(both, np.exp(np.clip(np.minimum(before, after), None, 10)), 1)
+    return jumps
 
 
 def true_pixel(read: Callable[[int], np.ndarray], slices: int) -> float:
@@ -169,25 +190,26 @@ def true_pixel(read: Callable[[int], np.ndarray], slices: int) -> float:
     Parameters
     ----------
     read : callable
-        From a slice's number to its pixels, 2-D.
+        From the number of a slice to its pixels, 2-D.
     slices : int
+        Number of slices.
 
     Returns
     -------
     float
-        1 where the outermost tenth of k-space holds something along both axes.
+        1 where the outermost tenth of k-space holds power along both axes.
     """
-    profiles = [0.0, 0.0]
+    profiles = [np.zeros(1), np.zeros(1)]
     for k in np.unique(np.linspace(0, slices - 1, 9).astype(int)[1:-1] if slices > 2 else [0]):
-        plane = np.nan_to_num(np.asarray(read(int(k)), np.float64), posinf=0, neginf=0)
-        taper = np.hanning(plane.shape[0])[:, None] * np.hanning(plane.shape[1])
-        power = np.abs(np.fft.fft2((plane - plane.mean()) * taper)) ** 2
+        image = np.nan_to_num(np.asarray(read(int(k)), np.float64), posinf=0, neginf=0)
+        taper = np.hanning(image.shape[0])[:, None] * np.hanning(image.shape[1])
+        power = np.abs(np.fft.fft2((image - image.mean()) * taper)) ** 2
         profiles = [profiles[axis] + power.sum(axis=1 - axis) for axis in (0, 1)]
     return max(_true_pixel(profile) for profile in profiles)
 
 
 def _true_pixel(profile: np.ndarray) -> float:
-    if len(profile) < 32:  # too few pixels to tell
+    if len(profile) < 32:  # too few pixels to judge
         return 1.0
     frequency = np.abs(np.fft.fftfreq(len(profile))) * 2
     bands = np.arange(10) / 10
@@ -196,9 +218,5 @@ def _true_pixel(profile: np.ndarray) -> float:
     )
     if not levels[1] > 0:
         return 1.0
-    holds = np.flatnonzero(levels / levels[1] > EMPTY_POWER)
+    holds = np.flatnonzero(levels / levels[1] > _EMPTY_POWER)
     return float(1 / (bands[holds[-1]] + 0.1))
-
-
-EMPTY_POWER = 10**-3.9
-"""Of the power near the middle of k-space; the outer part of no scan here holds less than 4e-4."""

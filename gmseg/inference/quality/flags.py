@@ -1,4 +1,4 @@
-"""Flags: what says that a segmentation should not be trusted, each with its limit and reason."""
+"""QC flags: reasons not to trust a segmentation, each with its limit."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Limit:
     Attributes
     ----------
     limit : float or None
-        The figure that decides; None where none does.
+        Value that decides; None where none does.
     unit : str
-        Of it, and of what it is.
+        Its unit, and what it measures.
     reason : str
         Why this matters.
     """
@@ -29,85 +29,101 @@ class Limit:
     unit: str
     reason: str
 
+    @property
+    def value(self) -> float:
+        """The limit of a flag that has one."""
+        assert self.limit is not None
+        return self.limit
+
 
 LIMITS = {
-    "no-gm": Limit(None, "", "the cord was missed, or the slice is beyond it or spoiled"),
+    "no-gm": Limit(None, "", "the cord was missed, or the slice lies beyond it or is degraded"),
     "small-area": Limit(2.0, "mm^2, least area in a slice", "no human cord has so little GM"),
     "large-area": Limit(45.0, "mm^2, largest area in a slice", "no human cord has so much GM"),
     "area-jump": Limit(
         1.45,
-        "times the area of both neighbours, or less by it",
-        "a cord changes slowly; a leap is a mistake or movement",
+        "times larger or smaller than both neighbouring slices",
+        "the cord changes slowly; a jump is an error or movement",
     ),
-    "pieces": Limit(
-        1.5, "mm^2 of a second piece, in over a tenth of the slices", "the butterfly is one piece"
+    "components": Limit(
+        1.5,
+        "mm^2 of a second connected component, in more than a tenth of the slices",
+        "the butterfly is one connected component",
     ),
     "window-border": Limit(None, "", "GM at the border of the window is cut off there"),
     "edge": Limit(
-        6.0, "mm from the cord's middle to the edge of the field", "part of the cord is missing"
+        6.0,
+        "mm from the centreline to the edge of the field of view",
+        "part of the cord is missing",
     ),
     "asymmetry": Limit(
         0.12,
         "difference of left and right areas, over their sum",
-        "left and right are nearly equal in health: an artefact, a lesion or a mistake",
+        "left and right are nearly equal in health: an artefact, a lesion or an error",
     ),
     "uneven": Limit(
         0.25,
         "difference of left and right contrasts, over their sum, and 0.4 in all",
-        "one side was seen, the other guessed",
+        "one side is visible, the other is guessed",
     ),
-    "coarse": Limit(1.0, "mm, largest pixel in plane", "the butterfly's arms are thinner"),
-    "interpolated": Limit(1.25, "pixels, finest detail", "the scan is coarser than its pixels say"),
+    "coarse": Limit(1.0, "mm, largest pixel in plane", "the horns are thinner than a pixel"),
+    "interpolated": Limit(
+        1.25, "pixels, finest detail", "the resolution is lower than the pixel size"
+    ),
     "contrast": Limit(
         0.4,
         "spreads of the white matter, from its median to that of GM",
-        "where GM cannot be told from white matter, its shape is guessed",
+        "where GM does not differ from white matter, its shape is guessed",
     ),
     "inverted": Limit(
-        None, "GM is found in the negative only", "the network knows GM brighter than white matter"
+        None,
+        "GM is found in the negative only",
+        "the network expects GM brighter than white matter",
     ),
-    "not-axial": Limit(1.5, "pixel over slice spacing", "the network knows slices across the cord"),
+    "not-axial": Limit(
+        1.5, "pixel size over slice spacing", "the network expects slices across the cord"
+    ),
     "oblique": Limit(
         35.0,
-        "degrees between the cord and the slices' normal",
-        "areas of slanted slices are too large",
+        "degrees between the cord and the normal of the slices",
+        "areas of oblique slices are too large",
     ),
     "orientation": Limit(
         1.15,
-        "times as much GM is seen when the slices are turned by quarters",
+        "times as much GM when the slices are rotated by quarter turns",
         "the voxels do not lie as the affine says; the mask is worse, and sides may be swapped",
     ),
     "turned": Limit(
         15.0,
         "degrees between the butterfly's axis and front to back",
-        "the network knows upright cords",
+        "the network expects upright cords",
     ),
     "clipped": Limit(
         0.004,
         "of the pixels within 12 mm of the cord have the highest value",
-        "what was cut off cannot be compared",
+        "clipped intensities hold no contrast",
     ),
-    "bad-voxels": Limit(None, "", "NaN or infinite voxels; all of them outside the window"),
-    "geometry": Limit(1.0, "mm between qform and sform", "nobody can say where the scan lies"),
+    "bad-voxels": Limit(None, "", "NaN or infinite voxels, all of them outside the window"),
+    "geometry": Limit(1.0, "mm between qform and sform", "the position of the scan is ambiguous"),
     "low-confidence": Limit(
-        0.8, "Dice foretold, median of the slices", "on spoiled scans so foretold, it was low"
+        0.8, "expected Dice, median of the slices", "on degraded scans below it, Dice was low"
     ),
 }
-"""The one table of flags: name to limit and reason."""
+"""The table of flags: name to limit and reason."""
 
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag that was raised.
+    """A QC flag that was raised.
 
     Attributes
     ----------
     name : str
-        In `LIMITS`.
+        Key of `LIMITS`.
     text : str
         What is wrong, in words.
     slices : tuple of int
-        Which slices, counted from 0 as they are stored; empty where it is all of the scan.
+        Slices concerned, counted from 0 as stored; empty for the whole scan.
     """
 
     name: str
@@ -115,15 +131,15 @@ class Flag:
     slices: tuple[int, ...] = ()
 
 
-def header_flags(scan: nib.Nifti1Image, shape) -> list[Flag]:
-    """Say what is suspicious about where a scan's header puts its voxels.
+def header_flags(scan, shape: tuple[int, ...]) -> list[Flag]:
+    """Return the flags that a scan's geometry raises.
 
     Parameters
     ----------
-    scan : nibabel.Nifti1Image
-        An image with the scan's header.
+    scan : nibabel.Nifti1Image or nibabel.Nifti2Image
+        Image with the scan's header.
     shape : tuple of int
-        The scan's.
+        Shape of the scan.
     """
     flags = []
     codes = [int(scan.header[field]) for field in ("qform_code", "sform_code")]
@@ -133,100 +149,105 @@ def header_flags(scan: nib.Nifti1Image, shape) -> list[Flag]:
     if all(codes):
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1).T
         q, s = (nib.affines.apply_affine(a, corners) for a in (scan.get_qform(), scan.get_sform()))
-        limit = LIMITS["geometry"].limit
+        limit = LIMITS["geometry"].value
         if np.abs(q - s).max() > limit:
             text = f"qform and sform differ by more than {limit:g} mm: the sform was used"
             flags.append(Flag("geometry", text))
     sizes = nib.affines.voxel_sizes(scan.affine)
     axis = slice_axis(scan.affine)
     pixel_mm = max(np.delete(sizes, axis))
-    if pixel_mm > LIMITS["not-axial"].limit * sizes[axis]:
+    if pixel_mm > LIMITS["not-axial"].value * sizes[axis]:
         text = "the scan does not look axial: its slices are thinner than its pixels"
         flags.append(Flag("not-axial", text))
-    if pixel_mm > LIMITS["coarse"].limit + 1e-4:
+    if pixel_mm > LIMITS["coarse"].value + 1e-4:
         flags.append(Flag("coarse", f"pixels of {pixel_mm:.2g} mm are too coarse for gray matter"))
     return flags
 
 
 def area_flags(areas_mm2, *, at_border, searched: bool = False) -> list[Flag]:
-    """Say what is suspicious about the areas of GM.
+    """Return the flags that the areas of GM raise.
 
     Parameters
     ----------
-    areas_mm2 : numpy.ndarray
+    areas_mm2 : array_like
         GM area per slice.
     at_border : numpy.ndarray
         bool (slices,): GM reaches the border of the window.
     searched : bool
-        Whether the whole field of view was looked at.
+        Whether the whole field of view was searched.
 
-    Returns
-    -------
-    list of Flag
-        Slices are counted from 0.
+    Examples
+    --------
+    >>> [flag] = area_flags([14.0, 0.0, 15.0], at_border=np.zeros(3, bool))
+    >>> flag.name, flag.slices
+    ('no-gm', (1,))
     """
     areas_mm2 = np.asarray(areas_mm2)
     empty = areas_mm2 == 0
     if empty.all():
-        where = "the cord may lie outside the window; give its place with --centre X,Y or --cord"
+        where = "the cord may lie outside the window; give its place with `centre=(x, y)` or `cord`"
         if searched:
             where = "nowhere in the field of view; is it an axial T2*-weighted scan of the cord?"
         return [Flag("no-gm", f"no gray matter found: {where}", tuple(range(len(areas_mm2))))]
-    least, most = LIMITS["small-area"].limit, LIMITS["large-area"].limit
+    least, most = LIMITS["small-area"].value, LIMITS["large-area"].value
     small, large = ~empty & (areas_mm2 < least), areas_mm2 > most
-    leaps = (
-        (area_jumps(np.where(small, 0, areas_mm2)) > LIMITS["area-jump"].limit) & ~small & ~large
-    )
+    jumps = area_jumps(np.where(small, 0, areas_mm2)) > LIMITS["area-jump"].value
     return [
         flag
         for name, wrong, text in (
             ("no-gm", empty, "no gray matter found"),
             ("small-area", small, f"area below {least:g} mm^2"),
             ("large-area", large, f"area above {most:g} mm^2"),
-            ("area-jump", leaps, "area leaps between neighbours"),
+            ("area-jump", jumps & ~small & ~large, "area jumps between neighbouring slices"),
             ("window-border", at_border, "gray matter at the border of the window"),
         )
         for flag in _in_slices(name, wrong, text)
     ]
 
 
-def sign_flags(signs: Features, sides: Symmetry | None) -> list[Flag]:
-    """Say what is suspicious about what the slices show.
+def feature_flags(features: Features, sides: Symmetry | None) -> list[Flag]:
+    """Return the flags that the features of the slices raise.
 
     Parameters
     ----------
-    signs : Features
+    features : Features
         In the order in which the slices are stored.
     sides : Symmetry or None
+        From `gmseg.inference.quality.features.symmetry`.
     """
     second, margin, clipped = (
-        np.array(values, float) for values in (signs.second_mm2, signs.margin_mm, signs.clipped)
+        np.array(values, float)
+        for values in (features.second_mm2, features.margin_mm, features.clipped)
     )
     flags = []
     with np.errstate(invalid="ignore"):
-        pieces = second >= LIMITS["pieces"].limit
-        if pieces.sum() > 0.1 * len(pieces):
-            flags += _in_slices("pieces", pieces, "two or more pieces of gray matter")
-        near = margin < LIMITS["edge"].limit
+        several = second >= LIMITS["components"].value
+        if several.sum() > 0.1 * len(several):
+            text = "two or more connected components of gray matter"
+            flags += _in_slices("components", several, text)
+        near = margin < LIMITS["edge"].value
         flags += _in_slices("edge", near, "the cord lies at the edge of the field of view")
-        top = clipped > LIMITS["clipped"].limit
-        if 2 * top.sum() >= len(top):
-            flags.append(Flag("clipped", "intensities are cut off around the cord"))
-    if sides is None:
-        return flags
+        at_top = clipped > LIMITS["clipped"].value
+        if 2 * at_top.sum() >= len(at_top):
+            flags.append(Flag("clipped", "intensities are clipped around the cord"))
+    return flags if sides is None else flags + _symmetry_flags(sides)
+
+
+def _symmetry_flags(sides: Symmetry) -> list[Flag]:
+    flags = []
     left, right = sides.contrast
-    if sides.area > LIMITS["asymmetry"].limit:
+    if sides.area > LIMITS["asymmetry"].value:
         text = f"left and right differ in area by {200 * sides.area:.0f} % of their mean"
         flags.append(Flag("asymmetry", text))
-    apart = abs(left - right)
-    if apart > 0.4 and apart > LIMITS["uneven"].limit * (abs(left) + abs(right)):
-        text = "gray matter is seen much better on one side than on the other"
+    difference = abs(left - right)
+    if difference > 0.4 and difference > LIMITS["uneven"].value * (abs(left) + abs(right)):
+        text = "gray matter is much more visible on one side than on the other"
         flags.append(Flag("uneven", text))
-    elif (left + right) / 2 < LIMITS["contrast"].limit:
+    elif (left + right) / 2 < LIMITS["contrast"].value:
         text = "gray matter hardly differs from the white matter around it"
         flags.append(Flag("contrast", text))
-    if abs(sides.angle_deg) > LIMITS["turned"].limit:
-        text = f"the cord is turned by about {abs(sides.angle_deg):.0f} degrees within the slices"
+    if abs(sides.angle_deg) > LIMITS["turned"].value:
+        text = f"the cord is rotated by about {abs(sides.angle_deg):.0f} degrees in the slices"
         flags.append(Flag("turned", text))
     return flags
 
@@ -240,6 +261,12 @@ def _in_slices(name: str, wrong: np.ndarray, text: str) -> list[Flag]:
 
 
 def ranges(numbers: np.ndarray) -> str:
-    """Return 0, 1, 2, 5 as ``0-2, 5``."""
+    """Return sorted numbers as text.
+
+    Examples
+    --------
+    >>> ranges(np.array([0, 1, 2, 5]))
+    '0-2, 5'
+    """
     groups = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
     return ", ".join(f"{g[0]}-{g[-1]}" if len(g) > 1 else f"{g[0]}" for g in groups)
