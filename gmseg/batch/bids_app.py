@@ -1,19 +1,14 @@
-"""The BIDS App: a dataset's scans become derivatives, and these a table of the group.
-
-`participant_level` segments scans and writes what BIDS wants beside the masks; `group_level`
-gathers what it wrote. Which scans there are, `gmseg.batch.bids_query` tells; what is written where,
-`gmseg.batch.bids_derivatives`.
-"""
+"""The two levels of the BIDS App: segment the scans of a dataset, and collect their results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gmseg.batch import bids_derivatives as derivatives
-from gmseg.batch import jobs as cohort
 from gmseg.batch.bids_query import Scan
+from gmseg.batch.jobs import Job, faulty, is_done, run
 from gmseg.batch.multi_echo import combine_echoes
 from gmseg.core.model import Model
 from gmseg.errors import InputError
@@ -24,27 +19,41 @@ from gmseg.morphometry.areas import COLUMNS, measure_mask
 
 
 @dataclass(frozen=True)
-class Done:
-    """What became of a scan at the participant level.
+class ScanResult:
+    """Result of one scan at the participant level.
 
     Attributes
     ----------
     scan : Scan
-    facts : dict or None
-        The sidecar of its mask; None where it failed.
+        The scan.
+    sidecar : dict
+        Sidecar of its mask; empty if the scan failed.
     fault : str or None
-        Why it failed, in one line.
-    ours : bool
-        Whether the fault is the program's or the machine's, and not the scan's.
-    anew : bool
-        Whether it was segmented, not found done.
+        Why the scan failed, in one line.
+    internal : bool
+        Whether the fault lies with gmseg or the machine, not with the scan.
+    segmented : bool
+        Whether this run segmented the scan; False if it was done before.
     """
 
     scan: Scan
-    facts: dict | None = None
+    sidecar: dict = field(default_factory=dict)
     fault: str | None = None
-    ours: bool = False
-    anew: bool = True
+    internal: bool = False
+    segmented: bool = True
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What is the same for all scans of a run."""
+
+    bids_dir: Path
+    out_dir: Path
+    model: Model
+    volume_choice: dict  # `volume` or `mean` of `gmseg.segment`
+    tta_choice: dict  # `tta` and `seed` of `gmseg.segment`
+    overwrite: bool
+    command: tuple[str, ...] | None
 
 
 def participant_level(
@@ -57,103 +66,63 @@ def participant_level(
     mean: bool = False,
     tta: int = 0,
     seed: int = 0,
-    workers: int = 1,
-    scheduler: str | None = None,
     overwrite: bool = False,
     command: Sequence[str] | None = None,
-    tell: Callable[[str], None] | None = None,
-) -> Iterator[Done]:
-    """Segment scans of a BIDS dataset and write their derivatives; what is done is left as it is.
+    **run_options,
+) -> Iterator[ScanResult]:
+    """Segment scans of a BIDS dataset and write their derivatives; skip scans that are done.
 
     Parameters
     ----------
     bids_dir, out_dir : path-like
-        Of the raw dataset, and of the derivatives; the latter is made.
+        Folders of the raw dataset and of the derivatives; the latter is created.
     scans : sequence of Scan
-        See `gmseg.batch.bids_query.find_scans`.
+        Scans to segment, see `gmseg.batch.bids_query.query_scans`.
     model : Model
+        Model to use.
     volume, mean, tta, seed : int, bool, int, int
         See `gmseg.segment`.
-    workers, scheduler, tell : int, str, callable
-        See `gmseg.batch.jobs.run`.
     overwrite : bool
-        Segment what is done, too, and replace what was made otherwise.
+        Whether to segment all scans again, and replace files made with another model or options.
     command : sequence of str, optional
-        The command line, for the QC page.
+        Command line to show on the QC page.
+    **run_options
+        Options of `gmseg.batch.jobs.run`: workers, scheduler, tell.
 
     Yields
     ------
-    Done
+    ScanResult
         One per scan, as soon as it is done. A bad scan does not stop the others.
 
     Raises
     ------
     gmseg.errors.InputError
-        If `out_dir` cannot be a place for these derivatives.
+        If `out_dir` is not allowed for these derivatives.
     """
     bids_dir, out_dir = Path(bids_dir), Path(out_dir)
-    choices = {"mean": True} if mean else {} if volume is None else {"volume": volume}
-    copies = {"tta": tta, "seed": seed} if tta > 1 else {}
     derivatives.check_out_dir(bids_dir, out_dir)
-    derivatives.write_dataset(bids_dir, out_dir)
-
-    def failed(scan: Scan, fault: str, ours: bool = False) -> Done:
-        note = out_dir / derivatives.fault_file(scan)
-        note.parent.mkdir(exist_ok=True)
-        write_text(note, _within(fault, (out_dir, bids_dir)) + "\n")
-        return Done(scan, fault=fault, ours=ours)
-
-    jobs, owners, taken = [], {}, {}
+    derivatives.write_dataset_files(bids_dir, out_dir)
+    volume_choice = {"mean": True} if mean else {} if volume is None else {"volume": volume}
+    tta_choice = {"tta": tta, "seed": seed} if tta > 1 else {}
+    shown = tuple(command) if command else None
+    settings = _Settings(bids_dir, out_dir, model, volume_choice, tta_choice, overwrite, shown)
+    pending: dict[Path, tuple[Scan, Job]] = {}
     try:
-        for scan in scans:
-            try:
-                mask = derivatives.outputs(scan)["mask"]
-                if mask in taken:
-                    raise InputError(
-                        f"{scan.files[0]}: would be written to {mask}, as {taken[mask]} is; "
-                        f"rename or remove one"
-                    )
-                taken[mask] = scan.files[0]
-                job = _job(out_dir, scan, choices, copies, command, overwrite=overwrite)
-                found = None if overwrite else _found(out_dir, scan, job, model)
-            except Exception as error:
-                yield failed(scan, *cohort.faulty(error, scan.files[0]))
-                continue
-            if found:
-                (out_dir / derivatives.fault_file(scan)).unlink(missing_ok=True)
-                yield Done(scan, found, anew=False)
-                continue
-            jobs.append(job)
-            owners[id(job)] = scan
-        if not jobs:  # and no cluster for them
-            return
-        (out_dir / derivatives.PAGE).mkdir(exist_ok=True)
-        write_page(out_dir)  # one makes the page, before several add to it
-        for outcome in cohort.run(jobs, model, workers=workers, scheduler=scheduler, tell=tell):
-            scan, fault = owners[id(outcome.job)], outcome.fault
-            if fault is None:
-                try:
-                    facts = _describe(out_dir, scan, outcome, choices)
-                except Exception as error:
-                    yield failed(scan, *cohort.faulty(error, scan.files[0]))
-                    continue
-            if fault is not None:
-                yield failed(scan, fault, outcome.ours)
-                continue
-            (out_dir / derivatives.fault_file(scan)).unlink(missing_ok=True)
-            yield Done(scan, facts)
-    finally:  # what is done is shown, even of a run that is interrupted
-        write_page(out_dir)
+        yield from _plan(settings, scans, pending)
+        yield from _run(settings, pending, run_options)
+    finally:  # an interrupted run shows what is done, too
+        _write_page(out_dir)
 
 
 def group_level(out_dir, scans: Sequence[Scan]) -> list[dict]:
-    """Gather what the participant level wrote: a table, and the QC page anew.
+    """Write the table of all scans and the QC page from what the participant level wrote.
 
     Parameters
     ----------
     out_dir : path-like
+        Folder of the derivatives.
     scans : sequence of Scan
-        Those that failed or are not segmented yet have rows, too.
+        Scans of the table; those without a mask have a row, too.
 
     Returns
     -------
@@ -163,72 +132,133 @@ def group_level(out_dir, scans: Sequence[Scan]) -> list[dict]:
     Raises
     ------
     gmseg.errors.InputError
-        If none of them has a mask.
+        If none of the scans has a mask.
     """
     out_dir = Path(out_dir)
     rows = [derivatives.group_row(out_dir, scan) for scan in scans]
     if all(row["problem"] for row in rows):
         raise InputError(f"{out_dir}: has no mask of these scans; run the participant level first")
     write_table(out_dir / derivatives.GROUP_TABLE, rows, derivatives.GROUP_COLUMNS)
-    write_page(out_dir)
+    _write_page(out_dir)
     return rows
 
 
-def write_page(out_dir: Path) -> Path | None:
-    """Write the QC page from what is in it; nothing where there is nothing."""
+def _write_page(out_dir: Path) -> None:
+    """Write the index of the QC page if the page has a folder."""
     from gmseg.report.qc_page import write_index
 
-    folder = out_dir / derivatives.PAGE
-    return write_index(folder) if folder.is_dir() else None
+    if (folder := out_dir / derivatives.PAGE).is_dir():
+        write_index(folder)
 
 
-def _job(
-    out_dir: Path, scan: Scan, choices: dict, copies: dict, command, *, overwrite: bool
-) -> cohort.Job:
-    """Return what is to be done with a scan, whose echoes are combined first."""
+def _plan(
+    settings: _Settings, scans: Sequence[Scan], pending: dict[Path, tuple[Scan, Job]]
+) -> Iterator[ScanResult]:
+    """Put the jobs to run into `pending`, by mask; yield the scans that fail or are done."""
+    masks: dict[Path, Path] = {}
+    for scan in scans:
+        source = scan.files[0]
+        try:
+            mask = derivatives.outputs(scan)["mask"]
+            if mask in masks:
+                raise InputError(
+                    f"{source}: has the same output {mask} as {masks[mask]}; "
+                    f"rename or remove one of the two"
+                )
+            masks[mask] = source
+            job = _prepare_job(settings, scan)
+            sidecar = None if settings.overwrite else _sidecar_if_done(settings, scan, job)
+        except Exception as error:
+            yield _failure(settings, scan, *faulty(error, source))
+            continue
+        if sidecar is None:
+            pending[job.files["mask"]] = scan, job
+        else:
+            yield _success(settings, scan, sidecar, segmented=False)
+
+
+def _run(
+    settings: _Settings, pending: dict[Path, tuple[Scan, Job]], run_options: dict
+) -> Iterator[ScanResult]:
+    """Run the jobs, and yield the result of each scan."""
+    if not pending:  # start no cluster
+        return
+    (settings.out_dir / derivatives.PAGE).mkdir(exist_ok=True)
+    _write_page(settings.out_dir)  # once, before several workers add to the page
+    for outcome in run([job for _, job in pending.values()], settings.model, **run_options):
+        scan, _ = pending[outcome.job.files["mask"]]
+        if outcome.summary is None:
+            yield _failure(settings, scan, outcome.fault or "failed", outcome.ours)
+            continue
+        try:
+            sidecar = _write_results(settings, scan, outcome.job, outcome.summary)
+        except Exception as error:
+            yield _failure(settings, scan, *faulty(error, scan.files[0]))
+        else:
+            yield _success(settings, scan, sidecar)
+
+
+def _prepare_job(settings: _Settings, scan: Scan) -> Job:
+    """Return the job of a scan; combine its echoes first."""
+    out_dir, choices, overwrite = settings.out_dir, settings.volume_choice, settings.overwrite
     files = {kind: out_dir / file for kind, file in derivatives.outputs(scan).items()}
-    file, taken = scan.files[0], choices
+    image = scan.files[0]
     if len(scan.files) > 1:
-        file, taken = out_dir / derivatives.combination(scan), {}
-        combine_echoes(scan.files, file, **choices, overwrite=overwrite)
-        if overwrite or not derivatives.json_of(file).exists():
-            sidecar = derivatives.combination_facts(scan, choices)
-            derivatives.write_json(derivatives.json_of(file), sidecar)
-    return cohort.Job(
-        file,
+        image = out_dir / derivatives.combined_echoes(scan)
+        combine_echoes(scan.files, image, **choices, overwrite=overwrite)
+        if overwrite or not derivatives.sidecar_path(image).exists():
+            sidecar = derivatives.echoes_sidecar(scan, choices)
+            derivatives.write_json(derivatives.sidecar_path(image), sidecar)
+        choices = {}
+    return Job(
+        image,
         {kind: files[kind] for kind in ("mask", "soft")},
-        taken | copies,
+        choices | settings.tta_choice,
         out_dir / derivatives.PAGE,
-        command,
+        settings.command,
         overwrite,
     )
 
 
-def _found(out_dir: Path, scan: Scan, job: cohort.Job, model: Model) -> dict | None:
-    """Return the sidecar of a scan's mask where nothing is left to do for it."""
-    if not cohort.is_done(job, model):
+def _sidecar_if_done(settings: _Settings, scan: Scan, job: Job) -> dict | None:
+    """Return the sidecar of a scan's mask if all files of the scan are up to date."""
+    if not is_done(job, settings.model):
         return None
-    facts = derivatives.read_facts(out_dir, scan)
-    # an interrupted run may have replaced the mask and not its sidecar
-    same = facts is not None and facts.get("MadeFrom") == mark_of(job.files["mask"])
-    return facts if same else None
+    sidecar = derivatives.read_mask_sidecar(settings.out_dir, scan)
+    # an interrupted run may have replaced the mask but not its sidecar
+    current = sidecar is not None and sidecar.get("MadeFrom") == mark_of(job.files["mask"])
+    return sidecar if current else None
 
 
-def _within(fault: str, folders: Sequence[Path]) -> str:
-    """Return a fault as a dataset tells it, where names begin at its root."""
-    for folder in folders:
+def _write_results(settings: _Settings, scan: Scan, job: Job, summary: dict) -> dict:
+    """Write the table and the sidecars of a segmented scan; return the sidecar of the mask."""
+    mask, soft = job.files["mask"], job.files["soft"]
+    rows = measure_mask(mask, soft=soft)
+    write_table(settings.out_dir / derivatives.outputs(scan)["table"], rows, COLUMNS)
+    mask_sidecar, soft_sidecar = derivatives.segmentation_sidecars(
+        scan, summary, mark_of(mask), settings.volume_choice
+    )
+    derivatives.write_json(derivatives.sidecar_path(soft), soft_sidecar)
+    # last: a scan with this file is done
+    derivatives.write_json(derivatives.sidecar_path(mask), mask_sidecar)
+    return mask_sidecar
+
+
+def _success(
+    settings: _Settings, scan: Scan, sidecar: dict, *, segmented: bool = True
+) -> ScanResult:
+    """Return the result of a scan that has a mask, and delete the log of an earlier failure."""
+    (settings.out_dir / derivatives.log_path(scan)).unlink(missing_ok=True)
+    return ScanResult(scan, sidecar, segmented=segmented)
+
+
+def _failure(settings: _Settings, scan: Scan, fault: str, internal: bool = False) -> ScanResult:
+    """Return the result of a scan that failed, and write its log with relative paths."""
+    log = settings.out_dir / derivatives.log_path(scan)
+    log.parent.mkdir(exist_ok=True)
+    text = fault
+    for folder in (settings.out_dir, settings.bids_dir):
         if folder != Path():
-            fault = fault.replace(f"{folder}/", "")
-    return fault
-
-
-def _describe(out_dir: Path, scan: Scan, outcome: cohort.Outcome, choices: dict) -> dict:
-    """Measure a mask, write the table and the sidecars, and return the mask's."""
-    files = outcome.job.files
-    rows = measure_mask(files["mask"], soft=files["soft"])
-    write_table(out_dir / derivatives.outputs(scan)["table"], rows, COLUMNS)
-    mark = mark_of(files["mask"])
-    mask, soft = derivatives.facts(scan, outcome.summary, mark, choices)
-    derivatives.write_json(derivatives.json_of(files["soft"]), soft)
-    derivatives.write_json(derivatives.json_of(files["mask"]), mask)  # last: the scan is done
-    return mask
+            text = text.replace(f"{folder}/", "")
+    write_text(log, text + "\n")
+    return ScanResult(scan, fault=fault, internal=internal)

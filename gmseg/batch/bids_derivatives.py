@@ -1,4 +1,4 @@
-"""What is written of a BIDS dataset's scans, where, under which names, and read again."""
+"""Names and contents of the files that the BIDS App writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from gmseg.batch.bids_query import Scan, description_of, read_description
+from gmseg.batch.bids_query import DESCRIPTION, ENTITIES, Scan, check_raw_dataset, read_description
 from gmseg.errors import InputError
 from gmseg.io.files import check_folder, write_text
 from gmseg.io.tables import sidecar_of
@@ -21,91 +21,118 @@ BIDS_VERSION = "1.11.1"
 CODE_URL = "https://github.com/neuropoly/gmseg"
 PAPER = "https://doi.org/10.1038/s41598-018-24304-3"
 RAW = "raw"
-"""The dataset of the scans, in BIDS URIs."""
+"""Name of the dataset of the scans in BIDS URIs."""
 
 PAGE = "qc"
 GROUP_TABLE = "group_label-GM_morph.tsv"
-_DESCRIPTION = "dataset_description.json"
-_KNOWN = re.compile(r"\..*|(README|CHANGES|CHANGELOG|LICENSE)(\..*)?|code|sourcedata|logs")
-"""What may lie in a folder that is to become a dataset."""
+_ORDER = (*ENTITIES[:-1], "space", "chunk", "label", "desc")
+_ALLOWED = re.compile(r"\..*|(README|CHANGES|CHANGELOG|LICENSE)(\..*)?|code|sourcedata|logs")
+"""Files that a folder may contain before it becomes a dataset of derivatives."""
 
-_ORDER = (
-    "sub",
-    "ses",
-    "task",
-    "acq",
-    "ce",
-    "rec",
-    "run",
-    "echo",
-    "part",
-    "space",
-    "chunk",
-    "label",
-    "desc",
-)
-# the book has no name yet for tables of areas; _morph is the draft's on structural derivatives
-_IGNORED = f"{PAGE}\n*_morph.tsv\n*_morph.json\n"
-_README = """\
-Gray matter of the spinal cord in the T2*-weighted scans of a BIDS dataset, by gmseg.
+# BIDS has no suffix for tables of areas yet; its draft on structural derivatives has _morph
+_BIDSIGNORE = f"{PAGE}\n*_morph.tsv\n*_morph.json\n"
+_README = f"""\
+Gray matter of the spinal cord in the T2*-weighted scans of a BIDS dataset, segmented by gmseg.
 
-*_space-orig_label-GM_mask.nii.gz: 1 is gray matter, on the scan's own grid.
-*_space-orig_label-GM_probseg.nii.gz: the probability of gray matter.
-*_space-orig_label-GM_morph.tsv: areas and volumes, a row per slice, and one for all.
-*_desc-rms*_T2starw.nii.gz: the root mean square of the echoes of one scan, which was segmented.
-{group}: a row per scan, once the group level was run.
-{page}/index.html: pictures, flags and a viewer; open it in a browser.
+*_space-orig_label-GM_mask.nii.gz: mask on the scan's native grid; 1 is gray matter.
+*_space-orig_label-GM_probseg.nii.gz: soft segmentation, the probability of gray matter.
+*_space-orig_label-GM_morph.tsv: areas and volumes; one row per slice and one for all slices.
+*_desc-rms*_T2starw.nii.gz: root mean square of the echoes of one scan, which was segmented.
+{GROUP_TABLE}: one row per scan, written by the group level.
+{PAGE}/index.html: QC page with images, QC flags and a viewer; open it in a browser.
 logs/: one line for each scan that failed.
 
-The JSON file beside each file tells what it was made of, and how. Look at the masks before you
-use the numbers: gmseg is a research tool. Code: {code}. Paper: {paper}.
+The JSON file next to each file says how it was made and from which files. gmseg is a research
+tool: check the masks before you use the numbers. Code: {CODE_URL}. Paper: {PAPER}.
 """
 
+_SCAN_COLUMNS = {
+    "participant_id": Column("participant, as in participants.tsv"),
+    "session_id": Column("session"),
+    "acquisition": Column("label of the acquisition in the file name"),
+    "run": Column("number of the run in the file name"),
+    "source": Column("scan in the raw dataset; the first echo if there are several"),
+}
+MEASURE_COLUMNS = {
+    name: column
+    for name, column in COLUMNS.items()
+    if (name.startswith(("slices", "gm_")) and "ratio" not in name)
+    or name in ("turn_deg", "obliqueness_deg")
+}
+"""Columns of the group table that are copied from the table of each scan."""
 
-# ---------------------------------------------------------------------------- the names of files
+_RESULT_COLUMNS = {
+    "expected_dice": Column("median of the expected Dice of the slices", "1"),
+    "flags": Column("names of the QC flags, or none; details are in the sidecar of the mask"),
+    "model": Column("model that made the mask"),
+    "gmseg_version": Column("version of gmseg that made the mask"),
+    "problem": Column("reason why there is no mask"),
+}
+GROUP_COLUMNS = _SCAN_COLUMNS | MEASURE_COLUMNS | _RESULT_COLUMNS
+"""Columns of the group table; areas are means over the slices with gray matter."""
 
 
-def derivative(scan: Scan, suffix: str, extension: str, **entities: str) -> Path:
-    """Return where a derivative of a scan lies within the dataset of derivatives.
+# ------------------------------------------------------------------------------------ file names
+
+
+def derivative(scan: Scan, ending: str, **entities: str) -> Path:
+    """Return the path of a scan's derivative within the dataset of derivatives.
 
     Examples
     --------
     >>> scan = Scan(Path(), (), {"sub": "01", "chunk": "2"}, "T2starw")
-    >>> derivative(scan, "mask", ".json", label="GM", space="orig").as_posix()
+    >>> derivative(scan, "mask.json", label="GM", space="orig").as_posix()
     'sub-01/anat/sub-01_space-orig_chunk-2_label-GM_mask.json'
     """
-    every = scan.entities | {key: value for key, value in entities.items() if value}
-    parts = [f"{key}-{every[key]}" for key in _ORDER if key in every]
-    return scan.folder / ("_".join([*parts, suffix]) + extension)
+    merged = scan.entities | {key: value for key, value in entities.items() if value}
+    parts = [f"{key}-{merged[key]}" for key in _ORDER if key in merged]
+    return scan.folder / "_".join([*parts, ending])
 
 
-def combination(scan: Scan) -> Path:
-    """Return where the combination of a scan's echoes lies; its suffix may not be MEGRE."""
+def combined_echoes(scan: Scan) -> Path:
+    """Return the path of the image that combines a scan's echoes; its suffix cannot be MEGRE.
+
+    Examples
+    --------
+    >>> combined_echoes(Scan(Path(), (), {"sub": "01"}, "MEGRE")).name
+    'sub-01_desc-rmsMEGRE_T2starw.nii.gz'
+    """
     desc = "rmsMEGRE" if scan.suffix == "MEGRE" else "rms"
-    return derivative(scan, "T2starw", ".nii.gz", desc=desc)
+    return derivative(scan, "T2starw.nii.gz", desc=desc)
 
 
 def outputs(scan: Scan) -> dict[str, Path]:
-    """Return where a scan's mask, soft segmentation and table lie.
+    """Return the paths of a scan's mask, soft segmentation and table.
 
-    A MEGRE and a T2starw, or a T2starw and its echoes, may have the same entities: ``desc`` tells
-    them apart.
+    The entity ``desc`` separates scans whose names have the same entities: a MEGRE and a T2starw
+    scan, or a T2starw scan and its single echoes.
+
+    Examples
+    --------
+    >>> outputs(Scan(Path(), (), {"sub": "01"}, "T2starw"))["mask"].name
+    'sub-01_space-orig_label-GM_mask.nii.gz'
     """
     desc = "MEGRE" if scan.suffix == "MEGRE" else "rms" if len(scan.files) > 1 else ""
-    told = {"mask": ("mask", ".nii.gz"), "soft": ("probseg", ".nii.gz"), "table": ("morph", ".tsv")}
+    endings = {"mask": "mask.nii.gz", "soft": "probseg.nii.gz", "table": "morph.tsv"}
     return {
-        kind: derivative(scan, *ending, space="orig", label="GM", desc=desc)
-        for kind, ending in told.items()
+        kind: derivative(scan, ending, space="orig", label="GM", desc=desc)
+        for kind, ending in endings.items()
     }
 
 
-def json_of(file: Path) -> Path:
-    """Return the sidecar of an image or a table."""
+def sidecar_path(file: Path) -> Path:
+    """Return the path of the JSON file that describes an image or a table.
+
+    Examples
+    --------
+    >>> sidecar_path(Path("sub-01_mask.nii.gz")).name
+    'sub-01_mask.json'
+    """
     return sidecar_of(file.with_name(file.name.removesuffix(".gz")))
 
 
-def fault_file(scan: Scan) -> Path:
-    """Return where it is noted why a scan failed."""
+def log_path(scan: Scan) -> Path:
+    """Return the path of the text file that says why a scan failed."""
     return Path("logs", f"{scan.name}.txt")
 
 
@@ -113,88 +140,97 @@ def fault_file(scan: Scan) -> Path:
 
 
 def check_out_dir(bids_dir: Path, out_dir: Path) -> None:
-    """Refuse a folder where derivatives may not lie, or that holds those of something else."""
+    """Refuse a folder that BIDS does not allow for derivatives or that holds other data.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If the folder lies in a dataset but not in its ``derivatives``, or contains other files,
+        another dataset, or the derivatives of another dataset.
+    """
     check_folder(out_dir)
-    usual = Path(bids_dir) / "derivatives" / "gmseg"
-    place = Path(out_dir).resolve()
-    for dataset in place.parents:
-        within = place.relative_to(dataset).parts
-        allowed = dataset.name == "derivatives" or (within[0] == "derivatives" and len(within) > 1)
-        if (dataset / _DESCRIPTION).exists() and not allowed:
-            raise InputError(
-                f"{out_dir}: lies within the dataset {dataset}, not in a folder of its "
-                f"derivatives; choose another, such as {usual}"
-            )
-    if not (place / _DESCRIPTION).exists():
-        others = [path for path in place.glob("*") if not _KNOWN.fullmatch(path.name)]
-        if others:
-            raise InputError(
-                f"{out_dir}: holds files such as {others[0].name}, and is no dataset of gmseg's; "
-                f"choose another folder, such as {usual}"
-            )
-        return
-    there = description_of(place)
-    if there is None or not _is_ours(there):
-        raise InputError(
-            f"{out_dir}: holds another dataset; choose another folder, such as {usual}"
-        )
-    linked = (place / unquote(_links(there).get(RAW, ""))).resolve()
-    if linked not in (place, Path(bids_dir).resolve()) and linked.is_dir():
-        raise InputError(
-            f"{out_dir}: holds derivatives of {linked}, not of {bids_dir}; choose another folder"
-        )
+    bids_dir = Path(bids_dir)
+    if fault := _fault_of_place(bids_dir.resolve(), Path(out_dir).resolve()):
+        usual = bids_dir / "derivatives" / "gmseg"
+        raise InputError(f"{out_dir}: {fault}; choose another folder, such as {usual}")
 
 
-def write_dataset(bids_dir: Path, out_dir: Path) -> None:
-    """Write what every dataset of derivatives has; what users wrote into it is kept."""
-    raw = read_description(Path(bids_dir))
-    relative = os.path.relpath(Path(bids_dir).resolve(), Path(out_dir).resolve())
-    source = {"URL": f"bids:{RAW}:"}
-    source |= {"DOI": raw["DatasetDOI"]} if isinstance(raw.get("DatasetDOI"), str) else {}
-    fresh = {
-        "Name": f"gmseg: gray matter of the spinal cord in {raw.get('Name', 'a BIDS dataset')}",
-        "BIDSVersion": BIDS_VERSION,
-        "DatasetType": "derivative",
-        "GeneratedBy": [
-            {
-                "Name": "gmseg",
-                "Version": metadata.version("gmseg"),
-                "Description": "Segmentation of spinal cord gray matter",
-                "CodeURL": CODE_URL,
-            }
-        ],
-        "SourceDatasets": [source],
-        "DatasetLinks": {RAW: quote(Path(relative).as_posix())},
-        "HowToAcknowledge": f"Cite {PAPER}",
-        "ReferencesAndLinks": [PAPER],
-    }
-    old = description_of(Path(out_dir)) or {}
-    others = [one for one in old.get("GeneratedBy", []) if not _is_ours({"GeneratedBy": [one]})]
-    new = {
-        **fresh,
+def _fault_of_place(bids_dir: Path, out_dir: Path) -> str | None:
+    """Return why derivatives of one folder may not be written to another, or None."""
+    for dataset in out_dir.parents:
+        inner = out_dir.relative_to(dataset).parts
+        allowed = dataset.name == "derivatives" or (inner[0] == "derivatives" and len(inner) > 1)
+        if (dataset / DESCRIPTION).exists() and not allowed:
+            return f"lies within the dataset {dataset} but not in its derivatives"
+    if not (out_dir / DESCRIPTION).exists():
+        others = [path.name for path in out_dir.glob("*") if not _ALLOWED.fullmatch(path.name)]
+        return f"contains other files, such as {others[0]}" if others else None
+    description = read_description(out_dir)
+    if description is None or not any(map(_is_gmseg, _generators(description))):
+        return "contains another dataset"
+    linked = (out_dir / unquote(_links(description).get(RAW, ""))).resolve()
+    if linked not in (out_dir, bids_dir) and linked.is_dir():
+        return f"contains derivatives of {linked}"
+    return None
+
+
+def write_dataset_files(bids_dir: Path, out_dir: Path) -> None:
+    """Write the description, the README and .bidsignore; keep what users wrote into them."""
+    out_dir = Path(out_dir)
+    new = _new_description(Path(bids_dir), out_dir)
+    old = read_description(out_dir) or {}
+    merged = {
+        **new,
         **old,
-        "GeneratedBy": fresh["GeneratedBy"] + others,
-        "DatasetLinks": _links(old) | fresh["DatasetLinks"],
+        "GeneratedBy": new["GeneratedBy"]
+        + [generator for generator in _generators(old) if not _is_gmseg(generator)],
+        "DatasetLinks": _links(old) | new["DatasetLinks"],
     }
-    Path(out_dir).mkdir(parents=True, exist_ok=True)
-    if new != old:
-        write_json(Path(out_dir) / _DESCRIPTION, new)
-    readme = _README.format(group=GROUP_TABLE, page=PAGE, code=CODE_URL, paper=PAPER)
-    for name, text in (("README", readme), (".bidsignore", _IGNORED)):
-        if not (Path(out_dir) / name).exists():
-            write_text(Path(out_dir) / name, text)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    if merged != old:
+        write_json(out_dir / DESCRIPTION, merged)
+    for name, text in (("README", _README), (".bidsignore", _BIDSIGNORE)):
+        if not (out_dir / name).exists():
+            write_text(out_dir / name, text)
 
 
 def write_json(file: Path, content: dict) -> None:
-    """Write a JSON file for people to read."""
+    """Write a JSON file with indentation."""
     write_text(file, json.dumps(content, indent=2) + "\n")
 
 
-def _is_ours(description: dict) -> bool:
-    made_by = description.get("GeneratedBy")
-    return isinstance(made_by, list) and any(
-        isinstance(entry, dict) and entry.get("Name") == "gmseg" for entry in made_by
-    )
+def _new_description(bids_dir: Path, out_dir: Path) -> dict:
+    """Return the description of a dataset of derivatives that does not exist yet."""
+    raw = check_raw_dataset(bids_dir)
+    link = Path(os.path.relpath(bids_dir.resolve(), out_dir.resolve())).as_posix()
+    source = {"URL": f"bids:{RAW}:"}
+    if isinstance(raw.get("DatasetDOI"), str):
+        source["DOI"] = raw["DatasetDOI"]
+    generator = {
+        "Name": "gmseg",
+        "Version": metadata.version("gmseg"),
+        "Description": "Segmentation of spinal cord gray matter",
+        "CodeURL": CODE_URL,
+    }
+    return {
+        "Name": f"gmseg: gray matter of the spinal cord in {raw.get('Name', 'a BIDS dataset')}",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [generator],
+        "SourceDatasets": [source],
+        "DatasetLinks": {RAW: quote(link)},
+        "HowToAcknowledge": f"Cite {PAPER}",
+        "ReferencesAndLinks": [PAPER],
+    }
+
+
+def _generators(description: dict) -> list:
+    generators = description.get("GeneratedBy")
+    return generators if isinstance(generators, list) else []
+
+
+def _is_gmseg(generator) -> bool:
+    return isinstance(generator, dict) and generator.get("Name") == "gmseg"
 
 
 def _links(description: dict) -> dict:
@@ -202,52 +238,52 @@ def _links(description: dict) -> dict:
     return links if isinstance(links, dict) else {}
 
 
-# -------------------------------------------------------------------------- what sidecars tell
+# -------------------------------------------------------------------------------------- sidecars
 
 
-def combination_facts(scan: Scan, choices: dict) -> dict:
-    """Return the sidecar of the combination of a scan's echoes."""
+def echoes_sidecar(scan: Scan, choices: dict) -> dict:
+    """Return the sidecar of the image that combines a scan's echoes."""
     return {
         "Description": f"Root mean square of {len(scan.files)} echoes",
-        "Sources": _uris(scan),
+        "Sources": _source_uris(scan),
         "SkullStripped": False,
-        **_taken(choices),
+        **_volume_entry(choices),
     }
 
 
-def facts(scan: Scan, summary: dict, mark: str, choices: dict) -> tuple[dict, dict]:
+def segmentation_sidecars(scan: Scan, summary: dict, mark: str, choices: dict) -> tuple[dict, dict]:
     """Return the sidecars of a scan's mask and of its soft segmentation.
 
     Parameters
     ----------
     scan : Scan
+        The scan.
     summary : dict
-        Of `gmseg.Segmentation`.
+        Summary of the segmentation, see `gmseg.inference.summary.Summary.to_dict`.
     mark : str
-        What stands in the images' headers, see `gmseg.io.image.mark_of`.
+        Description in the headers of the images, see `gmseg.io.image.mark_of`.
     choices : dict
-        Of `gmseg.segment`.
+        The options `volume` and `mean` of `gmseg.segment` that were used.
     """
     combined = len(scan.files) > 1
     common = {
         "SpatialReference": "orig",
-        "Sources": [f"bids::{combination(scan).as_posix()}"] if combined else _uris(scan),
+        "Sources": [f"bids::{combined_echoes(scan).as_posix()}"]
+        if combined
+        else _source_uris(scan),
         "Manual": False,
-        **({} if combined else _taken(choices)),
+        **({} if combined else _volume_entry(choices)),
         "Model": summary["model"],
         "ModelWeightsSHA256": summary["model_sha256"],
         "GmsegVersion": summary["gmseg_version"],
         "Standardisation": summary["standardise"],
         "Window": summary["window"],
-        **(
-            {"TestTimeAugmentation": {"Copies": summary["tta"], "Seed": summary["seed"]}}
-            if summary["tta"]
-            else {}
-        ),
-        "MadeFrom": mark,
     }
+    if summary["tta"]:
+        common["TestTimeAugmentation"] = {"Copies": summary["tta"], "Seed": summary["seed"]}
+    common["MadeFrom"] = mark
     mask = {
-        "Description": "Gray matter of the spinal cord: 1",
+        "Description": "Mask of the gray matter of the spinal cord: 1 is gray matter",
         "Type": "ROI",
         "Threshold": summary["threshold"],
         **common,
@@ -260,89 +296,78 @@ def facts(scan: Scan, summary: dict, mark: str, choices: dict) -> tuple[dict, di
     return mask, {"Description": "Probability of gray matter of the spinal cord", **common}
 
 
-def _uris(scan: Scan) -> list[str]:
+def _source_uris(scan: Scan) -> list[str]:
     return [f"bids:{RAW}:{file.relative_to(scan.root).as_posix()}" for file in scan.files]
 
 
-def _taken(choices: dict) -> dict:
-    """Return what was taken of a 4-D scan."""
-    taken = "mean" if choices.get("mean") else choices.get("volume")
-    return {} if taken is None else {"Volume": taken}
+def _volume_entry(choices: dict) -> dict:
+    """Return the entry that says which volume of a 4-D scan was used."""
+    volume = "mean" if choices.get("mean") else choices.get("volume")
+    return {} if volume is None else {"Volume": volume}
 
 
-def read_facts(out_dir: Path, scan: Scan) -> dict | None:
-    """Return the sidecar of a scan's mask, None where the scan is not done."""
+def read_mask_sidecar(out_dir: Path, scan: Scan) -> dict | None:
+    """Return the sidecar of a scan's mask, or None if one of the scan's files is missing."""
     files = {kind: out_dir / file for kind, file in outputs(scan).items()}
     try:
-        content = json.loads(json_of(files["mask"]).read_text(encoding="utf-8"))
+        content = json.loads(sidecar_path(files["mask"]).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    whole = isinstance(content, dict) and all(file.exists() for file in files.values())
-    return content if whole else None
+    complete = isinstance(content, dict) and all(file.exists() for file in files.values())
+    return content if complete else None
 
 
-# ----------------------------------------------------------------------------- a row of the group
-
-_WHO = {
-    "participant_id": Column("participant"),
-    "session_id": Column("session"),
-    "acquisition": Column("acquisition, as the scan's name has it"),
-    "run": Column("run"),
-    "source": Column("the scan in the dataset; of several echoes, the first"),
-}
-_HOW = {
-    "expected_dice": Column("median over the slices of the Dice that the model foretells", "1"),
-    "flags": Column("names of what looked suspicious, or none; the mask's sidecar tells more"),
-    "model": Column("the model that made the mask"),
-    "gmseg_version": Column("the version of gmseg that made it"),
-    "problem": Column("why there is no mask"),
-}
-_MEASURED = {
-    name: column
-    for name, column in COLUMNS.items()
-    if (name.startswith(("slices", "gm_")) and "ratio" not in name)
-    or name in ("turn_deg", "obliqueness_deg")
-}
-GROUP_COLUMNS = _WHO | _MEASURED | _HOW
-"""The columns of the group table; areas are means over the slices with gray matter."""
+# ------------------------------------------------------------------------------- the group table
 
 
 def group_row(out_dir: Path, scan: Scan) -> dict:
-    """Return a scan's row of the group table; what is not known is None.
+    """Return a scan's row of the group table; unknown values are None.
 
     Raises
     ------
     gmseg.errors.InputError
-        If its table is none of ours.
+        If the scan's table was not written by gmseg.
+
+    Examples
+    --------
+    >>> scan = Scan(Path("raw"), (Path("raw/sub-01/anat/a.nii"),), {"sub": "01"}, "T2starw")
+    >>> row = group_row(Path("no-such-folder"), scan)
+    >>> row["participant_id"], row["problem"]
+    ('sub-01', 'not segmented yet')
     """
-    row = dict.fromkeys(GROUP_COLUMNS)
-    keys = {"participant_id": "sub", "session_id": "ses"}
-    row |= {
-        name: f"{key}-{scan.entities[key]}" for name, key in keys.items() if key in scan.entities
-    }
-    row |= {
+    ids = {key: f"{key}-{scan.entities[key]}" for key in ("sub", "ses") if key in scan.entities}
+    row = dict.fromkeys(GROUP_COLUMNS) | {
+        "participant_id": ids["sub"],
+        "session_id": ids.get("ses"),
         "acquisition": scan.entities.get("acq"),
         "run": scan.entities.get("run"),
         "source": scan.files[0].relative_to(scan.root).as_posix(),
     }
-    found = read_facts(out_dir, scan)
-    if found is None:
-        fault = out_dir / fault_file(scan)
-        why = fault.read_text(encoding="utf-8") if fault.exists() else "not segmented yet"
-        return row | {"problem": why.removeprefix(f"{row['source']}: ")}
-    table = out_dir / outputs(scan)["table"]
+    sidecar = read_mask_sidecar(out_dir, scan)
+    if sidecar is None:
+        log = out_dir / log_path(scan)
+        problem = log.read_text(encoding="utf-8") if log.exists() else "not segmented yet"
+        return row | {"problem": problem.removeprefix(f"{row['source']}: ")}
+    measures = _last_row(out_dir / outputs(scan)["table"])
+    expected_dice = [dice for dice in sidecar.get("ExpectedDice", []) if dice is not None]
+    return (
+        row
+        | {name: measures.get(name) for name in MEASURE_COLUMNS}
+        | {
+            "expected_dice": statistics.median(expected_dice) if expected_dice else None,
+            "flags": ",".join(flag["Name"] for flag in sidecar.get("Flags", [])) or "none",
+            "model": sidecar.get("Model"),
+            "gmseg_version": sidecar.get("GmsegVersion"),
+        }
+    )
+
+
+def _last_row(table: Path) -> dict[str, str]:
+    """Return the row of all slices, the last one in a scan's table."""
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     if not rows or rows[-1].get("region") != "all":
-        raise InputError(f"{table}: is no table of gmseg's; segment the scan anew (--overwrite)")
-    expected = [dice for dice in found.get("ExpectedDice", []) if dice is not None]
-    return (
-        row
-        | {name: rows[-1].get(name) for name in _MEASURED}
-        | {
-            "expected_dice": statistics.median(expected) if expected else None,
-            "flags": ",".join(flag["Name"] for flag in found.get("Flags", [])) or "none",
-            "model": found.get("Model"),
-            "gmseg_version": found.get("GmsegVersion"),
-        }
-    )
+        raise InputError(
+            f"{table}: was not written by gmseg; segment the scan again with `overwrite=True`"
+        )
+    return rows[-1]

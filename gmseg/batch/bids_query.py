@@ -1,4 +1,4 @@
-"""Which scans a BIDS dataset holds: pybids finds them, and the echoes of one scan belong together.
+"""Find the scans of a BIDS dataset with pybids, and group the echoes of one scan.
 
 Nothing is written into the dataset: pybids keeps its index in memory.
 """
@@ -8,18 +8,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 
 from gmseg.errors import InputError
 
 QUERIES = {"t2starw": "T2starw", "megre": "MEGRE"}
-"""What may be asked for in a filter file, and the suffix that it is of."""
+"""The queries of a filter file, and the suffix that each of them selects."""
 
 EXTENSIONS = (".nii.gz", ".nii")
-_ENTITIES = ("sub", "ses", "task", "acq", "ce", "rec", "run", "echo", "part", "chunk")
-_NAME = re.compile(r"((?:[a-z]+-[A-Za-z0-9+]+_)+)(T2starw|MEGRE)(\.nii(?:\.gz)?)")
-_SHOWN = 12
+DESCRIPTION = "dataset_description.json"
+ENTITIES = ("sub", "ses", "task", "acq", "ce", "rec", "run", "echo", "part", "chunk")
+"""Entities of raw scans, in the order of BIDS."""
+
+_NAME = re.compile(r"((?:[a-z]+-[A-Za-z0-9+]+_)+)(T2starw|MEGRE)\.nii(?:\.gz)?")
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,22 @@ class Scan:
     Attributes
     ----------
     root : pathlib.Path
-        The dataset.
+        Folder of the dataset.
     files : tuple of pathlib.Path
-        One, or the echoes in their order.
+        The image file, or one file per echo in the order of the echoes.
     entities : dict
-        Of its name, in BIDS' order: ``{"sub": "01", "acq": "MEDIC"}``. Without ``echo`` where
-        the files are several.
+        Entities of the file name in the order of BIDS, without ``echo`` if there are several
+        files: ``{"sub": "01", "acq": "MEDIC"}``.
     suffix : {"T2starw", "MEGRE"}
+        Suffix of the file name.
+
+    Examples
+    --------
+    >>> scan = Scan(Path(), (), {"sub": "01", "ses": "a", "acq": "MEDIC"}, "T2starw")
+    >>> scan.name
+    'sub-01_ses-a_acq-MEDIC_T2starw'
+    >>> scan.folder.as_posix()
+    'sub-01/ses-a/anat'
     """
 
     root: Path
@@ -45,19 +57,17 @@ class Scan:
 
     @property
     def name(self) -> str:
-        """What the scan is called: ``sub-01_acq-MEDIC_T2starw``."""
+        """Name of the file without its extension."""
         return "_".join([*(f"{key}-{value}" for key, value in self.entities.items()), self.suffix])
 
     @property
     def folder(self) -> Path:
-        """The folder of its files in the dataset, and of what is made of them."""
-        return Path(
-            *(f"{key}-{self.entities[key]}" for key in ("sub", "ses") if key in self.entities),
-            "anat",
-        )
+        """Folder of the files within the dataset, and of their derivatives."""
+        parts = (f"{key}-{self.entities[key]}" for key in ("sub", "ses") if key in self.entities)
+        return Path(*parts, "anat")
 
 
-def find_scans(
+def query_scans(
     bids_dir,
     *,
     participants: Sequence[str] = (),
@@ -65,210 +75,242 @@ def find_scans(
     acquisitions: Sequence[str] = (),
     filters: dict | None = None,
 ) -> tuple[list[Scan], list[str]]:
-    """Find the T2starw and MEGRE scans of a BIDS dataset, but no phases and no derivatives.
+    """Return the T2starw and MEGRE scans of a raw BIDS dataset, without phase images.
 
     Parameters
     ----------
     bids_dir : path-like
+        Folder of the dataset.
     participants, sessions, acquisitions : sequence of str
-        Labels, with or without ``sub-``, ``ses-`` and ``acq-``; all by default.
+        Labels to select, with or without ``sub-``, ``ses-`` and ``acq-``; all if empty.
     filters : dict, optional
-        See `read_filters`.
+        Values of pybids' entities to select, see `read_filters`.
 
     Returns
     -------
     scans : list of Scan
-        By name.
-    left_out : list of str
-        A line for each file that looks like a scan but is not named as one.
+        The scans, sorted by name.
+    skipped : list of str
+        One line for each file whose name is not valid in BIDS.
 
     Raises
     ------
     gmseg.errors.InputError
-        If it is no raw BIDS dataset, an entity is unknown, or nothing is found.
+        If the folder is not a raw BIDS dataset, an entity is unknown, or no scan matches.
     """
     root = Path(bids_dir)
-    read_description(root)
-    wanted = [_label(text, "sub") for text in participants]
-    if unknown := [label for label in wanted if not (root / f"sub-{label}").is_dir()]:
-        there = sorted(path.name.removeprefix("sub-") for path in root.glob("sub-*"))
-        some = ", ".join(there[:_SHOWN]) + (", .." if len(there) > _SHOWN else "")
-        raise InputError(
-            f"{root}: has no participant {', '.join(unknown)}; there are {some or 'none'}"
-        )
-    asked = {
+    check_raw_dataset(root)
+    subjects = [_label(text, "sub") for text in participants]
+    _check_subjects(root, subjects)
+    labels = {
         "session": [_label(text, "ses") for text in sessions],
         "acquisition": [_label(text, "acq") for text in acquisitions],
     }
+    layout = _index(root, subjects)
     files: set[Path] = set()
-    layout = _index(root, wanted)
-    for query, suffix in QUERIES.items():
-        found = _query(layout, suffix, asked, (filters or {}).get(query, {}), query)
-        files |= {root / path for path in found}
-    groups: dict[tuple, list[Path]] = {}
-    left_out = []
-    for file in sorted(files):
-        named = _parse(file, root)
-        if named is None:
-            left_out.append(f"{file}: is not named as BIDS names such a scan; left out")
-            continue
-        entities, suffix, extension = named
-        if entities.get("part", "mag") != "mag":
-            continue
-        others = tuple((key, value) for key, value in entities.items() if key != "echo")
-        groups.setdefault((others, suffix, "echo" in entities, extension), []).append(file)
-    if not groups:
-        chosen = any((participants, sessions, acquisitions, filters))
+    for query in QUERIES:
+        files |= set(_query(layout, query, labels, (filters or {}).get(query, {})))
+    scans, skipped = _group_echoes(root, sorted(root / file for file in files))
+    if not scans:
+        selective = any((participants, sessions, acquisitions, filters))
         raise InputError(
             f"{root}: no T2starw or MEGRE scan in an anat folder"
-            + (" is what was asked for; ask for less" if chosen else "; is it the right dataset?")
+            + (" matches the selection; select less narrowly" if selective else "; check the path")
         )
-    return [_scan(root, *key[:2], files) for key, files in sorted(groups.items())], left_out
+    return scans, skipped
 
 
 def read_filters(path) -> dict[str, dict]:
-    """Read a filter file, as fMRIPrep has them.
+    """Return the content of a filter file, which has the format of fMRIPrep.
 
     Parameters
     ----------
     path : path-like
-        JSON: ``t2starw`` and ``megre`` to pybids' entities and the values that they may have:
-        ``{"t2starw": {"acquisition": ["MEDIC", "MERGE"], "reconstruction": null}}``. ``null``:
-        the name must not have the entity; ``"*"``: it must have it.
+        JSON file that maps ``t2starw`` and ``megre`` to pybids' entities and the values to select.
+        ``null`` selects names without the entity, ``"*"`` names that have it.
+
+    Returns
+    -------
+    dict
+        Query to entity to value.
 
     Raises
     ------
     gmseg.errors.InputError
-        If it is none, or asks for something else.
+        If the file cannot be read or has another format.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+    ...     _ = file.write('{"t2starw": {"acquisition": ["MEDIC", "MERGE"], "run": null}}')
+    ...     file.flush()
+    ...     read_filters(file.name)
+    {'t2starw': {'acquisition': ['MEDIC', 'MERGE'], 'run': None}}
     """
     path = Path(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        filters = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     except (ValueError, RecursionError):
-        raise InputError(f"{path}: is not JSON; see docs/bids.md for what it holds") from None
-    if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
-        raise InputError(f'{path}: is not of the form {{"t2starw": {{entity: value}}}}; mend it')
-    if unknown := sorted(set(found) - set(QUERIES)):
+        raise InputError(f"{path}: is not JSON; see docs/bids.md for the format") from None
+    if not isinstance(filters, dict) or not all(isinstance(v, dict) for v in filters.values()):
+        raise InputError(f'{path}: is not of the form {{"t2starw": {{entity: value}}}}; correct it')
+    if unknown := sorted(set(filters) - set(QUERIES)):
         raise InputError(
-            f"{path}: {', '.join(unknown)}: gmseg asks for {' and '.join(QUERIES)} alone; "
-            f"remove what is not of them"
+            f"{path}: {', '.join(unknown)}: unknown query; use only {' and '.join(QUERIES)}"
         )
-    for query, entities in found.items():
+    for query, entities in filters.items():
         for entity, value in entities.items():
             values = value if isinstance(value, list) else [value]
-            if not values or not all(_is_plain(one) for one in values):
+            if not values or not all(_is_filter_value(item) for item in values):
                 raise InputError(
-                    f"{path}: {query}: {entity}: give a text, a number, null, or a list of them"
+                    f"{path}: {query}: {entity}: give a text, a number, null, or a list of these"
                 )
-    return found
+    return filters
 
 
-def read_description(root: Path) -> dict:
-    """Return the description of a raw BIDS dataset, or refuse what is none."""
+def check_raw_dataset(root: Path) -> dict:
+    """Return the description of a raw BIDS dataset.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If the folder is not a BIDS dataset, or holds derivatives.
+    """
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; give a BIDS dataset's")
-    description = description_of(root)
+        raise InputError(f"{root}: no such folder; give the folder of a BIDS dataset")
+    description = read_description(root)
     if description is None:
         raise InputError(
-            f"{root}: has no dataset_description.json that can be read; give a BIDS dataset"
+            f"{root}: has no readable {DESCRIPTION}; give the folder of a BIDS dataset"
         )
     if description.get("DatasetType") == "derivative":
-        raise InputError(f"{root}: holds derivatives; give the dataset of the scans themselves")
+        raise InputError(f"{root}: holds derivatives; give the dataset of the scans")
     return description
 
 
-def description_of(root: Path) -> dict | None:
-    """Return what stands in a dataset's description, None where there is none."""
+def read_description(root: Path) -> dict | None:
+    """Return the content of a dataset's description, or None if there is no valid one.
+
+    Examples
+    --------
+    >>> read_description(Path("no-such-folder")) is None
+    True
+    """
     try:
-        content = json.loads((root / "dataset_description.json").read_text(encoding="utf-8-sig"))
+        content = json.loads((root / DESCRIPTION).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
 
 def _label(text: str, key: str) -> str:
+    """Return a label without its entity's key."""
     label = text.removeprefix(f"{key}-")
     if not re.fullmatch(r"[A-Za-z0-9+]+", label):
-        raise InputError(f"{text}: is no label of BIDS ({key}-LABEL); give letters and digits")
+        raise InputError(f"{text}: is not a BIDS label ({key}-LABEL); use letters and digits")
     return label
 
 
-def _is_plain(value) -> bool:
+def _check_subjects(root: Path, subjects: list[str]) -> None:
+    """Refuse subjects without a folder in the dataset."""
+    if unknown := [label for label in subjects if not (root / f"sub-{label}").is_dir()]:
+        known = ", ".join(sorted(path.name.removeprefix("sub-") for path in root.glob("sub-*")))
+        raise InputError(
+            f"{root}: has no participant {', '.join(unknown)}; choose from: "
+            f"{shorten(known, 80, placeholder=' ..') or 'none'}"
+        )
+
+
+def _is_filter_value(value) -> bool:
     return value is None or (isinstance(value, str | int) and not isinstance(value, bool))
 
 
-def _index(root: Path, participants: list[str]):
-    """Return pybids' index of the anat folders of these participants, or of all."""
+def _index(root: Path, subjects: list[str]):
+    """Return pybids' index of the anat folders of these subjects, or of all."""
     try:
         from bids.layout import BIDSLayout, BIDSLayoutIndexer
     except ImportError:
-        raise InputError("gmseg bids needs pybids; pip install 'gmseg[cohort]'") from None
-    who = "|".join(map(re.escape, participants)) or "[^/]+"
+        raise InputError("pybids is not installed; run pip install 'gmseg[cohort]'") from None
+    indexed = "|".join(map(re.escape, subjects)) or "[^/]+"
     ignored = [
-        re.compile(rf"^/(?!sub-(?:{who})(?:/|$))[^/]"),
+        re.compile(rf"^/(?!sub-(?:{indexed})(?:/|$))[^/]"),
         re.compile(r"^/sub-[^/]+(?:/ses-[^/]+)?/(?!ses-|anat(?:/|$))[^/]"),
     ]
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=ignored)
     try:
         return BIDSLayout(root.absolute(), validate=False, indexer=indexer)
     except (ValueError, OSError) as error:
-        why = " ".join(str(error).split())
-        raise InputError(f"{root}: pybids cannot read it ({why[:200]}); mend the dataset") from None
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{root}: pybids cannot read it ({reason}); fix the dataset") from None
 
 
-def _query(layout, suffix: str, asked: dict, chosen: dict, query: str) -> list[Path]:
-    """Return the files of a suffix that fit what was asked for and the filter file."""
+def _query(layout, query: str, labels: dict, filters: dict) -> list[Path]:
+    """Return the files that match the labels and the filters of a query, relative to the root."""
     from bids.layout import Query
 
     special = {None: Query.NONE, "*": Query.ANY}
-    known = set(layout.get_entities())
-    entities = {"suffix": suffix, "datatype": "anat", "extension": list(EXTENSIONS)}
-    entities |= {name: labels for name, labels in asked.items() if labels}
-    for name, value in chosen.items():
+    known = layout.get_entities()
+    entities: dict = {"suffix": QUERIES[query], "datatype": "anat", "extension": list(EXTENSIONS)}
+    entities |= {name: values for name, values in labels.items() if values}
+    for name, value in filters.items():
+        values = [
+            str(item) if isinstance(item, int) else item
+            for item in (value if isinstance(value, list) else [value])
+        ]
         if name not in known:
             raise InputError(
-                f"--bids-filter-file: {query}: pybids knows no entity {name}; "
-                f"there are {', '.join(sorted(known))}"
+                f"filters of {query}: pybids has no entity {name}; choose from "
+                f"{', '.join(sorted(known))}"
             )
-        values = [
-            str(one) if isinstance(one, int) else one
-            for one in (value if isinstance(value, list) else [value])
-        ]
         if name in ("suffix", "datatype") and values != [entities[name]]:
             raise InputError(
-                f"--bids-filter-file: {query}: {name} is {entities[name]} here; leave it out"
+                f"filters of {query}: {name} is always {entities[name]}; remove it from the filters"
             )
-        if asked.get(name):
+        if labels.get(name):
             raise InputError(
-                f"--{name} and the {name} of --bids-filter-file exclude each other; give one"
+                f"filters of {query}: {name} is also selected by label; use one of the two"
             )
-        entities[name] = [special.get(one, one) for one in values]
+        entities[name] = [special.get(item, item) for item in values]
     return [Path(file.relpath) for file in layout.get(**entities)]
 
 
-def _parse(file: Path, root: Path) -> tuple[dict[str, str], str, str] | None:
-    """Return the entities of a scan's name, its suffix and extension; None if it is no BIDS."""
+def _group_echoes(root: Path, files: list[Path]) -> tuple[list[Scan], list[str]]:
+    """Return the scans of these files, and a line for each file with an invalid name."""
+    groups: dict[tuple, list[Scan]] = {}
+    skipped = []
+    for file in files:
+        scan = _parse(root, file)
+        if scan is None:
+            skipped.append(f"{file}: is skipped; its name is not valid in BIDS")
+        elif scan.entities.get("part", "mag") == "mag":
+            others = tuple(pair for pair in scan.entities.items() if pair[0] != "echo")
+            key = (others, scan.suffix, "echo" in scan.entities, "".join(file.suffixes))
+            groups.setdefault(key, []).append(scan)
+    return [_join_echoes(group) for _, group in sorted(groups.items())], skipped
+
+
+def _parse(root: Path, file: Path) -> Scan | None:
+    """Return a file as a scan, or None if its name or its folder is not valid in BIDS."""
     match = _NAME.fullmatch(file.name)
     if match is None:
         return None
     pairs = [part.split("-") for part in match[1].removesuffix("_").split("_")]
     keys = [key for key, _ in pairs]
-    if keys != [key for key in _ENTITIES if key in keys] or keys[0] != "sub":
+    entities = dict(pairs)
+    in_order = [key for key in ENTITIES if key in keys]
+    if keys != in_order or keys[0] != "sub" or not entities.get("echo", "1").isdecimal():
         return None
-    if not dict(pairs).get("echo", "1").isdecimal():
-        return None
-    found = Scan(root, (file,), dict(pairs), match[2])
-    if file.parent != root / found.folder:
-        return None
-    return found.entities, match[2], match[3]
+    scan = Scan(root, (file,), entities, match[2])
+    return scan if file.parent == root / scan.folder else None
 
 
-def _scan(root: Path, others: tuple, suffix: str, files: list[Path]) -> Scan:
-    """Return a scan of one file, or of several echoes."""
-    if len(files) == 1:
-        entities, *_ = _parse(files[0], root)
-        return Scan(root, tuple(files), entities, suffix)
-    by_echo = sorted(files, key=lambda file: int(_parse(file, root)[0]["echo"]))
-    return Scan(root, tuple(by_echo), dict(others), suffix)
+def _join_echoes(scans: list[Scan]) -> Scan:
+    """Return the files of several echoes as one scan; a single file stays as it is."""
+    if len(scans) == 1:
+        return scans[0]
+    scans = sorted(scans, key=lambda scan: int(scan.entities["echo"]))
+    entities = {key: value for key, value in scans[0].entities.items() if key != "echo"}
+    return replace(scans[0], files=tuple(scan.files[0] for scan in scans), entities=entities)

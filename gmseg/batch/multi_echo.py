@@ -1,7 +1,7 @@
-"""The echoes of one scan as one image, which the network knows how to read.
+"""Combine the echoes of one scan into the image that is segmented.
 
-The echoes' root mean square is, but for a factor, the root of the sum of squares by which scanners
-make one image of the echoes of MEDIC and MERGE, the scans that the network was trained on.
+Scanners combine the echoes of MEDIC and MERGE by the root of the sum of squares, and the network
+was trained on such scans. The root mean square differs from it by a constant factor only.
 """
 
 from __future__ import annotations
@@ -27,42 +27,56 @@ def combine_echoes(
     mean: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Write the root mean square of echoes, unless that is there already.
+    """Write the root mean square of echoes; keep a file that already holds it.
 
     Parameters
     ----------
     echoes : sequence of pathlib.Path
-        All on one grid.
+        Images of the echoes, all on one grid.
     file : pathlib.Path
-        Its folder is made.
+        Image to write (float32); its folder is created.
     volume, mean : int, bool
-        What to take of 4-D echoes, see `gmseg.segment`.
+        Volume of 4-D echoes to use, or whether to average the volumes; see `gmseg.segment`.
     overwrite : bool
-        Replace a file that was made of something else.
+        Whether to replace a file that was made from other echoes.
 
     Raises
     ------
     gmseg.errors.InputError
-        If an echo cannot be read, lies on another grid, or the file is there and was made of
-        something else.
+        If an echo cannot be read or lies on another grid, or if `file` exists and was made from
+        other echoes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import nibabel as nib
+    >>> data = np.arange(128.0, dtype=np.float32).reshape(8, 8, 2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     echoes = [Path(folder, "echo-1.nii"), Path(folder, "echo-2.nii")]
+    ...     nib.save(nib.Nifti1Image(data, np.eye(4)), echoes[0])
+    ...     nib.save(nib.Nifti1Image(7 * data, np.eye(4)), echoes[1])
+    ...     combine_echoes(echoes, Path(folder, "rms.nii"))
+    ...     print(nib.load(Path(folder, "rms.nii")).get_fdata()[0, 1])
+    [10. 15.]
     """
-    made_from = [*(sha256(check_input(echo)) for echo in echoes), str(volume), str(mean)]
-    mark = f"gmseg rms {hashlib.sha256(' '.join(made_from).encode()).hexdigest()[:16]}"
+    inputs = [*(sha256(check_input(echo)) for echo in echoes), str(volume), str(mean)]
+    mark = f"gmseg rms {hashlib.sha256(' '.join(inputs).encode()).hexdigest()[:16]}"
     if file.exists():
         if mark_of(file) == mark:
             return
         if not overwrite:
             raise InputError(
-                f"{file}: exists, and was not made of these echoes; use --overwrite to replace it"
+                f"{file}: exists and was made from other echoes; set `overwrite=True` to replace it"
             )
-    sources = [open_scan(echo, volume=volume, mean=mean) for echo in echoes]
-    first = sources[0]
-    for source in sources:
-        if source.shape != first.shape or not (
-            affine_difference_mm(source.affine, first.affine) <= GRID_MM
-        ):
-            raise InputError(f"{source.name}: lies on another grid than {first.name}; export again")
-    with slab_writers({file: np.float32}, first, mark) as (put,):
+    readers = [open_scan(echo, volume=volume, mean=mean) for echo in echoes]
+    first = readers[0]
+    for reader in readers:
+        difference_mm = affine_difference_mm(reader.affine, first.affine)
+        if reader.shape != first.shape or not difference_mm <= GRID_MM:  # NaN is refused, too
+            raise InputError(
+                f"{reader.name}: is not on the grid of {first.name}; export both again"
+            )
+    with slab_writers({file: np.float32}, first, mark) as (write,):
         for k in range(first.slices):
-            squares = sum(source.read(k, k + 1) ** 2 for source in sources)
-            put(k, k + 1, np.sqrt(squares / len(sources)))
+            squares = sum(reader.read(k, k + 1) ** 2 for reader in readers)
+            write(k, k + 1, np.sqrt(squares / len(readers)))

@@ -109,7 +109,7 @@ def bids(
         ("--volume", "--mean", volume is not None and mean),
         ("--workers", "--scheduler", workers > 1 and scheduler),
     )
-    scans, left_out = bids_query.find_scans(
+    scans, left_out = bids_query.query_scans(
         bids_dir,
         participants=participants or (),
         sessions=sessions or (),
@@ -161,11 +161,11 @@ def _participant(
     print(_table([(result, group_row(out_dir, result.scan)) for result in done]))
     if (page := out_dir / PAGE / "index.html").exists():
         print(page)
-    if any(result.ours for result in done):
+    if any(result.internal for result in done):
         return own_fault()
     if any(result.fault for result in done):
         return 2
-    return 3 if strict and any(result.facts["Flags"] for result in done) else 0
+    return 3 if strict and any(result.sidecar["Flags"] for result in done) else 0
 
 
 def _tell(result, number: str, out_dir: Path) -> None:
@@ -176,8 +176,8 @@ def _tell(result, number: str, out_dir: Path) -> None:
         fail(result.fault)
         return
     mask = out_dir / outputs(result.scan)["mask"]
-    print(f"{number} {mask}{'' if result.anew else '  is done'}", flush=True)
-    for flag in result.facts["Flags"]:
+    print(f"{number} {mask}{'' if result.segmented else '  is done'}", flush=True)
+    for flag in result.sidecar["Flags"]:
         warn(f"{result.scan.name}: {flag['Text']}")
 
 
@@ -197,8 +197,8 @@ def _table(results) -> str:
             f"{result.scan.name:<{wide}}  {row['slices']:>6}  {area:>5}  {dice:>13}  {row['flags']}"
         )
     counts = {
-        "segmented": sum(result.anew and not result.fault for result, _ in results),
-        "done before": sum(not result.anew for result, _ in results),
+        "segmented": sum(result.segmented and not result.fault for result, _ in results),
+        "done before": sum(not result.segmented for result, _ in results),
         "failed": sum(bool(result.fault) for result, _ in results),
     }
     return "\n".join([*lines, ", ".join(f"{n} {what}" for what, n in counts.items() if n)])

@@ -14,10 +14,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from gmseg.batch import bids_derivatives
+from gmseg.batch import bids_app, bids_derivatives
 from gmseg.batch import jobs as cohort
 from gmseg.batch.bids_derivatives import check_out_dir
-from gmseg.batch.bids_query import find_scans, read_filters
+from gmseg.batch.bids_query import query_scans, read_filters
 from gmseg.cli import main
 from gmseg.datasets.phantom import make_phantom
 from gmseg.errors import InputError
@@ -175,7 +175,7 @@ def run(*arguments):
 
 
 def names(*args, **kwargs):
-    scans, left_out = find_scans(*args, **kwargs)
+    scans, left_out = query_scans(*args, **kwargs)
     assert not left_out
     return [scan.name for scan in scans]
 
@@ -191,7 +191,7 @@ ALL = [
 
 
 def test_finds_scans_and_echoes_but_no_phases_and_no_derivatives(raw):
-    scans, _ = find_scans(raw)
+    scans, _ = query_scans(raw)
     assert sorted(scan.name for scan in scans) == ALL
     megre = next(scan for scan in scans if scan.suffix == "MEGRE")
     assert [file.name.split("_")[2] for file in megre.files] == ["echo-1", "echo-2", "echo-10"]
@@ -242,17 +242,17 @@ def test_filters(raw, asked, expected):
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"participants": ["03"]}, "has no participant 03; there are 01, 02"),
-        ({"participants": ["0/1"]}, "is no label of BIDS"),
-        ({"sessions": ["c"]}, "is what was asked for"),
-        ({"filters": {"t2starw": {"acq": "MEDIC"}}}, "no entity acq; there are acquisition"),
-        ({"filters": {"megre": {"suffix": "MESE"}}}, "suffix is MEGRE here"),
-        ({"sessions": ["a"], "filters": {"t2starw": {"session": "b"}}}, "exclude each other"),
+        ({"participants": ["03"]}, "has no participant 03; choose from: 01, 02"),
+        ({"participants": ["0/1"]}, "is not a BIDS label"),
+        ({"sessions": ["c"]}, "matches the selection"),
+        ({"filters": {"t2starw": {"acq": "MEDIC"}}}, "no entity acq; choose from acquisition"),
+        ({"filters": {"megre": {"suffix": "MESE"}}}, "suffix is always MEGRE"),
+        ({"sessions": ["a"], "filters": {"t2starw": {"session": "b"}}}, "also selected by label"),
     ],
 )
 def test_what_cannot_be_found_is_told(raw, asked, told):
     with pytest.raises(InputError, match=told):
-        find_scans(raw, **asked)
+        query_scans(raw, **asked)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_what_cannot_be_found_is_told(raw, asked, told):
         ("{", "is not JSON"),
         ("[]", "is not of the form"),
         ('{"t2starw": "MEDIC"}', "is not of the form"),
-        ('{"bold": {}}', "bold: gmseg asks for t2starw and megre alone"),
+        ('{"bold": {}}', "bold: unknown query; use only t2starw and megre"),
         ('{"t2starw": {"run": {}}}', "t2starw: run: give a text"),
         ('{"t2starw": {"run": []}}', "t2starw: run: give a text"),
         ('{"t2starw": {"run": true}}', "t2starw: run: give a text"),
@@ -277,11 +277,11 @@ def test_filter_files_that_are_none(tmp_path, text, told):
 
 def test_what_is_no_raw_dataset_is_refused(raw, tmp_path):
     with pytest.raises(InputError, match="no such folder"):
-        find_scans(tmp_path / "none")
-    with pytest.raises(InputError, match="has no dataset_description"):
-        find_scans(tmp_path)
+        query_scans(tmp_path / "none")
+    with pytest.raises(InputError, match="has no readable dataset_description"):
+        query_scans(tmp_path)
     with pytest.raises(InputError, match="holds derivatives"):
-        find_scans(raw / "derivatives" / "labels")
+        query_scans(raw / "derivatives" / "labels")
 
 
 def test_odd_names_are_left_out_and_told(tmp_path):
@@ -297,7 +297,7 @@ def test_odd_names_are_left_out_and_told(tmp_path):
     ]
     for name in [*odd, "sub-01_T2starw.nii", "sub-01_T2starw.json", "sub-01_T2starw_seg.nii"]:
         (folder / name).touch()
-    scans, left_out = find_scans(tmp_path)
+    scans, left_out = query_scans(tmp_path)
     assert [scan.name for scan in scans] == ["sub-01_T2starw"]
     assert len(left_out) == len(odd)
     assert all(any(name in line for line in left_out) for name in odd)
@@ -306,7 +306,7 @@ def test_odd_names_are_left_out_and_told(tmp_path):
 def test_without_pybids_the_remedy_is_told(raw, monkeypatch):
     monkeypatch.setitem(sys.modules, "bids.layout", None)
     with pytest.raises(InputError, match=r"pip install 'gmseg\[cohort\]'"):
-        find_scans(raw)
+        query_scans(raw)
 
 
 # ------------------------------------------------------------------------- the participant level
@@ -466,7 +466,7 @@ def test_other_echoes_are_refused(copy, model, tmp_path, capsys):
     (tmp_path / "filters.json").write_text('{"t2starw": {"run": 99}, "megre": {"echo": [1, 2]}}')
     asked = ["participant", "--model", model, "--bids-filter-file", tmp_path / "filters.json"]
     assert run(raw, out, *asked) == 2
-    assert "was not made of these echoes" in capsys.readouterr().err
+    assert "was made from other echoes" in capsys.readouterr().err
     assert run(raw, out, *asked, "--overwrite") == 0
     facts = json.loads((out / f"{MEGRE}_desc-rmsMEGRE_T2starw.json").read_text())
     assert [source.split("_")[2] for source in facts["Sources"]] == ["echo-1", "echo-2"]
@@ -508,7 +508,7 @@ def test_volumes_grids_and_names_that_clash(raw, model, tmp_path, capsys):
     assert len(faults) == 4
     assert sum("choose one with --volume K or average them" in line for line in faults) == 2
     assert sum("rename or remove one" in line for line in faults) == 1
-    assert sum("lies on another grid" in line for line in faults) == 1
+    assert sum("is not on the grid of" in line for line in faults) == 1
     out = tmp_path / "out2"
     assert run(root, out, "participant", "--model", model, "--mean", "--acquisition", "4d") == 0
     combined = nib.load(out / "sub-03/anat/sub-03_acq-4d_desc-rmsMEGRE_T2starw.nii.gz")
@@ -531,20 +531,20 @@ def test_places_where_derivatives_may_not_lie(copy, model, tmp_path, capsys):
     (tmp_path / "full" / "x").touch()
     before = files_in(tmp_path)
     for place, told in (
-        (raw, "holds another dataset"),
+        (raw, "contains another dataset"),
         (raw / "gmseg", "lies within the dataset"),
         (raw / "derivatives", "lies within the dataset"),
-        (raw / "derivatives" / "labels", "holds another dataset"),
+        (raw / "derivatives" / "labels", "contains another dataset"),
         (raw / "derivatives" / "labels" / "gmseg", "lies within the dataset"),
-        (elsewhere, "holds another dataset"),
+        (elsewhere, "contains another dataset"),
         (tmp_path / "file", "is a file"),
-        (tmp_path / "full", "holds files such as x, and is no dataset of gmseg's"),
+        (tmp_path / "full", "contains other files, such as x"),
     ):
         with pytest.raises(InputError, match=told):
             check_out_dir(raw, place)
     assert run(raw, raw, "participant", "--model", model) == 2
-    assert "holds another dataset" in capsys.readouterr().err
-    with pytest.raises(InputError, match="holds derivatives of"):
+    assert "contains another dataset" in capsys.readouterr().err
+    with pytest.raises(InputError, match="contains derivatives of"):
         check_out_dir(other, out)
     check_out_dir(raw, out)
     check_out_dir(raw, tmp_path / "new")
@@ -593,7 +593,7 @@ def test_labels_and_workers_reach_the_cohort(raw, model, tmp_path, monkeypatch, 
         asked.update(jobs=jobs, workers=workers, scheduler=scheduler)
         return iter([cohort.Outcome(job, fault=f"{job.scan}: pretended") for job in jobs])
 
-    monkeypatch.setattr(cohort, "run", pretend)
+    monkeypatch.setattr(bids_app, "run", pretend)
     both = [
         raw,
         tmp_path / "out",
@@ -646,7 +646,7 @@ def test_the_group_table_says_what_measuring_says(copy, capsys):
         mask = mask_of(out, scan)
         soft = mask.with_name(mask.name.replace("_mask", "_probseg"))
         *_, measured = measure_mask(mask, soft=soft)
-        for name in bids_derivatives._MEASURED:
+        for name in bids_derivatives.MEASURE_COLUMNS:
             assert rows[scan][name] == cell(measured[name]), (scan, name)
         facts = json.loads(Path(str(mask).replace(".nii.gz", ".json")).read_text())
         assert float(rows[scan]["expected_dice"]) == pytest.approx(
@@ -681,7 +681,7 @@ def test_the_group_of_some_and_of_none(copy, tmp_path, capsys):
     assert not (tmp_path / "nothing").exists()
     (out / f"{OTHER}_space-orig_label-GM_morph.tsv").write_text("region\nslice\n")
     assert run(raw, out, "group") == 2
-    assert "is no table of gmseg's" in capsys.readouterr().err
+    assert "was not written by gmseg" in capsys.readouterr().err
 
 
 def test_masks_of_several_models_are_told(copy, capsys):
