@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gmseg.batch import bids_derivatives as derivatives
+from gmseg.batch import bids_derivatives
 from gmseg.batch.bids_query import Scan
 from gmseg.batch.jobs import Job, faulty, is_done, run
 from gmseg.batch.multi_echo import combine_echoes
@@ -100,8 +100,8 @@ def participant_level(
         If `out_dir` is not allowed for these derivatives.
     """
     bids_dir, out_dir = Path(bids_dir), Path(out_dir)
-    derivatives.check_out_dir(bids_dir, out_dir)
-    derivatives.write_dataset_files(bids_dir, out_dir)
+    bids_derivatives.check_out_dir(bids_dir, out_dir)
+    bids_derivatives.write_dataset_files(bids_dir, out_dir)
     volume_choice = {"mean": True} if mean else {} if volume is None else {"volume": volume}
     tta_choice = {"tta": tta, "seed": seed} if tta > 1 else {}
     shown = tuple(command) if command else None
@@ -135,10 +135,10 @@ def group_level(out_dir, scans: Sequence[Scan]) -> list[dict]:
         If none of the scans has a mask.
     """
     out_dir = Path(out_dir)
-    rows = [derivatives.group_row(out_dir, scan) for scan in scans]
+    rows = [bids_derivatives.group_row(out_dir, scan) for scan in scans]
     if all(row["problem"] for row in rows):
         raise InputError(f"{out_dir}: has no mask of these scans; run the participant level first")
-    write_table(out_dir / derivatives.GROUP_TABLE, rows, derivatives.GROUP_COLUMNS)
+    write_table(out_dir / bids_derivatives.GROUP_TABLE, rows, bids_derivatives.GROUP_COLUMNS)
     _write_page(out_dir)
     return rows
 
@@ -147,7 +147,7 @@ def _write_page(out_dir: Path) -> None:
     """Write the index of the QC page if the page has a folder."""
     from gmseg.report.qc_page import write_index
 
-    if (folder := out_dir / derivatives.PAGE).is_dir():
+    if (folder := out_dir / bids_derivatives.PAGE).is_dir():
         write_index(folder)
 
 
@@ -159,7 +159,7 @@ def _plan(
     for scan in scans:
         source = scan.files[0]
         try:
-            mask = derivatives.outputs(scan)["mask"]
+            mask = bids_derivatives.outputs(scan)["mask"]
             if mask in masks:
                 raise InputError(
                     f"{source}: has the same output {mask} as {masks[mask]}; "
@@ -183,12 +183,12 @@ def _run(
     """Run the jobs, and yield the result of each scan."""
     if not pending:  # start no cluster
         return
-    (settings.out_dir / derivatives.PAGE).mkdir(exist_ok=True)
+    (settings.out_dir / bids_derivatives.PAGE).mkdir(exist_ok=True)
     _write_page(settings.out_dir)  # once, before several workers add to the page
     for outcome in run([job for _, job in pending.values()], settings.model, **run_options):
         scan, _ = pending[outcome.job.files["mask"]]
         if outcome.summary is None:
-            yield _failure(settings, scan, outcome.fault or "failed", outcome.ours)
+            yield _failure(settings, scan, str(outcome.fault), outcome.ours)
             continue
         try:
             sidecar = _write_results(settings, scan, outcome.job, outcome.summary)
@@ -201,22 +201,21 @@ def _run(
 def _prepare_job(settings: _Settings, scan: Scan) -> Job:
     """Return the job of a scan; combine its echoes first."""
     out_dir, choices, overwrite = settings.out_dir, settings.volume_choice, settings.overwrite
-    files = {kind: out_dir / file for kind, file in derivatives.outputs(scan).items()}
+    files = {kind: out_dir / file for kind, file in bids_derivatives.outputs(scan).items()}
     image = scan.files[0]
     if len(scan.files) > 1:
-        image = out_dir / derivatives.combined_echoes(scan)
+        image = out_dir / bids_derivatives.combined_echoes(scan)
         combine_echoes(scan.files, image, **choices, overwrite=overwrite)
-        if overwrite or not derivatives.sidecar_path(image).exists():
-            sidecar = derivatives.echoes_sidecar(scan, choices)
-            derivatives.write_json(derivatives.sidecar_path(image), sidecar)
+        if overwrite or not bids_derivatives.sidecar_path(image).exists():
+            bids_derivatives.write_sidecar(image, bids_derivatives.echoes_sidecar(scan, choices))
         choices = {}
     return Job(
-        image,
-        {kind: files[kind] for kind in ("mask", "soft")},
-        choices | settings.tta_choice,
-        out_dir / derivatives.PAGE,
-        settings.command,
-        overwrite,
+        scan=image,
+        files={kind: files[kind] for kind in ("mask", "soft")},
+        choices=choices | settings.tta_choice,
+        report=out_dir / bids_derivatives.PAGE,
+        command=settings.command,
+        overwrite=overwrite,
     )
 
 
@@ -224,7 +223,7 @@ def _sidecar_if_done(settings: _Settings, scan: Scan, job: Job) -> dict | None:
     """Return the sidecar of a scan's mask if all files of the scan are up to date."""
     if not is_done(job, settings.model):
         return None
-    sidecar = derivatives.read_mask_sidecar(settings.out_dir, scan)
+    sidecar = bids_derivatives.read_mask_sidecar(settings.out_dir, scan)
     # an interrupted run may have replaced the mask but not its sidecar
     current = sidecar is not None and sidecar.get("MadeFrom") == mark_of(job.files["mask"])
     return sidecar if current else None
@@ -234,13 +233,12 @@ def _write_results(settings: _Settings, scan: Scan, job: Job, summary: dict) -> 
     """Write the table and the sidecars of a segmented scan; return the sidecar of the mask."""
     mask, soft = job.files["mask"], job.files["soft"]
     rows = measure_mask(mask, soft=soft)
-    write_table(settings.out_dir / derivatives.outputs(scan)["table"], rows, COLUMNS)
-    mask_sidecar, soft_sidecar = derivatives.segmentation_sidecars(
+    write_table(settings.out_dir / bids_derivatives.outputs(scan)["table"], rows, COLUMNS)
+    mask_sidecar, soft_sidecar = bids_derivatives.segmentation_sidecars(
         scan, summary, mark_of(mask), settings.volume_choice
     )
-    derivatives.write_json(derivatives.sidecar_path(soft), soft_sidecar)
-    # last: a scan with this file is done
-    derivatives.write_json(derivatives.sidecar_path(mask), mask_sidecar)
+    bids_derivatives.write_sidecar(soft, soft_sidecar)
+    bids_derivatives.write_sidecar(mask, mask_sidecar)  # last: a scan with this file is done
     return mask_sidecar
 
 
@@ -248,13 +246,13 @@ def _success(
     settings: _Settings, scan: Scan, sidecar: dict, *, segmented: bool = True
 ) -> ScanResult:
     """Return the result of a scan that has a mask, and delete the log of an earlier failure."""
-    (settings.out_dir / derivatives.log_path(scan)).unlink(missing_ok=True)
+    (settings.out_dir / bids_derivatives.log_path(scan)).unlink(missing_ok=True)
     return ScanResult(scan, sidecar, segmented=segmented)
 
 
 def _failure(settings: _Settings, scan: Scan, fault: str, internal: bool = False) -> ScanResult:
     """Return the result of a scan that failed, and write its log with relative paths."""
-    log = settings.out_dir / derivatives.log_path(scan)
+    log = settings.out_dir / bids_derivatives.log_path(scan)
     log.parent.mkdir(exist_ok=True)
     text = fault
     for folder in (settings.out_dir, settings.bids_dir):

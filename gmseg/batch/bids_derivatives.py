@@ -188,15 +188,10 @@ def write_dataset_files(bids_dir: Path, out_dir: Path) -> None:
     }
     out_dir.mkdir(parents=True, exist_ok=True)
     if merged != old:
-        write_json(out_dir / DESCRIPTION, merged)
+        _write_json(out_dir / DESCRIPTION, merged)
     for name, text in (("README", _README), (".bidsignore", _BIDSIGNORE)):
         if not (out_dir / name).exists():
             write_text(out_dir / name, text)
-
-
-def write_json(file: Path, content: dict) -> None:
-    """Write a JSON file with indentation."""
-    write_text(file, json.dumps(content, indent=2) + "\n")
 
 
 def _new_description(bids_dir: Path, out_dir: Path) -> dict:
@@ -294,6 +289,15 @@ def segmentation_sidecars(scan: Scan, summary: dict, mark: str, choices: dict) -
         ],
     }
     return mask, {"Description": "Probability of gray matter of the spinal cord", **common}
+
+
+def write_sidecar(file: Path, content: dict) -> None:
+    """Write the JSON file that describes an image."""
+    _write_json(sidecar_path(file), content)
+
+
+def _write_json(file: Path, content: dict) -> None:
+    write_text(file, json.dumps(content, indent=2) + "\n")
 
 
 def _source_uris(scan: Scan) -> list[str]:
