@@ -59,8 +59,7 @@ def combine_echoes(
     ...     print(nib.load(Path(folder, "rms.nii")).get_fdata()[0, 1])
     [10. 15.]
     """
-    inputs = [*(sha256(check_input(echo)) for echo in echoes), str(volume), str(mean)]
-    mark = f"gmseg rms {hashlib.sha256(' '.join(inputs).encode()).hexdigest()[:16]}"
+    mark = _mark(echoes, volume, mean)
     if file.exists():
         if mark_of(file) == mark:
             return
@@ -80,3 +79,9 @@ def combine_echoes(
         for k in range(first.slices):
             squares = sum(reader.read(k, k + 1) ** 2 for reader in readers)
             write(k, k + 1, np.sqrt(squares / len(readers)))
+
+
+def _mark(echoes: Sequence[Path], volume: int | None, mean: bool) -> str:
+    """Return the description in the header, which depends on the content of the echoes."""
+    inputs = [*(sha256(check_input(echo)) for echo in echoes), str(volume), str(mean)]
+    return f"gmseg rms {hashlib.sha256(' '.join(inputs).encode()).hexdigest()[:16]}"
