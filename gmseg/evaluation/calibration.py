@@ -1,9 +1,9 @@
-"""How far to trust a soft segmentation, and how well a measurement repeats."""
+"""Calibration of soft segmentations, and repeatability of measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -14,69 +14,79 @@ from gmseg.errors import InputError
 def near_border(
     reference: np.ndarray, spacing_mm: Sequence[float], within_mm: float = 2.0, axis: int = 2
 ) -> np.ndarray:
-    """Return which voxels lie near the border of the reference's GM, within their slice.
+    """Return which voxels are near the border of the reference's GM, within their slice.
 
-    Nearly all voxels of a scan are far from any GM and right without effort; how good a soft
-    segmentation is shows at the border.
+    Most voxels of a scan are far from GM and easy to classify; the quality of a soft
+    segmentation shows near the border.
 
     Parameters
     ----------
     reference : numpy.ndarray
         bool or 0/1, 3-D.
     spacing_mm : sequence of 3 floats
-        Voxel size along the array's axes, in mm.
+        Voxel size along the axes of the array, in mm.
     within_mm : float
-        The largest distance, in mm, from the voxel's centre to the border.
+        Largest distance from the centre of a voxel to the border, in mm.
     axis : int
-        The slice axis: distances are taken within the slice.
+        Slice axis.
 
     Returns
     -------
     numpy.ndarray
-        bool, the reference's shape. Slices without GM have no border, so nothing in them is
-        near it.
+        bool, the shape of the reference; False in slices without GM.
 
     Notes
     -----
-    The border runs along the edges between pixels of GM and others; the distance to it is exact.
-    Where GM leaves the image, there is no border.
+    The border consists of the edges between GM pixels and others; distances to it are exact.
+    The edge of the image is no border.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> reference = np.zeros((6, 1, 1), bool)
+    >>> reference[:3] = True
+    >>> near_border(reference, (1, 1, 5), within_mm=1.5).ravel().tolist()
+    [False, True, True, True, True, False]
     """
-    planes = np.moveaxis(np.asarray(reference, bool), axis, 0)
+    slices = np.moveaxis(np.asarray(reference, bool), axis, 0)
     in_plane_mm = np.delete(np.asarray(spacing_mm, float), axis)
-    near = np.zeros(planes.shape, bool)
-    for plane, found in zip(planes, near, strict=True):
-        border = _border(plane)
+    near = np.zeros(slices.shape, bool)
+    for k, gm in enumerate(slices):
+        border = _border(gm)
         if border.any():
-            distance = ndimage.distance_transform_edt(~border, sampling=in_plane_mm / 2)
-            found[:] = distance[1::2, 1::2] <= within_mm + 1e-6  # so that 5 x 0.4 mm is 2 mm
+            distance_mm = ndimage.distance_transform_edt(~border, sampling=in_plane_mm / 2)
+            # rounding must not exclude 5 pixels of 0.4 mm from 2 mm
+            near[k] = distance_mm[1::2, 1::2] <= within_mm + 1e-6
     return np.moveaxis(near, 0, axis)
 
 
-def _border(plane: np.ndarray) -> np.ndarray:
-    """Return the border's points on a grid of half pixels, (2 rows + 1, 2 columns + 1).
+def _border(gm: np.ndarray) -> np.ndarray:
+    """Return the border on a grid of half pixels, (2 rows + 1, 2 columns + 1).
 
-    Pixels have odd indices there. The point of an edge that is nearest to a pixel's centre is
-    always the edge's middle or one of its ends, so marking these three is exact.
+    Pixel centres have odd indices. The point of an edge that is nearest to a pixel centre is the
+    middle of the edge or one of its ends, so marking these three is exact.
     """
-    rows, columns = plane.shape
+    rows, columns = gm.shape
     border = np.zeros((2 * rows + 1, 2 * columns + 1), bool)
-    across, along = plane[1:] != plane[:-1], plane[:, 1:] != plane[:, :-1]
+    between_rows, between_columns = gm[1:] != gm[:-1], gm[:, 1:] != gm[:, :-1]
     for shift in (0, 1, 2):
-        border[2:-1:2, shift : 2 * columns - 1 + shift : 2] |= across
-        border[shift : 2 * rows - 1 + shift : 2, 2:-1:2] |= along
+        border[2:-1:2, shift : 2 * columns - 1 + shift : 2] |= between_rows
+        border[shift : 2 * rows - 1 + shift : 2, 2:-1:2] |= between_columns
     return border
 
 
-class Reliability(NamedTuple):
-    """What became of voxels with like soft values, per bin of equal width from 0 to 1.
+@dataclass(frozen=True)
+class Reliability:
+    """Reliability table: soft values and GM fractions per bin of equal width from 0 to 1.
 
     Attributes
     ----------
     count : numpy.ndarray
-        float64, (bins,): voxels; after `pooled`, their share.
-    mean_soft, gm_share : numpy.ndarray
-        float64, (bins,): the mean of the soft segmentation, and the share of voxels that are GM
-        in the reference; NaN in empty bins.
+        float64, (bins,): number of voxels; after `pooled` their mean fraction of a scan's voxels.
+    mean_soft : numpy.ndarray
+        float64, (bins,): mean of the soft segmentation; NaN in empty bins.
+    gm_share : numpy.ndarray
+        float64, (bins,): fraction of voxels that are GM in the reference; NaN in empty bins.
     """
 
     count: np.ndarray
@@ -87,7 +97,7 @@ class Reliability(NamedTuple):
 def reliability(
     soft: np.ndarray, reference: np.ndarray, where: np.ndarray | None = None, *, bins: int = 10
 ) -> Reliability:
-    """Sort voxels by their soft value and compare each bin with the reference.
+    """Bin voxels by their soft value and compare each bin with the reference.
 
     Parameters
     ----------
@@ -96,9 +106,9 @@ def reliability(
     reference : numpy.ndarray
         bool or 0/1, the same shape.
     where : numpy.ndarray, optional
-        bool, the same shape: the voxels that count, such as from `near_border`; all by default.
+        bool, the same shape: voxels to count, such as from `near_border`. By default all.
     bins : int
-        Of equal width; a value on the edge between two belongs to the upper one, 1 to the last.
+        Number of bins. A value between two bins belongs to the upper one, 1 to the last.
 
     Returns
     -------
@@ -107,22 +117,29 @@ def reliability(
     Raises
     ------
     gmseg.errors.InputError
-        If the reference labels nothing, no voxel counts, or soft values are not within 0 to 1.
+        If the reference is empty, no voxel is counted, or soft values are not within 0 to 1.
 
     References
     ----------
     Guo, C., Pleiss, G., Sun, Y. & Weinberger, K. Q. (2017). On calibration of modern neural
-    networks. ICML, PMLR 70, 1321-1330. They bin the confidence in the likelier class; here it
-    is the probability of GM, so that too much GM and too little can be told apart.
+    networks. ICML, PMLR 70, 1321-1330. They bin the confidence in the predicted class; here it
+    is the probability of GM, which distinguishes too much GM from too little.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> table = reliability(np.array([0.1, 0.3, 0.9]), np.array([0, 1, 1]), bins=2)
+    >>> table.count.tolist(), table.gm_share.tolist()
+    ([2.0, 1.0], [0.5, 1.0])
     """
     soft, reference = np.asarray(soft, float), np.asarray(reference, bool)
     where = np.ones(soft.shape, bool) if where is None else np.asarray(where, bool)
     if not soft.shape == reference.shape == where.shape:
         raise ValueError(f"shapes differ: {soft.shape}, {reference.shape} and {where.shape}")
     if not reference.any():
-        raise InputError("the reference labels nothing; give one that marks some gray matter")
+        raise InputError("the reference is empty; give one with gray matter")
     if not where.any():
-        raise InputError("no voxel is to be counted; widen the distance to the border")
+        raise InputError("no voxel is counted; increase `within_mm`")
     soft, reference = soft[where], reference[where]
     if not ((soft >= 0) & (soft <= 1)).all():
         raise InputError("soft values are not all within 0 to 1; give a soft segmentation")
@@ -135,7 +152,7 @@ def reliability(
 
 
 def pooled(tables: Sequence[Reliability]) -> Reliability:
-    """Put several scans' tables together, each scan with the same weight.
+    """Combine the tables of several scans with the same weight for each scan.
 
     Parameters
     ----------
@@ -145,22 +162,32 @@ def pooled(tables: Sequence[Reliability]) -> Reliability:
     Returns
     -------
     Reliability
-        Its count is the share of voxels in each bin: a scan of many voxels counts no more
-        than one of few.
+        Its counts are fractions, so that a scan of many voxels weighs no more than a small one.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If there is no table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> small = reliability(np.array([0.2]), np.array([1]), bins=2)
+    >>> large = reliability(np.full(99, 0.8), np.ones(99), bins=2)
+    >>> pooled([small, large]).count.tolist()
+    [0.5, 0.5]
     """
     if not tables:
-        raise InputError("there is no scan to pool; give one at least")
-    shares = np.array([table.count / table.count.sum() for table in tables])
-    sums = (
-        (shares * np.nan_to_num([table[column] for table in tables])).sum(axis=0)
-        for column in (1, 2)
-    )
-    share = shares.sum(axis=0)
-    return Reliability(share / len(tables), *(_ratio(total, share) for total in sums))
+        raise InputError("there is no scan to pool; give at least one")
+    weights = np.array([table.count / table.count.sum() for table in tables])
+    total = weights.sum(axis=0)
+    soft_sum = (weights * np.nan_to_num([table.mean_soft for table in tables])).sum(axis=0)
+    gm_sum = (weights * np.nan_to_num([table.gm_share for table in tables])).sum(axis=0)
+    return Reliability(total / len(tables), _ratio(soft_sum, total), _ratio(gm_sum, total))
 
 
 def expected_calibration_error(table: Reliability) -> float:
-    """Expected calibration error: how far soft values are from shares of GM, on the average.
+    """Return the expected calibration error of a soft segmentation.
 
     Parameters
     ----------
@@ -170,48 +197,58 @@ def expected_calibration_error(table: Reliability) -> float:
     Returns
     -------
     float
-        0 to 1: the mean over the bins of abs(gm_share - mean_soft), each bin weighted by its
-        share of the voxels (Guo et al. 2017, see `reliability`). Empty bins weigh nothing.
+        0 to 1: mean of abs(gm_share - mean_soft) over the bins, weighted by their voxels (Guo
+        et al. 2017, see `reliability`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(expected_calibration_error(reliability(np.full(4, 0.9), np.array([1, 1, 1, 0]))), 2)
+    0.15
     """
     gap = np.nan_to_num(np.abs(table.gm_share - table.mean_soft))
     return float((table.count * gap).sum() / table.count.sum())
 
 
 def coefficient_of_variation_percent(first: np.ndarray, second: np.ndarray) -> float:
-    """Within-subject coefficient of variation of what was measured twice.
+    """Return the within-subject coefficient of variation of scan-rescan measurements.
 
     Parameters
     ----------
     first, second : array_like
-        (pairs,): the first and the second measurement of each scan-rescan pair, above 0, such
-        as areas in mm^2.
+        (pairs,): first and second measurement of each pair, above 0, such as areas in mm^2.
 
     Returns
     -------
     float
-        In %: of each pair the standard deviation abs(a - b) / sqrt(2) over the mean
-        (a + b) / 2, and of these the root mean square over the pairs.
+        In %: the root mean square over the pairs of the standard deviation abs(a - b) / sqrt(2)
+        divided by the mean (a + b) / 2.
 
     Raises
     ------
     gmseg.errors.InputError
-        If there is no pair, or one without a mean above 0.
+        If there is no pair, or one whose mean is not above 0.
 
     References
     ----------
     Hyslop, N. P. & White, W. H. (2009). Estimating precision using duplicate measurements.
     J. Air & Waste Manage. Assoc. 59(9), 1032-1039.
+
+    Examples
+    --------
+    >>> round(coefficient_of_variation_percent([9, 10], [11, 10]), 3)
+    10.0
     """
     first, second = np.asarray(first, float), np.asarray(second, float)
     if first.shape != second.shape or first.ndim != 1:
         raise ValueError(f"no pairs: shapes {first.shape} and {second.shape}")
     if first.size == 0:
-        raise InputError("there is no scan-rescan pair; give one at least")
+        raise InputError("there is no scan-rescan pair; give at least one")
     mean = (first + second) / 2
     if not (mean > 0).all():
         raise InputError(
             f"pair {np.flatnonzero(~(mean > 0))[0]}, counted from 0, has no mean above 0; "
-            f"leave out pairs in which nothing was found"
+            f"leave out pairs without a measurement"
         )
     return float(100 * np.sqrt(np.mean((first - second) ** 2 / 2 / mean**2)))
 

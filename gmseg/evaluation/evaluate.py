@@ -1,10 +1,13 @@
-"""Score predictions against references: one pair, several raters, folders of them."""
+"""Score predictions against references: one pair, several raters, folders of scans."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from itertools import permutations
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -18,55 +21,76 @@ from gmseg.io import image
 
 REGIONS = ("volume", "labelled_slices")
 
+_Path = str | PathLike[str]
 
-def evaluate(prediction, references, *, label: int | None = None, resample: bool = False) -> dict:
+
+def evaluate(
+    prediction: _Path,
+    references: _Path | Sequence[_Path],
+    *,
+    label: int | None = None,
+    resample: bool = False,
+) -> dict[str, Any]:
     """Score a prediction against one reference or several raters' references.
 
     Parameters
     ----------
     prediction : path-like
-        A mask of 0 and 1 (or of `label`).
+        A mask of 0 and 1, or of `label`.
     references : path-like or sequence of path-like
         Masks on the same grid, one per rater.
     label : int, optional
-        The value of GM in the references; by default they must hold nothing but 0 and 1.
+        Value of GM in the references. By default they may hold only 0 and 1.
     resample : bool
-        Bring what is on another grid onto the first reference's, linearly, and threshold it
-        at 0.5. By default another grid is an error.
+        Whether to resample masks on other grids to the grid of the first reference, linearly,
+        with a threshold of 0.5. By default another grid is an error.
 
     Returns
     -------
     dict
-        See `compare_raters`; ``raters`` are named by their files, ``name`` is the prediction's.
+        See `compare_raters`; raters have the names of their files, ``name`` is the prediction's.
 
     Raises
     ------
     gmseg.errors.InputError
-        If a file cannot be read, holds other labels, or lies on another grid.
+        If a file cannot be read, holds other labels, or is on another grid.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import nibabel as nib
+    >>> import numpy as np
+    >>> mask = np.zeros((8, 8, 2), np.uint8)
+    >>> mask[2:6, 2:6] = 1
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     nib.save(nib.Nifti1Image(mask, np.eye(4)), f"{folder}/a.nii")
+    ...     nib.save(nib.Nifti1Image(np.roll(mask, 1, axis=0), np.eye(4)), f"{folder}/b.nii")
+    ...     scores = evaluate(f"{folder}/a.nii", f"{folder}/b.nii")
+    >>> scores["volume"]["DSC"], scores["volume"]["HSD"]
+    (0.75, 1.0)
     """
-    files = [references] if isinstance(references, str | Path) else list(references)
-    files = [Path(file) for file in files]
+    predicted = Path(prediction)
+    if isinstance(references, str | PathLike):
+        references = [references]
+    files = [Path(file) for file in references]
     if not files:
-        raise InputError("there is no reference; give one at least")
-    truths = [image.read_segmentation(file, label=label) for file in files]
-    predicted = _read_prediction(Path(prediction), label)
-    grid = truths[0]
+        raise InputError("there is no reference; give at least one")
+    drawn = [image.read_segmentation(file, label=label) for file in files]
     masks = [
-        _on_grid(one, grid, file, files[0], resample)
-        for one, file in zip([predicted, *truths], [Path(prediction), *files], strict=True)
+        _on_grid(mask, drawn[0], file, files[0], resample)
+        for mask, file in zip(
+            [_read_prediction(predicted, label), *drawn], [predicted, *files], strict=True
+        )
     ]
     names = [file.name for file in files]
-    raters = dict(zip(_distinct(files, names), masks[1:], strict=True))
-    return {"name": Path(prediction).name} | compare_raters(masks[0], raters, grid.affine)
-
-
-def _distinct(files: list[Path], names: list[str]) -> list[str]:
-    """Return file names, or whole paths where two raters' files are called the same."""
-    return names if len(set(names)) == len(names) else [str(file) for file in files]
+    if len(set(names)) < len(names):
+        names = [str(file) for file in files]
+    raters = dict(zip(names, masks[1:], strict=True))
+    return {"name": predicted.name} | compare_raters(masks[0], raters, drawn[0].affine)
 
 
 def _read_prediction(file: Path, label: int | None) -> nib.Nifti1Image:
-    """Read a prediction: 0 and 1, or, if it holds more and a label is given, that label."""
+    """Read a mask of 0 and 1 or, if it holds other values, of the label."""
     try:
         return image.read_segmentation(file)
     except InputError:
@@ -75,38 +99,37 @@ def _read_prediction(file: Path, label: int | None) -> nib.Nifti1Image:
         return image.read_segmentation(file, label=label)
 
 
-def _on_grid(mask, grid, file: Path, other: Path, resample: bool) -> np.ndarray:
-    """Return a mask's voxels, bool, on a grid; refuse another grid unless it may be resampled."""
-    shift = image.affine_difference_mm(mask.affine, grid.affine)
-    if mask.shape == grid.shape and shift <= image.GRID_MM:
+def _on_grid(mask, grid, file: Path, grid_file: Path, resample: bool) -> np.ndarray:
+    """Return the voxels of a mask on a grid, bool; refuse another grid without `resample`."""
+    shift_mm = image.affine_difference_mm(mask.affine, grid.affine)
+    same_shape = mask.shape == grid.shape
+    if same_shape and shift_mm <= image.GRID_MM:
         return np.asarray(mask.dataobj, bool)
     if not resample:
-        fault = (
-            f"its shape is {mask.shape}, that of {other} {grid.shape}"
-            if mask.shape != grid.shape
-            else f"its affine differs from that of {other} by {shift:.3g} mm"
+        remedy = f"set `resample=True` to resample it to the grid of {grid_file}"
+        if not same_shape:
+            raise InputError(f"{file}: its shape is {mask.shape}, not {grid.shape}; {remedy}")
+        raise InputError(  # some masks of the challenge have a wrong header
+            f"{file}: its affine differs from that of {grid_file} by {shift_mm:.3g} mm; {remedy}; "
+            f"if a header is wrong, copy the scan's to it instead"
         )
-        wrong = ""
-        if mask.shape == grid.shape:  # as some masks of the challenge
-            wrong = "; if a header is wrong, copy the scan's to it instead"
-        raise InputError(f"{file}: {fault}; --resample brings it onto that grid{wrong}")
     soft = nib.Nifti1Image(np.asarray(mask.dataobj, np.float32), mask.affine)
-    # "constant" would blank the edge voxels that rounding puts a hair outside
+    # "constant" would blank edge voxels that rounding puts just outside
     moved = resample_from_to(soft, (grid.shape, grid.affine), order=1, mode="grid-constant")
-    found = np.asarray(moved.dataobj) > 0.5
-    if np.any(mask.dataobj) and not found.any():
+    voxels = np.asarray(moved.dataobj) > 0.5
+    if np.any(mask.dataobj) and not voxels.any():
         raise InputError(
-            f"{file}: nothing of it is left on the grid of {other}; check that both are of one scan"
+            f"{file}: does not overlap the grid of {grid_file}; check that both are of one scan"
         )
-    return found
+    return voxels
 
 
 # ------------------------------------------------------------------------------- comparing
 
 
 def compare_raters(
-    prediction: np.ndarray, references: dict[str, np.ndarray], affine: np.ndarray
-) -> dict:
+    prediction: np.ndarray, references: Mapping[str, np.ndarray], affine: np.ndarray
+) -> dict[str, Any]:
     """Compare a prediction with every rater's reference, and the raters with one another.
 
     Parameters
@@ -114,54 +137,87 @@ def compare_raters(
     prediction : numpy.ndarray
         bool, (x, y, z).
     references : dict of str to numpy.ndarray
-        By rater.
+        Name of the rater to reference, like `prediction`.
     affine : numpy.ndarray
         (4, 4), in mm.
 
     Returns
     -------
     dict
-        ``volume`` and ``labelled_slices``: the metrics of `gmseg.evaluation.metrics.METRICS`, over the
-        whole volume and over the slices with reference GM, averaged over the raters as the
-        authors did (paper, "Evaluation"). ``slices``: the same per slice, in plane.
-        ``raters``: all this for each. ``undefined``: which metrics are not defined, and why.
-        Of several raters, too, ``consensus``: against what most of them see (of two, both);
-        and ``between_raters``: the raters against each other, the human ceiling, the mean over
-        all pairs, each rater as the prediction and as the reference.
+        ``volume``, ``labelled_slices``: the metrics `gmseg.evaluation.metrics.METRICS` over the
+        whole volume and over the slices with reference GM, mean over the raters as in the paper
+        ("Evaluation"). ``slices``: the same per slice, in plane. ``raters``: the result of
+        `compare_one` for each. ``undefined``: why metrics are not defined. With several raters
+        also ``consensus``, against the `majority`, and ``between_raters``, the mean over all
+        ordered pairs of raters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mask = np.ones((4, 4, 1), bool)
+    >>> half = mask * (np.arange(4)[:, None, None] < 2)
+    >>> scores = compare_raters(mask, {"r1": mask, "r2": half}, np.eye(4))
+    >>> [round(scores[key]["volume"]["DSC"], 3) for key in ("consensus", "between_raters")]
+    [0.667, 0.667]
     """
     raters = [
         {"name": name} | compare_one(prediction, reference, affine)
         for name, reference in references.items()
     ]
-    found = _mean_regions(raters) | {"slices": _mean_slices(raters), "raters": raters}
-    undefined = {
-        f"against {rater['name']}": _told(rater["undefined"])
-        for rater in raters
-        if rater["undefined"]
-    }
+    scores: dict[str, Any] = _mean_regions(raters)
+    scores |= {"slices": _mean_slices(raters), "raters": raters}
+    reasons = {f"against {rater['name']}": rater["undefined"] for rater in raters}
     if len(references) > 1:
         consensus = majority(list(references.values()))
-        found["consensus"] = compare_one(prediction, consensus, affine)
-        if reason := found["consensus"]["undefined"]:
-            undefined["against the majority"] = _told(reason)
-        pairs = [
-            {"name": f"{one} against {other}"}
-            | compare_one(references[one], references[other], affine)
-            for one, other in permutations(references, 2)
-        ]
-        found["between_raters"] = _mean_regions(pairs)
-        undefined |= {p["name"]: _told(p["undefined"]) for p in pairs if p["undefined"]}
-    return found | {"undefined": undefined}
+        scores["consensus"] = compare_one(prediction, consensus, affine)
+        reasons["against the majority"] = scores["consensus"]["undefined"]
+        pairs = {
+            f"{first} against {second}": compare_one(references[first], references[second], affine)
+            for first, second in permutations(references, 2)
+        }
+        scores["between_raters"] = _mean_regions(list(pairs.values()))
+        reasons |= {name: pair["undefined"] for name, pair in pairs.items()}
+    undefined = {name: _in_words(reason) for name, reason in reasons.items() if reason}
+    return scores | {"undefined": undefined}
 
 
-def compare_one(prediction: np.ndarray, reference: np.ndarray, affine: np.ndarray) -> dict:
-    """Compare a prediction with one reference: over the volume, labelled slices, every slice.
+def majority(references: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the voxels that more than half of the raters mark; of two raters, both.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> majority([np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([1, 1, 1])]).tolist()
+    [False, True, True]
+    """
+    return 2 * np.sum(references, axis=0) > len(references)
+
+
+def compare_one(
+    prediction: np.ndarray, reference: np.ndarray, affine: np.ndarray
+) -> dict[str, Any]:
+    """Compare a prediction with one reference.
+
+    Parameters
+    ----------
+    prediction, reference : numpy.ndarray
+        bool, (x, y, z).
+    affine : numpy.ndarray
+        (4, 4), in mm.
 
     Returns
     -------
     dict
-        ``volume``, ``labelled_slices``, ``slices``, and ``undefined``: for either region why
-        metrics are not defined, if any are not; for single slices a text, "" if all are.
+        ``volume`` and ``labelled_slices``: metrics. ``slices``: for each its number ``slice``,
+        its metrics, and in ``undefined`` why some are not defined, or "". ``undefined``: region
+        to reason, without the regions in which all metrics are defined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scores = compare_one(np.zeros((4, 4, 1), bool), np.ones((4, 4, 1), bool), np.eye(4))
+    >>> scores["undefined"]["volume"]
+    'the prediction is empty: distances, P and CC are not defined'
     """
     axis = slice_axis(affine)
     slices = []
@@ -180,22 +236,22 @@ def compare_one(prediction: np.ndarray, reference: np.ndarray, affine: np.ndarra
         "volume": metrics.compare(prediction, reference, affine),
         "labelled_slices": metrics.compare_labelled(prediction, reference, affine),
         "slices": slices,
-        "undefined": {region: why for region, why in reasons.items() if why},
+        "undefined": {region: reason for region, reason in reasons.items() if reason},
     }
 
 
-def _told(undefined: dict[str, str]) -> str:
-    """Return the reasons of both regions as one text, what is the same only once."""
-    if len(set(undefined.values())) == 1 and len(undefined) == 2:
-        return undefined["volume"]
+def _in_words(reasons: dict[str, str]) -> str:
+    """Return the reasons of both regions as one text, without repeating the same reason."""
+    if len(set(reasons.values())) == 1 and len(reasons) == 2:
+        return reasons["volume"]
     return "; ".join(
-        why if region == "volume" else f"over the labelled slices, {why}"
-        for region, why in undefined.items()
+        reason if region == "volume" else f"over the labelled slices, {reason}"
+        for region, reason in reasons.items()
     )
 
 
-def _mean_regions(compared: list[dict]) -> dict[str, dict]:
-    return {region: metrics.mean_of([one[region] for one in compared]) for region in REGIONS}
+def _mean_regions(scores: Sequence[dict]) -> dict[str, dict]:
+    return {region: metrics.mean_of([item[region] for item in scores]) for region in REGIONS}
 
 
 def _mean_slices(raters: list[dict]) -> list[dict]:
@@ -203,50 +259,57 @@ def _mean_slices(raters: list[dict]) -> list[dict]:
     for rater in raters:
         for scores in rater["slices"]:
             by_number[scores["slice"]].append(scores)
-    found = []
-    for number, scores in sorted(by_number.items()):
-        reasons = dict.fromkeys(one["undefined"] for one in scores if one["undefined"])
-        means = metrics.mean_of(scores)
-        found.append({"slice": number} | means | {"undefined": "; ".join(reasons)})
-    return found
+    means = []
+    for number, slices in sorted(by_number.items()):
+        reasons = dict.fromkeys(item["undefined"] for item in slices if item["undefined"])
+        mean = metrics.mean_of(slices)
+        means.append({"slice": number} | mean | {"undefined": "; ".join(reasons)})
+    return means
 
 
 # --------------------------------------------------------------------------------- folders
 
 
 def evaluate_folders(
-    predictions, references, *, label=None, resample=False, progress=None
-) -> tuple[dict, list[str], list[str]]:
+    predictions: _Path,
+    references: Sequence[_Path],
+    *,
+    label: int | None = None,
+    resample: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+) -> tuple[dict[str, Any], list[str], list[str]]:
     """Score a folder of predictions against folders of references.
 
     Parameters
     ----------
     predictions : path-like
+        Folder of masks.
     references : sequence of path-like
+        Folders of masks, matched by name: see `gmseg.evaluation.matching.match_files`.
     label, resample
         See `evaluate`.
     progress : callable, optional
-        Called with the number of scans done and of all.
+        Called with the number of scans done and of all scans.
 
     Returns
     -------
-    found : dict
-        See `pool`; without any scan if none could be compared.
+    scores : dict
+        See `pool`; without scans if none could be compared.
     faults : list of str
-        Of scans that could not be compared: the others were.
+        Why scans could not be compared. The others were compared.
     warnings : list of str
-        What has no counterpart.
+        References without a prediction.
 
     Raises
     ------
     gmseg.errors.InputError
-        If a folder holds no image, or nothing matches.
+        If a folder holds no mask, or nothing matches.
     """
     matched, faults, warnings = match_files(Path(predictions), [Path(f) for f in references])
     scans = {}
-    for count, (name, (prediction, truths)) in enumerate(matched.items(), 1):
+    for count, (name, (prediction, files)) in enumerate(matched.items(), 1):
         try:
-            scans[name] = evaluate(prediction, truths, label=label, resample=resample)
+            scans[name] = evaluate(prediction, files, label=label, resample=resample)
         except InputError as error:
             faults.append(str(error))
         if progress is not None:
@@ -254,36 +317,42 @@ def evaluate_folders(
     return pool(scans), faults, warnings
 
 
-def pool(scans: dict[str, dict]) -> dict:
-    """Put the scores of several scans together.
+def pool(scans: Mapping[str, dict]) -> dict[str, Any]:
+    """Summarise the scores of several scans.
 
     Parameters
     ----------
     scans : dict of str to dict
-        Name to what `compare_raters` returned.
+        Name of the scan to the result of `compare_raters`.
 
     Returns
     -------
     dict
-        ``volume`` and ``labelled_slices``: the mean over the scans, and with ``_sd`` at the
-        end of their names the standard deviation; where several raters drew them,
-        ``consensus`` and ``between_raters``, too. ``scans``: each scan's own. ``undefined``.
+        ``volume`` and ``labelled_slices``: means over the scans; ``volume_sd`` and
+        ``labelled_slices_sd``: standard deviations; ``consensus`` and ``between_raters``: means
+        over the scans with several raters, if any. ``scans``: the scores of each, and its name.
+        ``undefined``: why metrics are not defined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mask = np.ones((2, 2, 1), bool)
+    >>> scans = {"a": compare_raters(mask, {"r1": mask}, np.eye(4)),
+    ...          "b": compare_raters(~mask, {"r1": mask}, np.eye(4))}
+    >>> scores = pool(scans)
+    >>> scores["volume"]["DSC"], list(scores["undefined"])
+    (0.5, ['a, against r1', 'b, against r1'])
     """
-    found = _mean_regions(list(scans.values()))
+    scores: dict[str, Any] = _mean_regions(list(scans.values()))
     for region in REGIONS:
-        found[f"{region}_sd"] = metrics.deviation_of([scan[region] for scan in scans.values()])
+        scores[f"{region}_sd"] = metrics.deviation_of([scan[region] for scan in scans.values()])
     for kind in ("consensus", "between_raters"):
         if with_raters := [scan[kind] for scan in scans.values() if kind in scan]:
-            found[kind] = _mean_regions(with_raters)
-    found["scans"] = [scan | {"name": name} for name, scan in scans.items()]
-    found["undefined"] = {
-        f"{name}, {where}": why
+            scores[kind] = _mean_regions(with_raters)
+    scores["scans"] = [scan | {"name": name} for name, scan in scans.items()]
+    scores["undefined"] = {
+        f"{name}, {comparison}": reason
         for name, scan in scans.items()
-        for where, why in scan["undefined"].items()
+        for comparison, reason in scan["undefined"].items()
     }
-    return found
-
-
-def majority(masks: list[np.ndarray]) -> np.ndarray:
-    """Return where more than half of the raters see GM; of two raters, both."""
-    return 2 * np.sum(masks, axis=0) > len(masks)
+    return scores

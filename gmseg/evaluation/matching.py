@@ -1,4 +1,4 @@
-"""Which predictions and references belong together, by their names."""
+"""Match the predictions and references of two or more folders by their names."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ from pathlib import Path
 from gmseg.errors import InputError
 
 _IMAGE = re.compile(r"\.nii(\.gz)?$")
-# what the names of GM masks end in: ours, BIDS derivatives', the challenge's
-_DRAWN = re.compile(r"([_-]gmseg)?[_-](manual|mask-r\d+|rater-?[A-Za-z0-9]+)$")
-_CORD = re.compile(r"(?<!label-GM)[_-]seg([_-]manual)?$")  # or GM, in somebody's own way
+# endings of GM masks: ours, those of BIDS derivatives and of the challenge
+_MANUAL = re.compile(r"([_-]gmseg)?[_-](manual|mask-r\d+|rater-?[A-Za-z0-9]+)$")
+_SEG = re.compile(r"(?<!label-GM)[_-]seg([_-]manual)?$")  # usually of the cord, sometimes of GM
+_AUTO = re.compile(r"[_-]gmseg[_-]auto$")
 _PLAIN = re.compile(r"[_-](gmseg|gm|mask|label-GM_(seg|mask))$")
+_KINDS = {"unclear": _SEG, "manual": _MANUAL, "auto": _AUTO, "plain": _PLAIN}
+
+_Masks = dict[tuple[Path, str], list[Path]]  # by sub-folder and stem
 
 
 def match_files(
     predictions: Path, references: Sequence[Path]
 ) -> tuple[dict[str, tuple[Path, list[Path]]], list[str], list[str]]:
-    """Find which files of two or more folders belong together, by their names.
+    """Match the files of a folder of predictions with those of folders of references.
 
-    Names match that are the same once endings as ``_gmseg``, ``-image_gmseg``, ``-mask-r1`` or
-    ``_gmseg-manual`` are cut off; several references of one name in one folder are several
-    raters, as are those of several folders. Sub-folders are searched, too; where a name is in
-    several of them, as ``t2s`` of every subject, both sides must have it in the same one. Of the
-    references, masks drawn by humans (``-manual``, ``-mask-r1``) leave out all others of their
-    name. Scans, soft segmentations and masks of the cord are known by their names and left out.
+    Names match if they are the same without endings such as ``_gmseg``, ``-image_gmseg``,
+    ``-mask-r1`` or ``_gmseg-manual``. Several references of one name are several raters, whether
+    in one folder or in several. Sub-folders are searched too; a name that is in several of them,
+    such as ``t2s`` of every subject, must be in the same sub-folder on both sides. If a name has
+    manual references (``-manual``, ``-mask-r1``), its other references are left out. Scans, soft
+    segmentations and cord masks are recognised by their names and left out.
 
     Parameters
     ----------
@@ -38,104 +42,118 @@ def match_files(
     matched : dict
         Name to prediction and references, sorted.
     faults : list of str
-        Predictions that belong to no reference, or to none for certain.
+        Predictions without a reference, or with an ambiguous one.
     warnings : list of str
-        References that no prediction belongs to.
+        References without a prediction.
 
     Raises
     ------
     gmseg.errors.InputError
         If a folder holds no mask, or nothing matches.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("ours/t2s_gmseg.nii.gz", "manual/t2s_gmseg-manual.nii.gz"):
+    ...         Path(folder, name).parent.mkdir()
+    ...         Path(folder, name).touch()
+    ...     matched, _, _ = match_files(Path(folder, "ours"), [Path(folder, "manual")])
+    >>> [(name, file.name, refs[0].name) for name, (file, refs) in matched.items()]
+    [('t2s', 't2s_gmseg.nii.gz', 't2s_gmseg-manual.nii.gz')]
     """
-    ours = _masks(predictions, drawn=False)
-    theirs = [_masks(folder, drawn=True, but=predictions) for folder in references]
-    stems = Counter(stem for _, stem in ours)
-    matched, faults, used = {}, [], set()
-    for (parent, stem), files in sorted(ours.items()):
+    predicted = _masks(predictions, prefer_manual=False)
+    raters = [_masks(folder, prefer_manual=True, excluded=predictions) for folder in references]
+    matched, faults, used = _match(predicted, raters)
+    if not matched and not any("several folders" in fault for fault in faults):
+        raise InputError(
+            f"{predictions}: no name matches one in {', '.join(map(str, references))}; name "
+            f"predictions like their references, such as t2s_gmseg.nii.gz for "
+            f"t2s_gmseg-manual.nii.gz"
+        )
+    warnings = [
+        f"{file}: has no prediction of its name; it is not used"
+        for masks in raters
+        for files in masks.values()
+        for file in files
+        if file not in used
+    ]
+    return matched, faults, warnings
+
+
+def _match(predicted: _Masks, raters: list[_Masks]):
+    """Return what matches, the faults of the other predictions, and the references in use."""
+    counts = Counter(stem for _, stem in predicted)
+    matched: dict[str, tuple[Path, list[Path]]] = {}
+    faults: list[str] = []
+    used: set[Path] = set()
+    for (parent, stem), files in sorted(predicted.items()):
         if len(files) > 1:
             names = " and ".join(file.name for file in files)
             faults.append(f"{files[0].parent}: {names} are predictions of one scan; keep one")
             continue
-        truths, doubt = [], False
-        for masks in theirs:
-            parents = {place for place, name in masks if name == stem}
-            if parent in parents:
-                truths += masks[parent, stem]
-            elif len(parents) == 1 and stems[stem] == 1:
-                truths += masks[parents.pop(), stem]
-            else:
-                doubt |= bool(parents)
-        used |= set(truths)
-        truths = [truth for truth in truths if truth.resolve() != files[0].resolve()]
-        if truths and not doubt:
-            name = stem if stems[stem] == 1 else str(parent / stem)
-            matched[name] = files[0], truths
-        elif doubt:
+        references, ambiguous = _references_of(parent, stem, raters, unique=counts[stem] == 1)
+        used |= set(references)
+        references = [file for file in references if file.resolve() != files[0].resolve()]
+        if ambiguous:
             faults.append(
-                f"{files[0]}: its name is in several folders; lay predictions and "
-                f"references out alike, each rater in a folder of their own"
+                f"{files[0]}: its name is in several folders; give predictions and references "
+                f"the same sub-folders, and each rater a separate folder"
             )
+        elif references:
+            matched[stem if counts[stem] == 1 else str(parent / stem)] = files[0], references
         else:
             faults.append(f"{files[0]}: has no reference of its name; add one, or remove it")
-    if not matched and not any("several folders" in fault for fault in faults):
-        raise InputError(
-            f"{predictions}: no name matches one in {', '.join(map(str, references))}; name "
-            f"predictions as their references, such as t2s_gmseg.nii.gz for t2s_gmseg-manual.nii.gz"
-        )
-    left = [file for masks in theirs for files in masks.values() for file in files]
-    unused = [
-        f"{file}: no prediction is named so; it counts nowhere" for file in left if file not in used
-    ]
-    return matched, faults, unused
+    return matched, faults, used
 
 
-def _masks(folder: Path, *, drawn: bool, but: Path | None = None) -> dict:
-    """Return a folder's GM masks by sub-folder and what their names begin with.
+def _references_of(parent: Path, stem: str, raters: list[_Masks], *, unique: bool):
+    """Return all references of a prediction, and whether some are in unclear sub-folders."""
+    references: list[Path] = []
+    ambiguous = False
+    for masks in raters:
+        parents = {folder for folder, name in masks if name == stem}
+        if parent in parents:
+            references += masks[parent, stem]
+        elif len(parents) == 1 and unique:
+            references += masks[parents.pop(), stem]
+        else:
+            ambiguous |= bool(parents)
+    return references, ambiguous
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-    drawn : bool
-        Prefer masks that humans drew; otherwise those that they did not.
-    but : pathlib.Path, optional
-        A folder within it to leave out.
-    """
-    apart = but is not None and but.resolve() != folder.resolve()
-    kinds: dict[tuple[Path, str], dict[str, dict[str, Path]]] = defaultdict(dict)
+
+def _masks(folder: Path, *, prefer_manual: bool, excluded: Path | None = None) -> _Masks:
+    """Return the GM masks in a folder by sub-folder and stem; `excluded` is a folder in it."""
+    apart = excluded.resolve() if excluded is not None else None
+    if apart == folder.resolve():
+        apart = None
+    groups: dict[tuple[Path, str], dict[str, dict[str, Path]]] = defaultdict(dict)
     for file in sorted(folder.rglob("*")):
         name, inner = _IMAGE.sub("", file.name), file.relative_to(folder)
         if name == file.name or any(part.startswith(".") for part in inner.parts):
             continue
         if not (file.is_file() or file.is_symlink()) or name.endswith("_gmsoft"):
             continue
-        if apart and file.resolve().is_relative_to(but.resolve()):
+        if apart is not None and file.resolve().is_relative_to(apart):
             continue
-        kind, stem = _kind(name)
-        # .nii and .nii.gz of one name are one mask, kept twice
-        kinds[inner.parent, stem].setdefault(kind, {}).setdefault(name, file)
-    if not kinds:
+        kind, stem = _kind_and_stem(name)
+        # .nii and .nii.gz of one name are the same mask
+        groups[inner.parent, stem].setdefault(kind, {}).setdefault(name, file)
+    if not groups:
         raise InputError(f"{folder}: holds no mask, .nii.gz or .nii; give a folder of masks")
-    if any(kind != "unclear" for found in kinds.values() for kind in found):
-        kinds = {key: found for key, found in kinds.items() if set(found) != {"unclear"}}
-    order = (
-        ["drawn", "plain", "auto", "unclear"] if drawn else ["plain", "auto", "unclear", "drawn"]
-    )
+    all_unclear = all(set(kinds) == {"unclear"} for kinds in groups.values())
+    order = ["plain", "auto", "unclear"]
+    order = ["manual", *order] if prefer_manual else [*order, "manual"]
     return {
-        key: list(next(found[kind] for kind in order if kind in found).values())
-        for key, found in kinds.items()
+        key: list(next(kinds[kind] for kind in order if kind in kinds).values())
+        for key, kinds in groups.items()
+        if all_unclear or set(kinds) != {"unclear"}
     }
 
 
-def _kind(name: str) -> tuple[str, str]:
-    """Return what a file is by its name, and what the name begins with."""
-    if match := _CORD.search(name):
-        kind, stem = "unclear", name[: match.start()]
-    elif match := _DRAWN.search(name):
-        kind, stem = "drawn", name[: match.start()]
-    elif match := re.search(r"[_-]gmseg[_-]auto$", name):
-        kind, stem = "auto", name[: match.start()]
-    elif match := _PLAIN.search(name):
-        kind, stem = "plain", name[: match.start()]
-    else:  # a scan, or a mask in somebody's own way
-        kind, stem = "unclear", name
-    return kind, stem.removesuffix("-image")
+def _kind_and_stem(name: str) -> tuple[str, str]:
+    """Return the kind of mask that a file name stands for, and the name without its ending."""
+    for kind, ending in _KINDS.items():
+        if match := ending.search(name):
+            return kind, name[: match.start()].removesuffix("-image")
+    return "unclear", name.removesuffix("-image")  # a scan, or a mask of another naming

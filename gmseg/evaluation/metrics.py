@@ -1,12 +1,11 @@
-"""Agreement between a prediction and a reference: the challenge's ten metrics.
+"""Agreement between a prediction and a reference: the ten metrics of the GM Challenge.
 
-Every function takes masks of the whole scan, (x, y, z), and the scan's affine, from which the
-slice axis and all distances come.
+Functions that take an affine find the slice axis and all distances by it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +18,9 @@ from gmseg.core.resampling import reoriented
 
 
 class Metric(NamedTuple):
-    """What a metric is called, and its unit."""
+    """Name of a metric, and its unit."""
 
-    what: str
+    name: str
     unit: str
 
 
@@ -38,14 +37,14 @@ METRICS = {
     "CC": Metric("conformity coefficient", "%"),
     "HSD95": Metric("95 % Hausdorff surface distance", "mm"),
 }
-"""The ten of the challenge, in the paper's order, and the Hausdorff distance at 95 %."""
+"""The challenge's ten in the paper's order, and the 95 % Hausdorff distance."""
 
 
 # ------------------------------------------------------------------------------------- Dice
 
 
 def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Dice similarity coefficient of two masks, 2 |A and B| / (|A| + |B|).
+    """Return the Dice similarity coefficient of two masks, 2 |A and B| / (|A| + |B|).
 
     Parameters
     ----------
@@ -55,41 +54,67 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
     Returns
     -------
     float
-        0 to 1; NaN where both masks are empty, for then there is nothing to agree about.
+        0 to 1; NaN if both masks are empty.
 
     References
     ----------
     Dice, L. R. (1945). Ecology 26(3), 297-302.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> dice(np.array([1, 1, 0, 0]), np.array([0, 1, 1, 0]))
+    0.5
     """
     return overlap(prediction, reference)["DSC"]
 
 
-def labelled_slices(reference: np.ndarray, axis: int = 2) -> np.ndarray:
-    """Return which slices of a reference hold any GM, bool (slices,)."""
-    reference = np.asarray(reference, bool)
-    return reference.any(axis=tuple(a for a in range(reference.ndim) if a != axis))
-
-
 def dice_labelled(prediction: np.ndarray, reference: np.ndarray, axis: int = 2) -> float:
-    """Dice over the slices that the reference labels: raters often label a part.
+    """Return the Dice coefficient over the slices in which the reference has GM.
+
+    Raters often label only a part of a scan; this leaves out the other slices.
 
     Parameters
     ----------
     prediction, reference : numpy.ndarray
         bool or 0/1, the same shape.
     axis : int
-        The slice axis.
+        Slice axis.
 
     Returns
     -------
     float
-        0 to 1; NaN where the reference is empty.
+        0 to 1; NaN if the reference is empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> prediction = np.ones((2, 2, 3), bool)  # GM on three slices
+    >>> reference = np.zeros((2, 2, 3), bool)
+    >>> reference[..., 1] = True  # one of them labelled
+    >>> dice(prediction, reference), dice_labelled(prediction, reference)
+    (0.5, 1.0)
     """
     keep = labelled_slices(reference, axis)
     return dice(np.compress(keep, prediction, axis=axis), np.compress(keep, reference, axis=axis))
 
 
-# ------------------------------------------------------------------------- all the metrics
+def labelled_slices(reference: np.ndarray, axis: int = 2) -> np.ndarray:
+    """Return which slices of a mask have GM, bool, (slices,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> reference = np.zeros((2, 2, 3))
+    >>> reference[0, 0, 1] = 1
+    >>> labelled_slices(reference).tolist()
+    [False, True, False]
+    """
+    reference = np.asarray(reference, bool)
+    return np.any(reference, axis=tuple(a for a in range(reference.ndim) if a != axis))
+
+
+# -------------------------------------------------------------------------- all the metrics
 
 
 def compare(prediction: np.ndarray, reference: np.ndarray, affine: np.ndarray) -> dict[str, float]:
@@ -100,30 +125,39 @@ def compare(prediction: np.ndarray, reference: np.ndarray, affine: np.ndarray) -
     prediction, reference : numpy.ndarray
         (x, y, z), bool or 0/1.
     affine : numpy.ndarray
-        (4, 4), in mm. Distances are exact for any, sheared ones included.
+        (4, 4), in mm; it may be anisotropic, oblique or sheared.
 
     Returns
     -------
     dict of str to float
-        By the names in `METRICS`: distances in mm, TPR, TNR, P and CC in %. NaN where a metric
-        is not defined, which `why_undefined` puts into words.
+        By the keys of `METRICS`: distances in mm; TPR, TNR, P and CC in %. A metric that is not
+        defined is NaN; `why_undefined` says why.
 
     Notes
     -----
-    A mask's surface are its voxels of which a face neighbour is outside the mask or the image;
-    distances are between the centres of surface voxels, MSD is the mean of the two directed
+    The surface of a mask consists of the voxels with a face neighbour outside the mask or the
+    image. Distances are between centres of surface voxels. MSD is the mean of the two directed
     mean distances, HSD the larger of the two directed maxima, HSD95 the 95th percentile of both
     directions' distances together. Skeletons are thinned slice by slice, in plane (Zhang and
-    Suen, in LAS orientation, so that the order of the voxels in the file does not matter); SHD
-    is the larger directed maximum of their distances, SMD the median of both directions'
-    distances together. A volume of one slice is compared in plane, as in `compare_slices`.
+    Suen), in LAS orientation, so that the voxel order of the file does not matter. SHD is the
+    larger directed maximum between skeletons, SMD the median of both directions' distances
+    together. A volume of one slice is compared in plane, as in `compare_slices`.
 
     References
     ----------
     Prados, F. et al. (2017). Spinal cord grey matter segmentation challenge. NeuroImage 152,
     312-329. Chang, H.-H. et al. (2009). Performance measure characterization for evaluating
-    neuroimage segmentation algorithms. NeuroImage 47(1), 122-135, for CC. Zhang, T. Y. & Suen,
+    neuroimage segmentation algorithms. NeuroImage 47(1), 122-135 (CC). Zhang, T. Y. & Suen,
     C. Y. (1984). Communications of the ACM 27(3), 236-239.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mask = np.zeros((8, 8, 1), bool)
+    >>> mask[2:6, 2:6] = True
+    >>> scores = compare(mask, np.roll(mask, 1, axis=0), np.diag([0.5, 0.5, 5, 1]))
+    >>> scores["DSC"], scores["HSD"], scores["TPR"]
+    (0.75, 0.5, 75.0)
     """
     prediction, reference, affine = _as_las(prediction, reference, affine)
     in_plane = prediction.shape[2] == 1
@@ -138,10 +172,19 @@ def compare_labelled(
 ) -> dict[str, float]:
     """Return all metrics over the slices in which the reference has GM.
 
-    The others are taken as if they had not been segmented: raters often label a part of the
-    scan, and GM that they had no mind to draw is no error. See `compare`: other slices count as
-    outside the mask, so that the surface of a labelled slice without labelled neighbours is all
-    of its GM; where there is but one labelled slice, it is compared in plane.
+    Parameters and result are those of `compare`. The other slices count as outside both masks,
+    so all GM voxels of a labelled slice without labelled neighbours are surface. A single
+    labelled slice is compared in plane.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> prediction = np.ones((4, 4, 3), bool)
+    >>> reference = prediction * np.array([False, True, False])
+    >>> compare(prediction, reference, np.eye(4))["HSD"]
+    1.0
+    >>> compare_labelled(prediction, reference, np.eye(4))["HSD"]
+    0.0
     """
     prediction, reference, affine = _as_las(prediction, reference, affine)
     keep = labelled_slices(reference)
@@ -156,24 +199,41 @@ def compare_slices(
 ) -> dict[int, dict[str, float]]:
     """Return all metrics of every slice in which either mask has GM, in plane.
 
+    Parameters are those of `compare`.
+
     Returns
     -------
     dict of int to dict
-        By the slice's number in the file, counted from 0; of each what `compare` returns, with
-        the contour in the slice as the surface. Slices that are empty in both are not there.
+        Number of the slice in the file, counted from 0, to the result of `compare`, with the
+        contour in the slice as the surface.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> prediction = np.ones((4, 4, 3), bool) * np.array([True, True, False])
+    >>> reference = np.ones((4, 4, 3), bool) * np.array([False, True, False])
+    >>> scores = compare_slices(prediction, reference, np.eye(4))
+    >>> {number: of_slice["DSC"] for number, of_slice in scores.items()}
+    {0: 0.0, 1: 1.0}
     """
     axis = slice_axis(affine)
-    prediction, reference = np.asarray(prediction, bool), np.asarray(reference, bool)
-    _check_shapes(prediction, reference)
-    found = np.flatnonzero(labelled_slices(prediction | reference, axis))
+    prediction, reference = _as_masks(prediction, reference)
+    numbers = np.flatnonzero(labelled_slices(prediction | reference, axis))
     return {
         int(k): compare(np.take(prediction, [k], axis), np.take(reference, [k], axis), affine)
-        for k in found
+        for k in numbers
     }
 
 
 def why_undefined(prediction: np.ndarray, reference: np.ndarray) -> str:
-    """Return why some metrics of two masks are not defined, and which; "" if all are."""
+    """Return which metrics of two masks are not defined and why; "" if all are defined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> why_undefined(np.array([0, 0]), np.array([0, 1]))
+    'the prediction is empty: distances, P and CC are not defined'
+    """
     prediction, reference = np.asarray(prediction, bool), np.asarray(reference, bool)
     if not (prediction.any() or reference.any()):
         return "both are empty: all but TNR are not defined"
@@ -190,12 +250,30 @@ def why_undefined(prediction: np.ndarray, reference: np.ndarray) -> str:
 
 
 def mean_of(scores: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return the mean of every metric over several comparisons, those undefined left out."""
+    """Return the mean of every metric over several comparisons, without undefined values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mask, affine = np.ones((2, 2, 1), bool), np.eye(4)
+    >>> mean = mean_of([compare(mask, mask, affine), compare(~mask, mask, affine)])
+    >>> mean["DSC"], mean["HSD"]
+    (0.5, 0.0)
+    """
     return _over(scores, np.mean)
 
 
 def deviation_of(scores: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return every metric's standard deviation (n - 1) over several comparisons, as `mean_of`."""
+    """Return the standard deviation (n - 1) of every metric, without undefined values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mask, affine = np.ones((2, 2, 1), bool), np.eye(4)
+    >>> deviation = deviation_of([compare(mask, mask, affine), compare(~mask, mask, affine)])
+    >>> round(deviation["DSC"], 3), deviation["HSD"]
+    (0.707, nan)
+    """
     return _over(scores, lambda values: np.std(values, ddof=1) if len(values) > 1 else np.nan)
 
 
@@ -208,7 +286,7 @@ def _over(scores, statistic) -> dict[str, float]:
     }
 
 
-# ------------------------------------------------------------------------- voxels in common
+# ---------------------------------------------------------------------------------- overlap
 
 
 def overlap(prediction: np.ndarray, reference: np.ndarray) -> dict[str, float]:
@@ -222,22 +300,26 @@ def overlap(prediction: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        TPR, TNR, P and CC in %; NaN where the formula divides by 0: of empty masks (see
-        `why_undefined`), and CC = 1 - (FP + FN) / TP where nothing overlaps.
+        TPR, TNR, P and CC in %; NaN where the formula divides by zero: see `why_undefined`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> overlap(np.array([1, 1, 0, 0]), np.array([0, 1, 1, 0]))
+    {'DSC': 0.5, 'TPR': 50.0, 'TNR': 50.0, 'P': 50.0, 'J': 0.3333333333333333, 'CC': -100.0}
     """
-    prediction, reference = np.asarray(prediction, bool), np.asarray(reference, bool)
-    _check_shapes(prediction, reference)
-    both = int(np.count_nonzero(prediction & reference))
-    extra = int(np.count_nonzero(prediction)) - both
-    missed = int(np.count_nonzero(reference)) - both
-    neither = prediction.size - both - extra - missed
+    prediction, reference = _as_masks(prediction, reference)
+    tp = int(np.count_nonzero(prediction & reference))
+    fp = int(np.count_nonzero(prediction)) - tp
+    fn = int(np.count_nonzero(reference)) - tp
+    tn = prediction.size - tp - fp - fn
     return {
-        "DSC": _ratio(2 * both, 2 * both + extra + missed),
-        "TPR": 100 * _ratio(both, both + missed),
-        "TNR": 100 * _ratio(neither, neither + extra),
-        "P": 100 * _ratio(both, both + extra),
-        "J": _ratio(both, both + extra + missed),
-        "CC": 100 * (1 - _ratio(extra + missed, both)),
+        "DSC": _ratio(2 * tp, 2 * tp + fp + fn),
+        "TPR": 100 * _ratio(tp, tp + fn),
+        "TNR": 100 * _ratio(tn, tn + fp),
+        "P": 100 * _ratio(tp, tp + fp),
+        "J": _ratio(tp, tp + fp + fn),
+        "CC": 100 * (1 - _ratio(fp + fn, tp)),
     }
 
 
@@ -245,9 +327,12 @@ def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else float("nan")
 
 
-def _check_shapes(prediction: np.ndarray, reference: np.ndarray) -> None:
+def _as_masks(prediction, reference) -> tuple[np.ndarray, np.ndarray]:
+    """Return two masks as bool; refuse different shapes."""
+    prediction, reference = np.asarray(prediction, bool), np.asarray(reference, bool)
     if prediction.shape != reference.shape:
         raise ValueError(f"shapes differ: {prediction.shape} and {reference.shape}")
+    return prediction, reference
 
 
 # -------------------------------------------------------------------------------- distances
@@ -259,31 +344,38 @@ def _distances(prediction, reference, affine, *, surface_in_plane: bool) -> dict
         return dict.fromkeys(("MSD", "HSD", "HSD95", "SHD", "SMD"), float("nan"))
     masks = prediction, reference
     surfaces = (surface(mask, in_plane=surface_in_plane) for mask in masks)
-    there, back = _directed(*(_points_mm(voxels, affine) for voxels in surfaces))
-    there_thin, back_thin = _directed(*(_points_mm(skeleton(mask), affine) for mask in masks))
+    forth, back = _directed(*(_points_mm(voxels, affine) for voxels in surfaces))
+    thin_forth, thin_back = _directed(*(_points_mm(skeleton(mask), affine) for mask in masks))
     return {
-        "MSD": float((there.mean() + back.mean()) / 2),
-        "HSD": float(max(there.max(), back.max())),
-        "HSD95": float(np.percentile(np.concatenate([there, back]), 95)),
-        "SHD": float(max(there_thin.max(), back_thin.max())),
-        "SMD": float(np.median(np.concatenate([there_thin, back_thin]))),
+        "MSD": float((forth.mean() + back.mean()) / 2),
+        "HSD": float(max(forth.max(), back.max())),
+        "HSD95": float(np.percentile(np.concatenate([forth, back]), 95)),
+        "SHD": float(max(thin_forth.max(), thin_back.max())),
+        "SMD": float(np.median(np.concatenate([thin_forth, thin_back]))),
     }
 
 
 def surface(mask: np.ndarray, *, in_plane: bool = False) -> np.ndarray:
-    """Return the voxels of a mask that touch its outside with a face, bool.
+    """Return the voxels of a mask with a face neighbour outside the mask or the image, bool.
 
     Parameters
     ----------
     mask : numpy.ndarray
-        bool, (rows, columns, slices). Beyond the array is outside.
+        bool, (rows, columns, slices).
     in_plane : bool
-        Only neighbours in the same slice count.
+        Whether only neighbours in the same slice count.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mask = np.ones((3, 3, 1), bool)
+    >>> int(surface(mask).sum()), int(surface(mask, in_plane=True).sum())
+    (9, 8)
     """
-    touching = ndimage.generate_binary_structure(3, 1)
+    neighbours = ndimage.generate_binary_structure(3, 1)
     if in_plane:
-        touching[..., [0, 2]] = False
-    return mask & ~ndimage.binary_erosion(mask, touching)
+        neighbours[..., [0, 2]] = False
+    return mask & ~ndimage.binary_erosion(mask, neighbours)
 
 
 def skeleton(mask: np.ndarray) -> np.ndarray:
@@ -293,6 +385,14 @@ def skeleton(mask: np.ndarray) -> np.ndarray:
     ----------
     mask : numpy.ndarray
         bool, (rows, columns, slices).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mask = np.zeros((7, 7, 1), bool)
+    >>> mask[1:6, 1:6] = True
+    >>> int(mask.sum()), int(skeleton(mask).sum())
+    (25, 4)
     """
     thin = np.zeros(mask.shape, bool)
     for k in np.flatnonzero(labelled_slices(mask)):
@@ -304,14 +404,13 @@ def _points_mm(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return np.argwhere(voxels) @ affine[:3, :3].T
 
 
-def _directed(points: np.ndarray, others: np.ndarray) -> Iterable[np.ndarray]:
-    """Return every point's distance to the nearest of the others, and the other way round."""
+def _directed(points: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distance of every point to the nearest of the others, and the reverse."""
     return cKDTree(others).query(points)[0], cKDTree(points).query(others)[0]
 
 
 def _as_las(prediction, reference, affine) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    prediction, reference = np.asarray(prediction, bool), np.asarray(reference, bool)
-    _check_shapes(prediction, reference)
+    prediction, reference = _as_masks(prediction, reference)
     (prediction, las_affine), (reference, _) = (
         reoriented(mask, affine) for mask in (prediction, reference)
     )

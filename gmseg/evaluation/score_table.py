@@ -52,7 +52,7 @@ def _metrics_table(found: dict) -> list[str]:
 
 
 def _block(title: str, columns: dict[str, dict]) -> list[str]:
-    names = [f"{key:<6}{metric.what}" for key, metric in METRICS.items()]
+    names = [f"{key:<6}{metric.name}" for key, metric in METRICS.items()]
     first = max(len(name) for name in names)
     wide = {column: max(8, len(column)) + 2 for column in columns}
     lines = [f"{title:<{first + 6}}" + "".join(f"{name:>{wide[name]}}" for name in columns)]

@@ -483,7 +483,7 @@ def test_the_command_is_quiet_about_its_engine(scan, tmp_path):
 
 
 def masks(folder, seed=0):
-    from test_metrics import blobs
+    from random_masks import blobs
 
     folder.mkdir(exist_ok=True)
     for name, mask in zip(("t2s_gmseg", "t2s_gmseg-manual"), blobs(seed), strict=True):

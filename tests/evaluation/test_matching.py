@@ -1,9 +1,8 @@
-"""Which files belong together, by their names."""
+"""Matching of predictions and references by name."""
 
 import nibabel as nib
 import pytest
-from test_evaluation import save
-from test_metrics import blobs
+from random_masks import blobs, save
 
 from gmseg import InputError
 from gmseg.evaluation.matching import match_files
@@ -17,13 +16,13 @@ def tree(folder, *names):
 
 
 def matched_names(ours, *theirs):
-    """Return which references belong to which prediction, and what is told of the others."""
+    """Return the names of the references of every prediction, the faults and the warnings."""
     matched, faults, warnings = match_files(ours, list(theirs))
     names = {name: sorted(f.name for f in files) for name, (_, files) in matched.items()}
     return names, faults, warnings
 
 
-def test_names_that_belong_together(tmp_path):
+def test_usual_names_match(tmp_path):
     ours = tree(
         tmp_path / "ours",
         "site1-sc01-image_gmseg",
@@ -49,11 +48,11 @@ def test_names_that_belong_together(tmp_path):
     }
     assert len(faults) == len(warnings) == 1
     assert "sub-2_T2starw_gmseg.nii.gz: has no reference" in faults[0]
-    assert "sub-3_T2starw_gmseg-manual.nii.gz: no prediction" in warnings[0]
+    assert "sub-3_T2starw_gmseg-manual.nii.gz: has no prediction" in warnings[0]
 
 
-def test_predictions_are_no_raters(tmp_path):
-    # written beside the challenge's scans, as `gmseg segment` does, and by a program
+def test_predictions_are_not_taken_as_raters(tmp_path):
+    # written beside the challenge's scans, as `gmseg segment` does
     theirs = tree(
         tmp_path / "data",
         "site1-sc01-image",
@@ -67,25 +66,25 @@ def test_predictions_are_no_raters(tmp_path):
     names, faults, _ = matched_names(theirs / "ours", theirs)
     assert names == {"site1-sc01": ["site1-sc01-mask-r1.nii.gz"], "a": ["a_gmseg-manual.nii.gz"]}
     assert faults == []
-    # masks kept twice, and a folder given twice, are one rater each
+    # .nii and .nii.gz of one mask are one rater
     tree(tmp_path / "one", "a_gmseg")
     nib.save(nib.load(theirs / "a_gmseg-manual.nii.gz"), theirs / "a_gmseg-manual.nii")
     assert len(matched_names(tmp_path / "one", theirs)[0]["a"]) == 1
-    # side by side in one folder
+    # predictions and references in one folder
     beside = tree(tmp_path / "beside", "b_gmseg", "b_gmseg-manual", "c_gmseg", "c")
     names, faults, _ = matched_names(beside, beside)
     assert names == {"b": ["b_gmseg-manual.nii.gz"]}
     assert len(faults) == 1
 
 
-def test_subjects_of_one_file_name(tmp_path):
+def test_subjects_with_the_same_file_name(tmp_path):
     ours = tree(tmp_path / "ours", "sub-01/t2s_gmseg", "sub-02/t2s_gmseg")
     theirs = tree(tmp_path / "theirs", "sub-01/t2s_gmseg-manual", "sub-02/t2s_gmseg-manual")
     matched, faults, _ = match_files(ours, [theirs])
     places = {name: [f.parent.name for f in files] for name, (_, files) in matched.items()}
     assert places == {"sub-01/t2s": ["sub-01"], "sub-02/t2s": ["sub-02"]}
     assert faults == []
-    # which subject's it is, nobody knows
+    # ambiguous: it may be of either subject
     flat = tree(tmp_path / "flat", "t2s_gmseg")
     names, faults, _ = matched_names(flat, theirs)
     assert names == {}
@@ -99,15 +98,15 @@ def test_subjects_of_one_file_name(tmp_path):
 
 def test_raters_by_folder_and_by_name(tmp_path):
     ours = tree(tmp_path / "ours", "a_gmseg")
-    one, two = tree(tmp_path / "one", "a_gmseg"), tree(tmp_path / "two", "deep/a")
-    assert matched_names(ours, one, two)[0] == {"a": ["a.nii.gz", "a_gmseg.nii.gz"]}
+    first, second = tree(tmp_path / "first", "a_gmseg"), tree(tmp_path / "second", "sub/a")
+    assert matched_names(ours, first, second)[0] == {"a": ["a.nii.gz", "a_gmseg.nii.gz"]}
     named = tree(tmp_path / "named", "a_rater1", "a_rater-B", "a_label-GM_seg", "a_seg")
     assert matched_names(ours, named)[0] == {"a": ["a_rater-B.nii.gz", "a_rater1.nii.gz"]}
-    # GM in somebody's own way, where nothing says otherwise
+    # _seg is GM if the folder has no clearer name
     assert matched_names(ours, tree(tmp_path / "own", "a_seg"))[0] == {"a": ["a_seg.nii.gz"]}
 
 
-def test_folders_without_anything_in_common(tmp_path):
+def test_folders_without_a_match_are_refused(tmp_path):
     mask, _ = blobs(0)
     save(tmp_path / "a" / "one_gmseg.nii.gz", mask)
     save(tmp_path / "b" / "two_gmseg.nii.gz", mask)
@@ -119,7 +118,5 @@ def test_folders_without_anything_in_common(tmp_path):
     save(tmp_path / "a" / "one-gm.nii.gz", mask)
     save(tmp_path / "b" / "one_gmseg.nii.gz", mask)
     save(tmp_path / "a" / "two_gmseg.nii.gz", mask)
-    assert (
-        "are predictions of one scan; keep one"
-        in match_files(tmp_path / "a", [tmp_path / "b"])[1][0]
-    )
+    _, faults, _ = match_files(tmp_path / "a", [tmp_path / "b"])
+    assert "are predictions of one scan; keep one" in faults[0]

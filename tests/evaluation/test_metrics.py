@@ -1,13 +1,15 @@
-"""The ten metrics: by hand, against other libraries, and in every order of the voxels."""
+"""The metrics: by hand, against other libraries, and in every orientation."""
 
 import math
 import warnings
 
+import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from orientations import ALL_48, ROTATION, reoriented
+from random_masks import AFFINE, SPACING_MM, blobs
 
 from gmseg.core.geometry import runs_downwards
 from gmseg.evaluation import metrics
@@ -20,19 +22,6 @@ from gmseg.evaluation.metrics import (
     dice_labelled,
 )
 
-SPACING_MM = np.array([0.5, 0.4, 3.0])
-AFFINE = np.diag([*SPACING_MM, 1])
-
-
-def blobs(seed, shape=(24, 22, 4)):
-    """Two masks that look alike: smooth noise above a threshold, the second one changed."""
-    from scipy.ndimage import gaussian_filter
-
-    rng = np.random.default_rng(seed)
-    noise = gaussian_filter(rng.normal(size=(2, *shape)), (0, 2, 2, 0.6))
-    first, second = noise[0], 0.8 * noise[0] + 0.6 * noise[1]
-    return first > 0.4 * noise.std(), second > 0.4 * noise.std()
-
 
 def square(*corner, size=4, shape=(12, 12, 1)):
     mask = np.zeros(shape, bool)
@@ -44,63 +33,63 @@ def square(*corner, size=4, shape=(12, 12, 1)):
 
 
 def test_a_square_shifted_by_two_pixels():
-    found = compare(square(2, 2), square(2, 4), AFFINE)
-    assert found["DSC"] == pytest.approx(0.5)  # 8 of 16 pixels in common
-    assert found["J"] == pytest.approx(8 / 24)
-    assert found["TPR"] == found["P"] == pytest.approx(50)
-    assert found["TNR"] == pytest.approx(100 * 120 / 128)
-    assert found["CC"] == pytest.approx(100 * (1 - 16 / 8))
+    scores = compare(square(2, 2), square(2, 4), AFFINE)
+    assert scores["DSC"] == pytest.approx(0.5)  # 8 of 16 pixels in common
+    assert scores["J"] == pytest.approx(8 / 24)
+    assert scores["TPR"] == scores["P"] == pytest.approx(50)
+    assert scores["TNR"] == pytest.approx(100 * 120 / 128)
+    assert scores["CC"] == pytest.approx(100 * (1 - 16 / 8))
     # of 12 contour pixels each: the 4 of the far column lie 2 pixels off, the 2 next to them 1;
     # the others lie on rows that both contours share
-    assert found["HSD"] == pytest.approx(0.8)
-    there = [0.8] * 4 + [0.4] * 2 + [0.0] * 2 + [0.0] * 2 + [0.4] * 2
-    assert found["MSD"] == pytest.approx(np.mean(there))
+    assert scores["HSD"] == pytest.approx(0.8)
+    forth_mm = [0.8] * 4 + [0.4] * 2 + [0.0] * 2 + [0.0] * 2 + [0.4] * 2
+    assert scores["MSD"] == pytest.approx(np.mean(forth_mm))
 
 
 def test_nested_squares():
     # a 3 x 3 square within a 7 x 7 one, both centred: rings 2 pixels apart
     inner, outer = square(4, 4, size=3, shape=(11, 11, 1)), square(2, 2, size=7, shape=(11, 11, 1))
     affine = np.diag([0.5, 0.5, 3, 1])
-    found = compare(inner, outer, affine)
-    assert found["DSC"] == pytest.approx(2 * 9 / 58)
-    assert (found["TPR"], found["P"]) == pytest.approx((100 * 9 / 49, 100))
-    assert found["HSD"] == pytest.approx(0.5 * math.hypot(2, 2))  # corner to corner
-    # from within: all 8 are 2 pixels from the outer ring
+    scores = compare(inner, outer, affine)
+    assert scores["DSC"] == pytest.approx(2 * 9 / 58)
+    assert (scores["TPR"], scores["P"]) == pytest.approx((100 * 9 / 49, 100))
+    assert scores["HSD"] == pytest.approx(0.5 * math.hypot(2, 2))  # corner to corner
+    # from the inner ring: all 8 pixels are 2 pixels from the outer one
     inwards = [0.5 * math.hypot(2, 2)] * 4 + [0.5 * math.hypot(2, 1)] * 8 + [1.0] * 12
-    assert found["MSD"] == pytest.approx((1.0 + np.mean(inwards)) / 2)
+    assert scores["MSD"] == pytest.approx((1.0 + np.mean(inwards)) / 2)
 
 
 def test_nested_discs_on_a_fine_grid():
     rows, columns = np.ogrid[-60:61, -60:61]
     radius = np.hypot(rows, columns)[..., None] * 0.1
-    found = compare(radius <= 3, radius <= 5, np.diag([0.1, 0.1, 3, 1]))
-    for name in ("MSD", "HSD", "HSD95"):  # 2 mm apart everywhere, but for the pixels
-        assert found[name] == pytest.approx(2, abs=0.08)
-    assert found["DSC"] == pytest.approx(2 * 9 / (9 + 25), abs=0.002)
+    scores = compare(radius <= 3, radius <= 5, np.diag([0.1, 0.1, 3, 1]))
+    for name in ("MSD", "HSD", "HSD95"):  # 2 mm apart everywhere, up to the pixel size
+        assert scores[name] == pytest.approx(2, abs=0.08)
+    assert scores["DSC"] == pytest.approx(2 * 9 / (9 + 25), abs=0.002)
 
 
-def test_one_voxel_and_another():
-    one, other = np.zeros((2, 9, 9, 3), bool)
-    one[1, 2, 0] = other[4, 6, 2] = True
-    found = compare(one, other, AFFINE)
-    apart_mm = math.sqrt((3 * 0.5) ** 2 + (4 * 0.4) ** 2 + (2 * 3) ** 2)
+def test_two_single_voxels():
+    first, second = np.zeros((2, 9, 9, 3), bool)
+    first[1, 2, 0] = second[4, 6, 2] = True
+    scores = compare(first, second, AFFINE)
+    distance_mm = math.sqrt((3 * 0.5) ** 2 + (4 * 0.4) ** 2 + (2 * 3) ** 2)
     for name in ("MSD", "HSD", "SHD", "SMD", "HSD95"):
-        assert found[name] == pytest.approx(apart_mm)
-    assert found["DSC"] == found["J"] == found["TPR"] == found["P"] == 0
-    assert math.isnan(found["CC"])
-    assert "nothing overlaps" in metrics.why_undefined(one, other)
+        assert scores[name] == pytest.approx(distance_mm)
+    assert scores["DSC"] == scores["J"] == scores["TPR"] == scores["P"] == 0
+    assert math.isnan(scores["CC"])
+    assert "nothing overlaps" in metrics.why_undefined(first, second)
 
 
-def test_a_mask_equals_itself():
+def test_a_mask_against_itself():
     mask, _ = blobs(0)
-    found = compare(mask, mask, AFFINE)
-    assert all(found[name] == 0 for name in METRICS if METRICS[name].unit == "mm")
-    assert found["DSC"] == found["J"] == 1
-    assert found["TPR"] == found["TNR"] == found["P"] == found["CC"] == 100
+    scores = compare(mask, mask, AFFINE)
+    assert all(scores[name] == 0 for name in METRICS if METRICS[name].unit == "mm")
+    assert scores["DSC"] == scores["J"] == 1
+    assert scores["TPR"] == scores["TNR"] == scores["P"] == scores["CC"] == 100
 
 
 @pytest.mark.parametrize(
-    ("prediction", "reference", "defined", "why"),
+    ("prediction", "reference", "defined", "start"),
     [
         (0, 0, {"TNR"}, "both are empty"),
         (0, 1, {"DSC", "J", "TPR", "TNR"}, "the prediction is empty"),
@@ -108,21 +97,21 @@ def test_a_mask_equals_itself():
         (1, 1, set(METRICS), ""),
     ],
 )
-def test_empty_masks_are_undefined_and_told(prediction, reference, defined, why):
+def test_undefined_metrics_of_empty_masks_have_a_reason(prediction, reference, defined, start):
     full, empty = square(2, 2), np.zeros((12, 12, 1), bool)
-    pair = [full if wanted else empty for wanted in (prediction, reference)]
+    pair = [full if filled else empty for filled in (prediction, reference)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = compare(*pair, AFFINE)
-    assert {name for name in METRICS if math.isfinite(found[name])} == defined
-    told = metrics.why_undefined(*pair)
-    assert told.startswith(why)
-    assert bool(told) == bool(why)
+        scores = compare(*pair, AFFINE)
+    assert {name for name in METRICS if math.isfinite(scores[name])} == defined
+    reason = metrics.why_undefined(*pair)
+    assert reason.startswith(start)
+    assert bool(reason) == bool(start)
     if prediction != reference:
-        assert found["DSC"] == found["J"] == 0
-    for name in set(METRICS) - defined:  # what is left out is told: by name, or as distances
+        assert scores["DSC"] == scores["J"] == 0
+    for name in set(METRICS) - defined:  # the reason names each, or says distances
         kind = "distances" if METRICS[name].unit == "mm" else name
-        assert "all but TNR" in told or kind in told
+        assert "all but TNR" in reason or kind in reason
 
 
 def test_a_reference_that_fills_the_image_has_no_negatives():
@@ -133,51 +122,51 @@ def test_a_reference_that_fills_the_image_has_no_negatives():
 
 def test_skeletons_of_bars():
     # bars of 3 x 15 pixels, 4 apart: each thins to its middle row, so the rows are 4 apart
-    one, other = np.zeros((2, 20, 20, 1), bool)
-    one[3:6, 2:17] = other[7:10, 2:17] = True
-    found = compare(one, other, AFFINE)
-    assert found["SMD"] == found["SHD"] == pytest.approx(4 * 0.5)
+    first, second = np.zeros((2, 20, 20, 1), bool)
+    first[3:6, 2:17] = second[7:10, 2:17] = True
+    scores = compare(first, second, AFFINE)
+    assert scores["SMD"] == scores["SHD"] == pytest.approx(4 * 0.5)
 
 
 # -------------------------------------------------------------------- against other libraries
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_overlap_and_hausdorff_equal_simpleitk(seed):
+def test_overlap_and_hausdorff_match_simpleitk(seed):
     sitk = pytest.importorskip("SimpleITK")
     prediction, reference = blobs(seed)
-    found = compare(prediction, reference, AFFINE)
+    scores = compare(prediction, reference, AFFINE)
 
     def image(mask):
-        made = sitk.GetImageFromArray(mask.T.astype(np.uint8))
-        made.SetSpacing(SPACING_MM.tolist())
-        return made
+        itk = sitk.GetImageFromArray(mask.T.astype(np.uint8))
+        itk.SetSpacing(SPACING_MM.tolist())
+        return itk
 
     overlap = sitk.LabelOverlapMeasuresImageFilter()
     overlap.Execute(image(prediction), image(reference))
-    assert found["DSC"] == pytest.approx(overlap.GetDiceCoefficient())
-    assert found["J"] == pytest.approx(overlap.GetJaccardCoefficient())
-    assert 1 - found["TPR"] / 100 == pytest.approx(overlap.GetFalseNegativeError())
-    # SimpleITK's is between whole sets of voxels: equal for the surfaces taken as such
+    assert scores["DSC"] == pytest.approx(overlap.GetDiceCoefficient())
+    assert scores["J"] == pytest.approx(overlap.GetJaccardCoefficient())
+    assert 1 - scores["TPR"] / 100 == pytest.approx(overlap.GetFalseNegativeError())
+    # SimpleITK compares all voxels, not surfaces: give it the surfaces
     surfaces = [metrics.surface(mask) for mask in (prediction, reference)]
     hausdorff = sitk.HausdorffDistanceImageFilter()
     hausdorff.Execute(*map(image, surfaces))
-    assert found["HSD"] == pytest.approx(hausdorff.GetHausdorffDistance())
+    assert scores["HSD"] == pytest.approx(hausdorff.GetHausdorffDistance())
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_surface_distances_equal_medpy(seed):
+def test_surface_distances_match_medpy(seed):
     medpy = pytest.importorskip("medpy.metric.binary")
     prediction, reference = blobs(seed)
-    found = compare(prediction, reference, AFFINE)
+    scores = compare(prediction, reference, AFFINE)
     choices = {"voxelspacing": SPACING_MM, "connectivity": 1}
-    # MedPy's assd is another one: the mean of both directions' distances together
+    # MedPy's assd is different: the mean over both directions' distances together
     pairs = (prediction, reference), (reference, prediction)
-    assert found["MSD"] == pytest.approx(np.mean([medpy.asd(*pair, **choices) for pair in pairs]))
-    assert found["HSD"] == pytest.approx(medpy.hd(prediction, reference, **choices))
-    assert found["HSD95"] == pytest.approx(medpy.hd95(prediction, reference, **choices))
-    assert found["TNR"] / 100 == pytest.approx(medpy.specificity(prediction, reference))
-    assert found["P"] / 100 == pytest.approx(medpy.precision(prediction, reference))
+    assert scores["MSD"] == pytest.approx(np.mean([medpy.asd(*pair, **choices) for pair in pairs]))
+    assert scores["HSD"] == pytest.approx(medpy.hd(prediction, reference, **choices))
+    assert scores["HSD95"] == pytest.approx(medpy.hd95(prediction, reference, **choices))
+    assert scores["TNR"] / 100 == pytest.approx(medpy.specificity(prediction, reference))
+    assert scores["P"] / 100 == pytest.approx(medpy.precision(prediction, reference))
     for k, scores in compare_slices(prediction, reference, AFFINE).items():
         pair = prediction[..., k], reference[..., k]
         if pair[0].any() and pair[1].any():
@@ -188,38 +177,36 @@ def test_surface_distances_equal_medpy(seed):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_skeleton_distances_equal_those_of_all_pairs(seed):
+def test_skeleton_distances_match_brute_force(seed):
     from scipy.spatial.distance import cdist
     from skimage.morphology import skeletonize
 
     prediction, reference = blobs(seed)
     points = []
     for mask in (prediction, reference):
-        # the affine's axes point right, forward, up; the skeleton is drawn in LAS
+        # the affine is RAS; skeletons are thinned in LAS
         thin = [skeletonize(mask[::-1, :, k])[::-1] for k in range(mask.shape[2])]
         points.append(np.argwhere(np.stack(thin, axis=2)) * SPACING_MM)
-    far = cdist(*points)
-    there, back = far.min(axis=1), far.min(axis=0)
-    found = compare(prediction, reference, AFFINE)
-    assert found["SHD"] == pytest.approx(max(there.max(), back.max()))
-    assert found["SMD"] == pytest.approx(np.median([*there, *back]))
+    pairs = cdist(*points)
+    forth, back = pairs.min(axis=1), pairs.min(axis=0)
+    scores = compare(prediction, reference, AFFINE)
+    assert scores["SHD"] == pytest.approx(max(forth.max(), back.max()))
+    assert scores["SMD"] == pytest.approx(np.median([*forth, *back]))
 
 
 # ---------------------------------------------------------------------------------- geometry
 
 
 @pytest.mark.parametrize("ornt", ALL_48, ids=lambda o: "".join(f"{int(a)}{f:+.0f}" for a, f in o))
-def test_the_order_of_the_voxels_does_not_matter(ornt):
-    import nibabel as nib
-
+def test_orientation_does_not_matter(ornt):
     affine = AFFINE.copy()
     affine[:3, :3] = ROTATION @ AFFINE[:3, :3]
     masks = [nib.Nifti1Image(mask.astype(np.uint8), affine) for mask in blobs(3)]
-    truth = compare(*(np.asarray(m.dataobj) for m in masks), affine)
+    expected = compare(*(np.asarray(m.dataobj) for m in masks), affine)
     turned = [reoriented(mask, ornt) for mask in masks]
     pair = [np.asarray(mask.dataobj) for mask in turned]
-    assert compare(*pair, turned[0].affine) == pytest.approx(truth)
-    # slices keep the number that they have in the file
+    assert compare(*pair, turned[0].affine) == pytest.approx(expected)
+    # slices are numbered as in the file
     slices = compare_slices(*pair, turned[0].affine)
     upright = compare_slices(*blobs(3), affine)
     reverse = runs_downwards(turned[0].affine) != runs_downwards(affine)
@@ -229,7 +216,7 @@ def test_the_order_of_the_voxels_does_not_matter(ornt):
 
 @settings(max_examples=30, deadline=None)
 @given(scale=st.floats(0.1, 5), seed=st.integers(0, 1000))
-def test_distances_grow_with_the_voxels_and_nothing_else_does(scale, seed):
+def test_only_distances_scale_with_the_voxel_size(scale, seed):
     pair = blobs(seed)
     small, large = compare(*pair, AFFINE), compare(*pair, AFFINE * [[scale], [scale], [scale], [1]])
     for name, metric in METRICS.items():
@@ -237,26 +224,26 @@ def test_distances_grow_with_the_voxels_and_nothing_else_does(scale, seed):
         assert large[name] == pytest.approx(factor * small[name], nan_ok=True)
 
 
-def test_a_sheared_grid_is_measured_in_space():
+def test_distances_on_a_sheared_grid():
     affine = AFFINE.copy()
-    affine[0, 1] = 0.3  # columns lean to the side
-    one, other = np.zeros((2, 9, 9, 1), bool)
-    one[4, 2], other[4, 6] = True, True
-    found = compare(one, other, affine)
-    assert found["HSD"] == pytest.approx(4 * math.hypot(0.3, 0.4))
+    affine[0, 1] = 0.3  # sheared columns
+    first, second = np.zeros((2, 9, 9, 1), bool)
+    first[4, 2], second[4, 6] = True, True
+    scores = compare(first, second, affine)
+    assert scores["HSD"] == pytest.approx(4 * math.hypot(0.3, 0.4))
 
 
 # ----------------------------------------------------------------------------------- slices
 
 
-def test_only_labelled_slices_count():
+def test_labelled_slices():
     prediction, reference = np.zeros((12, 12, 5), bool), np.zeros((12, 12, 5), bool)
     prediction[2:6, 2:6] = True
     reference[2:6, 2:6, 2] = True
     assert dice(prediction, reference) == pytest.approx(2 / 6)
     assert dice_labelled(prediction, reference) == 1
     whole, labelled = (f(prediction, reference, AFFINE) for f in (compare, compare_labelled))
-    assert whole["HSD"] == pytest.approx(6)  # the GM that nobody labelled, two slices away
+    assert whole["HSD"] == pytest.approx(6)  # unlabelled GM two slices away
     assert whole["SHD"] == pytest.approx(6)
     assert labelled["DSC"] == 1
     assert labelled["HSD"] == labelled["SHD"] == labelled["MSD"] == 0
@@ -267,25 +254,25 @@ def test_only_labelled_slices_count():
 def test_a_single_labelled_slice_is_compared_in_plane():
     prediction, reference = np.zeros((2, 12, 12, 5), bool)
     prediction[2:10, 2:10] = reference[4:8, 4:8, 2:3] = True
-    found = compare_labelled(prediction, reference, AFFINE)
-    assert found == pytest.approx(compare_slices(prediction, reference, AFFINE)[2])
+    scores = compare_labelled(prediction, reference, AFFINE)
+    assert scores == pytest.approx(compare_slices(prediction, reference, AFFINE)[2])
 
 
-def test_every_slice_in_plane():
+def test_compare_slices_in_plane():
     prediction, reference = np.zeros((2, 12, 12, 4), bool)
     prediction[2:6, 2:6, :2] = reference[2:6, 4:8, :1] = reference[2:6, 2:6, 2:3] = True
-    found = compare_slices(prediction, reference, AFFINE)
-    assert sorted(found) == [0, 1, 2]  # the last one is empty in both
-    assert found[0]["HSD"] == pytest.approx(0.8)
-    assert found[1]["DSC"] == found[2]["DSC"] == 0
-    assert math.isnan(found[1]["HSD"])
-    assert math.isnan(found[2]["HSD"])
-    # a scan of one slice is that slice
+    slices = compare_slices(prediction, reference, AFFINE)
+    assert sorted(slices) == [0, 1, 2]  # the last slice is empty in both
+    assert slices[0]["HSD"] == pytest.approx(0.8)
+    assert slices[1]["DSC"] == slices[2]["DSC"] == 0
+    assert math.isnan(slices[1]["HSD"])
+    assert math.isnan(slices[2]["HSD"])
+    # a scan of one slice equals that slice
     pair = prediction[..., :1], reference[..., :1]
-    assert compare(*pair, AFFINE) == pytest.approx(found[0])
+    assert compare(*pair, AFFINE) == pytest.approx(slices[0])
 
 
-def test_means_leave_out_what_is_not_defined():
+def test_means_leave_out_undefined_values():
     empty = np.zeros((12, 12, 1), bool)
     scores = [compare(square(2, 2), square(2, c), AFFINE) for c in (2, 4)]
     scores.append(compare(empty, square(2, 2), AFFINE))
@@ -297,7 +284,7 @@ def test_means_leave_out_what_is_not_defined():
     assert all(math.isnan(value) for value in metrics.mean_of([]).values())
 
 
-def test_shapes_must_agree():
+def test_different_shapes_are_refused():
     for function in (compare, compare_labelled, compare_slices):
         with pytest.raises(ValueError, match="shapes differ"):
             function(np.ones((2, 2, 2)), np.ones((2, 3, 2)), AFFINE)

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from test_metrics import AFFINE, blobs
+from random_masks import AFFINE, blobs
 
 from gmseg.evaluation import score_table
 from gmseg.evaluation.evaluate import compare_raters, pool
