@@ -80,9 +80,7 @@ def evaluate(
         console.fail(fault)
     if not found.get("scans", True):
         return 2
-    for file, text in ((tsv, score_table.as_tsv), (json_file, score_table.as_json)):
-        if file:
-            files.write_text(file, text(found))
+    score_table.write_scores(found, tsv=tsv, json_file=json_file)
     print(score_table.as_table(found))
     for name, why in found["undefined"].items():
         console.warn(f"{name}: {why}")

@@ -1,73 +1,138 @@
-"""Tables as BIDS has them: TSV with ``n/a``, and a JSON file beside it that tells the columns."""
+"""Tables as in BIDS: tab-separated values, and a JSON sidecar that describes the columns."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from gmseg.errors import InputError
 from gmseg.io.files import write_text
 
-DIGITS = 4
+_DECIMALS = 4
 
 
-def sidecar_of(file: Path) -> Path:
-    """Return the JSON file that tells a table's columns."""
-    return file.with_suffix(".json")
+class Column(NamedTuple):
+    """Description of a column, and its unit."""
+
+    description: str
+    unit: str = ""
 
 
-def check_sidecar(file: Path, columns: dict) -> None:
-    """Refuse a table whose sidecar's name something else has, as a scan's own does."""
-    sidecar = sidecar_of(file)
-    try:
-        there = json.loads(sidecar.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, RecursionError):
-        there = None
-    if not (isinstance(there, dict) and there and set(there) <= set(columns)):
-        raise InputError(
-            f"{sidecar}: exists, and tells no columns of a table; name the table otherwise than "
-            f"{file.name}"
-        )
+def as_tsv(rows: Sequence[Mapping[str, Any]], *, significant: int | None = None) -> str:
+    r"""Return rows as tab-separated values, after a line with the names of the columns.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        At least one, all with the same keys, which are the names of the columns.
+    significant : int, optional
+        Significant digits of floats. By default they have at most four decimals.
+
+    Returns
+    -------
+    str
+        None, NaN, infinite values and empty text are ``n/a``. Trailing zeros are left out.
+        Runs of spaces, tabs and line breaks in a text become one space, so nothing is quoted.
+
+    Examples
+    --------
+    >>> rows = [{"slice": 0, "area": 12.34567}, {"slice": 1, "area": float("nan")}]
+    >>> as_tsv(rows)
+    'slice\tarea\n0\t12.3457\n1\tn/a\n'
+    >>> as_tsv(rows[:1], significant=3)
+    'slice\tarea\n0\t12.3\n'
+    """
+    lines = [list(rows[0])]
+    lines += [[cell(value, significant=significant) for value in row.values()] for row in rows]
+    return "".join("\t".join(line) + "\n" for line in lines)
 
 
-def write_table(file: Path, rows: list[dict], columns: dict) -> None:
-    """Write a table and its sidecar, each whole or not at all.
+def cell(value, *, significant: int | None = None) -> str:
+    """Return one value as `as_tsv` writes it.
+
+    Examples
+    --------
+    >>> cell(0.50001), cell(4.0), cell(None), cell(1 / 3, significant=6)
+    ('0.5', '4', 'n/a', '0.333333')
+    """
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "n/a"
+    if not isinstance(value, float):
+        return " ".join(str(value).split()) or "n/a"
+    if significant is not None:
+        return f"{value:.{significant}g}"
+    return f"{value:.{_DECIMALS}f}".rstrip("0").rstrip(".") if value % 1 else f"{value:.0f}"
+
+
+def write_table(
+    file: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Column]
+) -> None:
+    """Write a table and its sidecar, each completely or not at all.
 
     Parameters
     ----------
     file : pathlib.Path
         Ends in ``.tsv``.
-    rows : list of dict
-        All with the same keys.
-    columns : dict
-        Name to an object with ``description`` and ``unit``, of all columns that there may be.
+    rows : sequence of dict
+        See `as_tsv`.
+    columns : dict of str to Column
+        All columns that `rows` may have.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "areas.tsv")
+    ...     write_table(file, [{"area_mm2": 12.5}], {"area_mm2": Column("area of GM", "mm^2")})
+    ...     json.loads(sidecar_of(file).read_text())
+    {'area_mm2': {'Description': 'area of GM', 'Units': 'mm^2'}}
     """
-    write_text(sidecar_of(file), json.dumps(told(list(rows[0]), columns), indent=2) + "\n")
+    sidecar = {}
+    for name in rows[0]:
+        sidecar[name] = {"Description": columns[name].description}
+        if columns[name].unit:
+            sidecar[name]["Units"] = columns[name].unit
+    write_text(sidecar_of(file), json.dumps(sidecar, indent=2) + "\n")
     write_text(file, as_tsv(rows))
 
 
-def as_tsv(rows: list[dict]) -> str:
-    """Return rows as text, a line each, after a line of the columns' names."""
-    lines = [list(rows[0]), *([cell(value) for value in row.values()] for row in rows)]
-    return "".join("\t".join(line) + "\n" for line in lines)
+def sidecar_of(file: Path) -> Path:
+    """Return the path of the JSON file that describes a table's columns.
+
+    Examples
+    --------
+    >>> sidecar_of(Path("t2s_gmseg.tsv")).name
+    't2s_gmseg.json'
+    """
+    return file.with_suffix(".json")
 
 
-def told(names: list[str], columns: dict) -> dict:
-    """Return what a sidecar says of columns."""
-    return {
-        name: {"Description": columns[name].description}
-        | ({"Units": columns[name].unit} if columns[name].unit else {})
-        for name in names
-    }
+def check_sidecar(file: Path, columns: Mapping[str, Column]) -> None:
+    """Refuse a table whose sidecar would replace a JSON file of another kind, such as a scan's.
 
+    Parameters
+    ----------
+    file : pathlib.Path
+        The table to write.
+    columns : dict of str to Column
+        All columns that the table may have.
 
-def cell(value) -> str:
-    """Return a value as it stands in a table; what is not known is ``n/a``."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "n/a"
-    if isinstance(value, float):
-        return f"{value:.{DIGITS}f}".rstrip("0").rstrip(".") if value % 1 else f"{value:.0f}"
-    return " ".join(str(value).split()) or "n/a"  # a tab or a line's end would break the table
+    Raises
+    ------
+    gmseg.errors.InputError
+        If the sidecar exists and describes anything but these columns.
+    """
+    sidecar = sidecar_of(file)
+    try:
+        existing = json.loads(sidecar.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, RecursionError):
+        existing = None
+    if not (isinstance(existing, dict) and existing and set(existing) <= set(columns)):
+        raise InputError(
+            f"{sidecar}: exists and does not describe a table; choose another name than {file.name}"
+        )

@@ -121,12 +121,8 @@ def reproduce(
         methods,
     )
     save_results(results, out / "results.json")
-    for name, text in (
-        ("scores.tsv", score_table.as_tsv(found)),
-        ("scores.json", score_table.as_json(found)),
-        ("results.md", published.as_markdown(results)),
-    ):
-        write_text(out / name, text)
+    score_table.write_scores(found, tsv=out / "scores.tsv", json_file=out / "scores.json")
+    write_text(out / "results.md", published.as_markdown(results))
     make_figures(
         out / "figures",
         dataset=challenge,
