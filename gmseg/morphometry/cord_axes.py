@@ -1,7 +1,12 @@
-"""The cord's own axes on a slice: where its middle is, and which way its front looks."""
+"""The cord's own axes on every slice: where its centre is, and where its front points.
+
+Positions are in mm within the slice: towards the left and the front of the image (`InPlaneGrid`).
+Angles are in radians from the front of the image, positive towards the left.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,69 +16,69 @@ from scipy.optimize import minimize
 
 from gmseg.core.geometry import slice_axis
 
-REACH_MM = 10.0  # what lies farther from the cord's middle has no say in its axes
-_TURNS = np.deg2rad(np.arange(-45, 46, 3))  # of the cord's front from the patient's
-_PEAKED = 1.05  # the best turn over the worst: rounder shapes have no direction
-_STRIP_MM = 0.4  # around the midline: what of the GM lies there is the commissure
-_THICK_MM = 0.5  # about half of it
-_LEAST_MM2 = 0.05  # of commissure, to be one
-_PART_MM, _MOST_PARTS = 0.08, 8  # a pixel is divided in parts of about this side
-_FINE_MM, _BLUR_MM = 0.2, 0.5  # of the pictures that are mirrored
-_FAINT = 0.01  # of the highest value: what is less is left out
-_SMOOTH_MM = 10.0  # along the cord: it twists slowly
+_REACH_MM = 10.0  # pixels farther from the middle of the shape are ignored
+_TURNS = np.deg2rad(np.arange(-45, 46, 3))  # first guesses, from the patient's front
+_MIN_PEAK = 1.05  # best similarity over the worst: below, the shape has no direction
+_GRID_MM, _BLUR_MM = 0.2, 0.5  # of the image that is mirrored
+_MIN_VALUE = 0.01  # of that image, relative to its maximum
+_SMOOTH_MM = 10.0  # along the cord, which twists slowly
+_STRIP_MM = 0.4  # width around the midline where GM is taken as the commissure
+_COMMISSURE_MM = 0.5  # about half of its thickness
+_MIN_COMMISSURE_MM2 = 0.05
+_PART_MM, _MAX_PARTS = 0.08, 8  # size of the parts of a divided pixel; most parts per side
 
 
 @dataclass(frozen=True)
-class Plane:
-    """Where the pixels of every slice lie, in mm in the plane of the slices.
+class InPlaneGrid:
+    """Positions of the pixels of every slice.
 
     Attributes
     ----------
-    steps : numpy.ndarray
-        (2, 2): the columns are the steps along the two in-plane axes of the array, in mm to the
-        patient's left and to the front, as the image has them.
-    turn : float
-        By which the patient's front is turned from the image's, in radians, towards the left.
-    axes : tuple of int
-        The in-plane axes of the array.
+    steps_mm : numpy.ndarray
+        (2, 2): the columns are the steps along the two in-plane axes of the array, in mm
+        towards the left and the front of the image.
+    patient_angle : float
+        Angle of the patient's front.
+    array_axes : tuple of int
+        In-plane axes of the array.
     """
 
-    steps: np.ndarray
-    turn: float
-    axes: tuple[int, int]
+    steps_mm: np.ndarray
+    patient_angle: float
+    array_axes: tuple[int, int]
 
     @property
     def pixel_mm2(self) -> float:
-        """The area of a pixel."""
-        return float(abs(np.linalg.det(self.steps)))
+        """Area of a pixel."""
+        return float(abs(np.linalg.det(self.steps_mm)))
 
 
 @dataclass(frozen=True)
-class Axes:
-    """The cord's own axes on one slice.
+class CordAxes:
+    """The cord's axes on one slice.
 
     Attributes
     ----------
-    middle : tuple of float
-        Where midline and commissure cross, in mm, see `Plane`; NaN where nothing is known.
+    centre_mm : tuple of float
+        Where the midline crosses the commissure; NaN if unknown.
     angle : float
-        By which the cord's front is turned from the image's, in radians, towards the left.
-    weight_mm2 : float
-        The area of the shape that they were found on.
+        Angle of the cord's front; NaN if unknown.
+    area_mm2 : float
+        Area of GM to which the axes are fitted.
     """
 
-    middle: tuple[float, float]
+    centre_mm: tuple[float, float]
     angle: float
-    weight_mm2: float
+    area_mm2: float
 
     @property
     def front(self) -> np.ndarray:
-        """Unit vector to the cord's front."""
+        """Unit vector towards the cord's front."""
         return np.array([np.sin(self.angle), np.cos(self.angle)])
 
     @property
     def left(self) -> np.ndarray:
-        """Unit vector to the cord's left."""
+        """Unit vector towards the cord's left."""
         return np.array([np.cos(self.angle), -np.sin(self.angle)])
 
 
@@ -83,76 +88,101 @@ class Pixels:
 
     Attributes
     ----------
-    where : numpy.ndarray
-        int32, (n, 2): their indices along the in-plane axes of the array.
-    share : numpy.ndarray
-        float32, (n,): how much of each lies in the shape, over 0 to 1.
+    indices : numpy.ndarray
+        int32, (n, 2): along the in-plane axes of the array.
+    fractions : numpy.ndarray
+        float32, (n,): how much of each pixel is in the shape, 0 to 1.
     """
 
-    where: np.ndarray
-    share: np.ndarray
+    indices: np.ndarray
+    fractions: np.ndarray
 
 
-def pixels(values: np.ndarray, least: float = 0.0) -> Pixels:
-    """Return the pixels of a shape that have more than the least, from a slice of 0 to 1."""
-    where = np.argwhere(values > least).astype(np.int32)
-    return Pixels(where, values[tuple(where.T)].astype(np.float32))
+def pixels_above(values: np.ndarray, threshold: float = 0.0) -> Pixels:
+    """Return the pixels of a slice, 0 to 1, whose values are above a threshold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pixels_above(np.array([[0, 1], [0.5, 0]])).indices.tolist()
+    [[0, 1], [1, 0]]
+    """
+    indices = np.argwhere(values > threshold).astype(np.int32)
+    return Pixels(indices, values[tuple(indices.T)].astype(np.float32))
 
 
-NOWHERE = Axes((np.nan, np.nan), np.nan, 0.0)
+def in_plane_grid(affine: np.ndarray) -> InPlaneGrid:
+    """Return where the pixels of the slices of an image are.
 
-
-def plane_of(affine: np.ndarray) -> Plane:
-    """Return where the pixels of the slices of an image with this affine lie."""
+    Examples
+    --------
+    >>> import numpy as np
+    >>> grid = in_plane_grid(np.diag([-0.5, 0.4, 5, 1]))  # LAS
+    >>> grid.steps_mm.tolist(), grid.array_axes
+    ([[0.5, 0.0], [0.0, 0.4]], (0, 1))
+    """
     axis = slice_axis(affine)
-    in_plane = [a for a in range(3) if a != axis]
-    near = orientations.io_orientation(affine)[in_plane]
-    # the array's axes that run closest to right-left and to back-front, and their senses
-    order = np.argsort(near[:, 0])
-    vectors = affine[:3, in_plane]
-    across = vectors[:, order[0]] * near[order[0], 1]
-    left = -across / np.linalg.norm(across)
-    up = vectors[:, order[1]] * near[order[1], 1]
-    up = up - (up @ left) * left
-    front = up / np.linalg.norm(up)
-    basis = np.stack([left, front])
-    to_front = basis @ [0.0, 1.0, 0.0]  # the patient's front, in the plane
-    turn = float(np.arctan2(to_front[0], to_front[1])) if np.hypot(*to_front) > 0.1 else 0.0
-    return Plane(basis @ vectors, turn, tuple(in_plane))
+    first, second = (a for a in range(3) if a != axis)
+    closest = orientations.io_orientation(affine)[[first, second]]
+    # in-plane array axes that are closest to right-left and to back-front, and their signs
+    order = np.argsort(closest[:, 0])
+    vectors = affine[:3, [first, second]]
+    right = vectors[:, order[0]] * closest[order[0], 1]
+    left = -right / np.linalg.norm(right)
+    ahead = vectors[:, order[1]] * closest[order[1], 1]
+    ahead = ahead - (ahead @ left) * left
+    basis = np.stack([left, ahead / np.linalg.norm(ahead)])
+    front = basis @ [0.0, 1.0, 0.0]  # the patient's, projected on the slice
+    angle = float(np.arctan2(front[0], front[1])) if np.hypot(*front) > 0.1 else 0.0
+    return InPlaneGrid(basis @ vectors, angle, (first, second))
 
 
-def find(gray: Pixels, cord: Pixels | None, plane: Plane) -> Axes:
-    """Find the cord's axes on one slice: the line by which it mirrors itself best.
+# --------------------------------------------------------------------------------- one slice
+
+
+def fit_axes(gm: Pixels, cord: Pixels | None, grid: InPlaneGrid) -> CordAxes:
+    """Fit the cord's axes on one slice: the midline is the line of best mirror symmetry.
 
     Parameters
     ----------
-    gray : Pixels
+    gm : Pixels
         Gray matter.
-    cord : Pixels, optional
-        The cord, where it is known: it joins in.
-    plane : Plane
+    cord : Pixels or None
+        The cord, where it is known; its symmetry counts as well.
+    grid : InPlaneGrid
 
     Returns
     -------
-    Axes
-        Its middle is where the midline passes the middle of the gray matter. Its angle is NaN
-        where the shape has no direction.
+    CordAxes
+        The centre is the point of the midline next to the centroid of the GM. The angle is NaN
+        if the shape has no direction; the centre is NaN, too, without GM.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gm = np.zeros((20, 20))
+    >>> gm[[5, 6, 13, 14], 4:16] = gm[5:15, 9:11] = 1  # an H, symmetric about row 9.5
+    >>> axes = fit_axes(pixels_above(gm), None, in_plane_grid(np.diag([-0.5, 0.5, 5, 1])))
+    >>> np.round(axes.centre_mm, 2).tolist(), round(np.rad2deg(axes.angle))
+    ([4.75, 4.75], 0)
     """
-    if not gray.share.sum():
-        return NOWHERE
-    shapes = [gray] if cord is None or not cord.share.sum() else [gray, cord]
-    centre, area_mm2 = _middle(gray, plane)
-    mirrors = [_mirror(shape, plane, centre) for shape in shapes]
+    if not gm.fractions.sum():
+        return CordAxes((np.nan, np.nan), np.nan, 0.0)
+    shapes = [gm] if cord is None or not cord.fractions.sum() else [gm, cord]
+    near, points = _within_reach(gm, grid)
+    centroid = np.average(points, axis=0, weights=near.fractions)
+    area_mm2 = float(near.fractions.sum()) * grid.pixel_mm2
+    symmetries = [_mirror_symmetry(shape, grid, centroid) for shape in shapes]
 
-    def likeness(angle, off):
-        return sum(mirror(angle, off) for mirror in mirrors)
+    def symmetry(angle: float, offset_mm: float) -> float:
+        return sum(of_shape(angle, offset_mm) for of_shape in symmetries)
 
-    alike = [likeness(plane.turn + turn, 0.0) for turn in _TURNS]
-    if max(alike) <= _PEAKED * min(alike):
-        return Axes(tuple(centre), np.nan, area_mm2)
-    start = plane.turn + _TURNS[int(np.argmax(alike))]
-    angle, off = minimize(
-        lambda at: -likeness(*at),
+    values = [symmetry(grid.patient_angle + turn, 0.0) for turn in _TURNS]
+    if max(values) <= _MIN_PEAK * min(values):
+        return CordAxes(tuple(centroid), np.nan, area_mm2)
+    start = grid.patient_angle + _TURNS[int(np.argmax(values))]
+    angle, offset_mm = minimize(
+        lambda line: -symmetry(*line),
         [start, 0.0],
         method="Nelder-Mead",
         options={
@@ -161,166 +191,197 @@ def find(gray: Pixels, cord: Pixels | None, plane: Plane) -> Axes:
             "fatol": 1e-5,
         },
     ).x
-    axes = Axes((0.0, 0.0), float(angle), area_mm2)
-    return replace(axes, middle=tuple(centre + off * axes.left))
+    axes = CordAxes((0.0, 0.0), float(angle), area_mm2)
+    return replace(axes, centre_mm=tuple(centroid + offset_mm * axes.left))
 
 
-def _near(shape: Pixels, plane: Plane) -> tuple[Pixels, np.ndarray]:
-    """Return the pixels within reach of the shape's middle, and where they are, in mm."""
-    points = shape.where @ plane.steps.T
-    # the pixel that is nearest to the median, which itself may lie far from all of them
+def _within_reach(shape: Pixels, grid: InPlaneGrid) -> tuple[Pixels, np.ndarray]:
+    """Return the pixels near the middle of a shape, and their positions in mm."""
+    points = shape.indices @ grid.steps_mm.T
+    # the pixel nearest to the median, which itself may be far from every pixel
     middle = points[np.argmin(np.hypot(*(points - np.median(points, axis=0)).T))]
-    near = np.hypot(*(points - middle).T) <= REACH_MM
-    return Pixels(shape.where[near], shape.share[near]), points[near]
+    near = np.hypot(*(points - middle).T) <= _REACH_MM
+    return Pixels(shape.indices[near], shape.fractions[near]), points[near]
 
 
-def _middle(shape: Pixels, plane: Plane) -> tuple[np.ndarray, float]:
-    """Return the middle of a shape, in mm, and its area."""
-    near, points = _near(shape, plane)
-    return np.average(points, axis=0, weights=near.share), float(near.share.sum()) * plane.pixel_mm2
+def _mirror_symmetry(
+    shape: Pixels, grid: InPlaneGrid, centre: np.ndarray
+) -> Callable[[float, float], float]:
+    """Return a function that compares a shape with its mirror image: 0 to about 1.
 
-
-def _mirror(shape: Pixels, plane: Plane, centre: np.ndarray):
-    """Return what tells how alike a shape and its mirror image are, 0 to about 1.
-
-    It is asked for the mirror's angle, and how far to the left of `centre` it passes, in mm.
+    Its arguments are the angle of the mirror line, and how far left of `centre` it is, in mm.
     """
-    near, _ = _near(shape, plane)
-    points, area_mm2 = _divided(near, plane)
-    # on a fine grid and blurred, or mirrors along the rows of pixels would look the best
-    bins = np.rint((points - centre) / _FINE_MM).astype(int)
-    half = np.abs(bins).max() + round(4 * _BLUR_MM / _FINE_MM)
+    near, _ = _within_reach(shape, grid)
+    points, area_mm2 = _subdivided(near, grid)
+    # fine and blurred: otherwise lines along the rows of pixels look most symmetric
+    bins = np.rint((points - centre) / _GRID_MM).astype(int)
+    half = np.abs(bins).max() + round(4 * _BLUR_MM / _GRID_MM)
     size = 2 * half + 1
     flat = np.ravel_multi_index((bins + half).T, (size, size))
     image = np.bincount(flat, area_mm2, size**2).reshape(size, size)
-    image = ndimage.gaussian_filter(image, _BLUR_MM / _FINE_MM)
-    where = np.argwhere(image > _FAINT * image.max())
-    values = image[tuple(where.T)]
-    away_mm = (where - half) * _FINE_MM
-    own = float(values @ values)
+    image = ndimage.gaussian_filter(image, _BLUR_MM / _GRID_MM)
+    indices = np.argwhere(image > _MIN_VALUE * image.max())
+    values = image[tuple(indices.T)]
+    points_mm = (indices - half) * _GRID_MM
+    norm = float(values @ values)
 
-    def likeness(angle: float, off: float) -> float:
-        across = np.array([np.cos(angle), -np.sin(angle)])
-        moved = 2 * (away_mm @ across - off)[:, None] * across
-        there = ndimage.map_coordinates(
-            image, (where - moved / _FINE_MM).T, order=1, mode="constant"
+    def symmetry(angle: float, offset_mm: float) -> float:
+        normal = np.array([np.cos(angle), -np.sin(angle)])
+        shift_mm = 2 * (points_mm @ normal - offset_mm)[:, None] * normal
+        mirrored = ndimage.map_coordinates(
+            image, (indices - shift_mm / _GRID_MM).T, order=1, mode="constant"
         )
-        return float(values @ there) / own
+        return float(values @ mirrored) / norm
 
-    return likeness
+    return symmetry
 
 
-def agree(found: list[Axes], grays: list[Pixels], plane: Plane, slice_mm: float) -> list[Axes]:
-    """Make the slices' axes agree: turns change slowly, and middles lie on the commissure.
+# --------------------------------------------------------------------------- along the cord
+
+
+def regularise_axes(
+    axes: Sequence[CordAxes], gm: Sequence[Pixels], grid: InPlaneGrid, slice_mm: float
+) -> list[CordAxes]:
+    """Return axes that turn smoothly along the cord, with their centres on the commissure.
 
     Parameters
     ----------
-    found, grays : list of Axes, list of Pixels
-        Slice by slice, in their order along the cord.
-    plane : Plane
+    axes : sequence of CordAxes
+        From `fit_axes`, in order along the cord.
+    gm : sequence of Pixels
+        Gray matter of the same slices.
+    grid : InPlaneGrid
     slice_mm : float
-        From slice to slice.
+        Slice spacing.
 
     Returns
     -------
-    list of Axes
-        Where a slice shows no commissure, its middle is as far before the middle of the gray
-        matter as on the others.
+    list of CordAxes
+        On slices without a commissure, the centre is shifted from that of `fit_axes` by the
+        median of the other slices.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gm = np.zeros((20, 20))
+    >>> gm[[5, 6, 13, 14], 4:16] = gm[5:15, 5:7] = 1  # the commissure is in columns 5 and 6
+    >>> gm, grid = pixels_above(gm), in_plane_grid(np.diag([-0.4, 0.4, 5, 1]))
+    >>> axes = fit_axes(gm, None, grid)
+    >>> [regular] = regularise_axes([axes], [gm], grid, 5.0)
+    >>> [round(float(each.centre_mm[1]), 1) for each in (axes, regular)]
+    [3.5, 2.2]
     """
-    angles = _smooth_angles(found, slice_mm, plane.turn)
-    turned = [replace(one, angle=angle) for one, angle in zip(found, angles, strict=True)]
-    ahead = np.array(
-        [_commissure_mm(gray, plane, one) for gray, one in zip(grays, turned, strict=True)]
+    angles = _smooth_angles(axes, slice_mm, grid.patient_angle)
+    turned = [replace(each, angle=angle) for each, angle in zip(axes, angles, strict=True)]
+    shifts_mm = np.array(
+        [_commissure_mm(shape, grid, each) for shape, each in zip(gm, turned, strict=True)]
     )
-    usual = np.median(ahead[np.isfinite(ahead)]) if np.isfinite(ahead).any() else 0.0
-    ahead = np.where(np.isfinite(ahead), ahead, usual)
+    known = np.isfinite(shifts_mm)
+    shifts_mm = np.where(known, shifts_mm, np.median(shifts_mm[known]) if known.any() else 0.0)
     return [
-        replace(one, middle=tuple(one.middle + far * one.front))
-        for one, far in zip(turned, ahead, strict=True)
+        replace(each, centre_mm=tuple(each.centre_mm + shift_mm * each.front))
+        for each, shift_mm in zip(turned, shifts_mm, strict=True)
     ]
 
 
-def _smooth_angles(found: list[Axes], slice_mm: float, usual: float) -> list[float]:
-    angles = np.array([one.angle for one in found])
-    weights = np.where(np.isfinite(angles), [one.weight_mm2 for one in found], 0.0)
+def _smooth_angles(axes: Sequence[CordAxes], slice_mm: float, default: float) -> list[float]:
+    angles = np.array([each.angle for each in axes])
+    weights = np.where(np.isfinite(angles), [each.area_mm2 for each in axes], 0.0)
     if not weights.any():
-        return [usual] * len(found)
-    steady = _SMOOTH_MM / slice_mm
-    total = ndimage.gaussian_filter1d(weights, steady, mode="nearest")
-    summed = ndimage.gaussian_filter1d(weights * np.nan_to_num(angles), steady, mode="nearest")
+        return [default] * len(axes)
+    sigma = _SMOOTH_MM / slice_mm
+    total = ndimage.gaussian_filter1d(weights, sigma, mode="nearest")
+    summed = ndimage.gaussian_filter1d(weights * np.nan_to_num(angles), sigma, mode="nearest")
     known = np.flatnonzero(total > 1e-9 * total.max())
-    return np.interp(np.arange(len(found)), known, summed[known] / total[known]).tolist()
+    return np.interp(np.arange(len(axes)), known, summed[known] / total[known]).tolist()
 
 
-def _commissure_mm(gray: Pixels, plane: Plane, axes: Axes) -> float:
-    """Return how far before the middle the commissure lies, in mm; NaN where there is none."""
-    across, along, area_mm2 = _placed(gray, plane, axes)
-    strip = np.abs(across) <= _STRIP_MM / 2
-    along, area_mm2 = along[strip], area_mm2[strip]
-    if area_mm2.sum() <= _LEAST_MM2:
+def _commissure_mm(gm: Pixels, grid: InPlaneGrid, axes: CordAxes) -> float:
+    """Return how far in front of the centre the commissure is, in mm; NaN if there is none."""
+    left_mm, front_mm, area_mm2 = _in_cord_axes(gm, grid, axes)
+    strip = np.abs(left_mm) <= _STRIP_MM / 2
+    front_mm, area_mm2 = front_mm[strip], area_mm2[strip]
+    if area_mm2.sum() <= _MIN_COMMISSURE_MM2:
         return np.nan
-    # where it is densest: horns that come near the midline have less say
-    thick_mm = _THICK_MM + 0.5 * np.sqrt(plane.pixel_mm2)
+    # its densest part: horns that come near the midline have little weight
+    sigma_mm = _COMMISSURE_MM + 0.5 * np.sqrt(grid.pixel_mm2)
 
-    def near(middle):
-        return np.exp(-0.5 * ((along - middle) / thick_mm) ** 2) * area_mm2
+    def weights(middle_mm: float) -> np.ndarray:
+        return np.exp(-0.5 * ((front_mm - middle_mm) / sigma_mm) ** 2) * area_mm2
 
-    steps = np.arange(along.min(), along.max() + _FINE_MM, _FINE_MM)
-    ahead = steps[int(np.argmax([near(step).sum() for step in steps]))]
+    steps = np.arange(front_mm.min(), front_mm.max() + _GRID_MM, _GRID_MM)
+    middle_mm = steps[int(np.argmax([weights(step).sum() for step in steps]))]
     for _ in range(8):
-        ahead = np.average(along, weights=near(ahead))
-    return float(ahead)
+        middle_mm = np.average(front_mm, weights=weights(middle_mm))
+    return float(middle_mm)
 
 
-def quarters_mm2(gray: Pixels, plane: Plane, axes: Axes) -> dict[tuple[str, str], float]:
-    """Return the areas of the horns: what lies left and right, before and behind the middle.
+# ------------------------------------------------------------------------------------- horns
+
+
+def horn_areas_mm2(gm: Pixels, grid: InPlaneGrid, axes: CordAxes) -> dict[tuple[str, str], float]:
+    """Return the areas of the four horns of one slice, in mm^2.
 
     Parameters
     ----------
-    gray : Pixels
-    plane : Plane
-    axes : Axes
-        From `agree`.
+    gm : Pixels
+        Gray matter.
+    grid : InPlaneGrid
+    axes : CordAxes
+        From `regularise_axes`. Horns are divided by the midline, and by the line across it
+        through the centre.
 
     Returns
     -------
-    dict
-        From ``("left", "anterior")`` and so on to mm^2; together they are the area of the shape.
-        A pixel on a line counts on both sides, by its parts.
+    dict of (str, str) to float
+        ``("left", "anterior")`` and so on to area. The parts of a pixel on a line are counted
+        apart, so the areas add up to that of the shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gm = pixels_above(np.ones((4, 4)))
+    >>> axes = CordAxes((1.0, 1.5), 0.0, 16.0)  # the midline divides the row with index 1
+    >>> areas = horn_areas_mm2(gm, in_plane_grid(np.diag([-1.0, 1.0, 5.0, 1.0])), axes)
+    >>> {" ".join(horn): round(area, 3) for horn, area in areas.items()}
+    {'left anterior': 5.0, 'left posterior': 5.0, 'right anterior': 3.0, 'right posterior': 3.0}
     """
-    across, along, area_mm2 = _placed(gray, plane, axes)
-    sides = {"left": across > 0, "right": across <= 0}
-    halves = {"anterior": along > 0, "posterior": along <= 0}
+    left_mm, front_mm, area_mm2 = _in_cord_axes(gm, grid, axes)
+    sides = {"left": left_mm > 0, "right": left_mm <= 0}
+    halves = {"anterior": front_mm > 0, "posterior": front_mm <= 0}
     return {
-        (side, half): float(area_mm2[there & ahead].sum())
-        for side, there in sides.items()
-        for half, ahead in halves.items()
+        (side, half): float(area_mm2[on_side & in_half].sum())
+        for side, on_side in sides.items()
+        for half, in_half in halves.items()
     }
 
 
-def _placed(gray: Pixels, plane: Plane, axes: Axes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return how far pixels lie to the cord's left and front, in mm; and mm^2.
+def _in_cord_axes(
+    gm: Pixels, grid: InPlaneGrid, axes: CordAxes
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return positions to the cord's left and front in mm, and areas in mm^2.
 
-    Those near a line that divides areas are divided in small parts.
+    Pixels near a line that divides areas are subdivided.
     """
-    points = gray.where @ plane.steps.T - axes.middle
-    across, along = points @ axes.left, points @ axes.front
-    reach = np.linalg.norm(np.abs(plane.steps).sum(axis=1)) / 2  # half a pixel, corner to corner
-    lines = np.abs(across), np.abs(np.abs(across) - _STRIP_MM / 2), np.abs(along)
-    cut = np.min(lines, axis=0) <= reach
-    parts, area_mm2 = _divided(Pixels(gray.where[cut], gray.share[cut]), plane)
-    parts = parts - axes.middle
+    points = gm.indices @ grid.steps_mm.T - axes.centre_mm
+    left_mm, front_mm = points @ axes.left, points @ axes.front
+    half_mm = np.linalg.norm(np.abs(grid.steps_mm).sum(axis=1)) / 2  # of a pixel's diagonal
+    lines = np.abs(left_mm), np.abs(np.abs(left_mm) - _STRIP_MM / 2), np.abs(front_mm)
+    cut = np.min(lines, axis=0) <= half_mm
+    parts, area_mm2 = _subdivided(Pixels(gm.indices[cut], gm.fractions[cut]), grid)
+    parts = parts - axes.centre_mm
     return (
-        np.concatenate([across[~cut], parts @ axes.left]),
-        np.concatenate([along[~cut], parts @ axes.front]),
-        np.concatenate([gray.share[~cut] * plane.pixel_mm2, area_mm2]),
+        np.concatenate([left_mm[~cut], parts @ axes.left]),
+        np.concatenate([front_mm[~cut], parts @ axes.front]),
+        np.concatenate([gm.fractions[~cut] * grid.pixel_mm2, area_mm2]),
     )
 
 
-def _divided(shape: Pixels, plane: Plane) -> tuple[np.ndarray, np.ndarray]:
-    """Divide pixels into small parts: where they lie, in mm, and their share of the area."""
-    count = int(np.clip(np.ceil(np.sqrt(plane.pixel_mm2) / _PART_MM), 2, _MOST_PARTS))
-    parts = (np.arange(count) + 0.5) / count - 0.5
-    inner = np.stack(np.meshgrid(parts, parts, indexing="ij"), axis=-1).reshape(-1, 2)
-    points = ((shape.where[:, None] + inner) @ plane.steps.T).reshape(-1, 2)
-    return points, np.repeat(shape.share.astype(float), len(inner)) * plane.pixel_mm2 / len(inner)
+def _subdivided(shape: Pixels, grid: InPlaneGrid) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions in mm of small parts of the pixels, and their areas in mm^2."""
+    count = int(np.clip(np.ceil(np.sqrt(grid.pixel_mm2) / _PART_MM), 2, _MAX_PARTS))
+    offsets = (np.arange(count) + 0.5) / count - 0.5
+    inner = np.stack(np.meshgrid(offsets, offsets, indexing="ij"), axis=-1).reshape(-1, 2)
+    points = ((shape.indices[:, None] + inner) @ grid.steps_mm.T).reshape(-1, 2)
+    fractions = np.repeat(shape.fractions.astype(float), len(inner))
+    return points, fractions * grid.pixel_mm2 / len(inner)

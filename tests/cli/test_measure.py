@@ -65,7 +65,7 @@ def test_what_it_refuses(files, tmp_path, capsys):
         ([files["mask"], "--tsv", tmp_path / "t.csv"], "name the table .tsv"),
         ([files["mask"], "--tsv", table], "exists; use --overwrite"),
         ([files["soft"]], "as a soft segmentation does; give a mask of 0 and 1"),
-        ([files["levels"]], "beside 0 and 1; say which value is GM with --label"),
+        ([files["levels"]], "beside 0 and 1; say which value is GM with"),
         ([tmp_path / "none.nii"], "no such file"),
         ([files["mask"], "--cord", tmp_path / "none.nii"], "no such file"),
         ([files["mask"], "--levels", files["soft"]], "whole numbers"),
@@ -87,7 +87,7 @@ def test_a_scans_own_sidecar_is_never_replaced(files, tmp_path, capsys):
         capsys, "measure", files["mask"], "--tsv", tmp_path / "t2s.tsv", "--overwrite"
     )
     assert code == 2
-    assert "tells no columns of a table; name the table otherwise" in err
+    assert "exists and does not describe a table; choose another name" in err
     assert not (tmp_path / "t2s.tsv").exists()
     assert run(capsys, "measure", files["mask"], "--tsv", tmp_path / "m.tsv")[0] == 0
     assert run(capsys, "measure", files["mask"], "--tsv", tmp_path / "m.tsv", "--overwrite")[0] == 0

@@ -1,4 +1,4 @@
-"""Areas, volumes, levels and angles against shapes whose numbers are known."""
+"""Areas, volumes, levels and angles of shapes with known values."""
 
 import nibabel as nib
 import numpy as np
@@ -19,8 +19,8 @@ def image(array, affine=None):
     return nib.Nifti1Image(np.asarray(array), affine)
 
 
-def stacked(plane, count=SLICES):
-    return np.repeat(plane[..., None], count, axis=2)
+def stacked(fractions, count=SLICES):
+    return np.repeat(fractions[..., None], count, axis=2)
 
 
 @pytest.fixture(scope="module")
@@ -38,28 +38,28 @@ def cord():
     return stacked(disc(PIXEL_MM, CORD_MM))
 
 
-def test_areas_and_horns_of_a_perfect_soft_mask(mask, soft, cord):
+def test_areas_and_horns_of_an_exact_soft_segmentation(mask, soft, cord):
     rows = gmseg.measure_mask(image(mask), soft=image(soft), cord=image(cord))
     truth = truth_mm2(grow_left=0.9)
-    every = rows[-1]
-    assert every["gm_soft_area_mm2"] == pytest.approx(sum(truth.values()), rel=0.002)
+    overall = rows[-1]
+    assert overall["gm_soft_area_mm2"] == pytest.approx(sum(truth.values()), rel=0.002)
     for (side, half), area in truth.items():
-        assert every[f"gm_soft_{side}_{half}_area_mm2"] == pytest.approx(area, rel=0.05)
+        assert overall[f"gm_soft_{side}_{half}_area_mm2"] == pytest.approx(area, rel=0.05)
     left = truth["left", "anterior"] + truth["left", "posterior"]
-    assert every["gm_soft_left_area_mm2"] == pytest.approx(left, rel=0.03)
-    assert every["gm_soft_left_area_mm2"] < every["gm_soft_right_area_mm2"]
+    assert overall["gm_soft_left_area_mm2"] == pytest.approx(left, rel=0.03)
+    assert overall["gm_soft_left_area_mm2"] < overall["gm_soft_right_area_mm2"]
     disc_mm2 = np.pi * CORD_MM**2
-    assert every["cord_area_mm2"] == pytest.approx(disc_mm2, rel=0.002)
-    assert every["wm_soft_area_mm2"] == pytest.approx(disc_mm2 - sum(truth.values()), rel=0.005)
-    assert every["gm_soft_cord_ratio"] == pytest.approx(sum(truth.values()) / disc_mm2, rel=0.005)
-    assert every["gm_soft_volume_mm3"] == pytest.approx(
+    assert overall["cord_area_mm2"] == pytest.approx(disc_mm2, rel=0.002)
+    assert overall["wm_soft_area_mm2"] == pytest.approx(disc_mm2 - sum(truth.values()), rel=0.005)
+    assert overall["gm_soft_cord_ratio"] == pytest.approx(sum(truth.values()) / disc_mm2, rel=0.005)
+    assert overall["gm_soft_volume_mm3"] == pytest.approx(
         sum(truth.values()) * SLICES * SLICE_MM, rel=0.002
     )
-    assert every["turn_deg"] == pytest.approx(8, abs=0.5)
-    assert every["slices"] == SLICES
+    assert overall["turn_deg"] == pytest.approx(8, abs=0.5)
+    assert overall["slices"] == SLICES
 
 
-def test_the_hard_mask_is_counted_voxel_by_voxel(mask):
+def test_areas_of_a_mask_are_its_voxels(mask):
     rows = gmseg.measure_mask(image(mask))
     counted = mask[..., 0].sum() * PIXEL_MM**2
     assert len(rows) == SLICES + 1
@@ -72,7 +72,7 @@ def test_the_hard_mask_is_counted_voxel_by_voxel(mask):
     assert "gm_soft_area_mm2" not in rows[0]
 
 
-def test_slices_without_gm_or_cord_are_unknown_not_nothing(mask, cord):
+def test_values_of_slices_without_gm_or_cord_are_nan(mask, cord):
     mask, cord = mask.copy(), cord.copy()
     mask[..., 1], cord[..., 2] = 0, 0
     rows = gmseg.measure_mask(image(mask), cord=image(cord))
@@ -86,7 +86,7 @@ def test_slices_without_gm_or_cord_are_unknown_not_nothing(mask, cord):
     assert rows[-1]["cord_area_mm2"] == pytest.approx(rows[0]["cord_area_mm2"])
 
 
-def test_an_empty_mask_is_a_result():
+def test_an_empty_mask_has_no_volume():
     rows = gmseg.measure_mask(image(np.zeros((30, 30, 3), np.uint8)))
     assert [row["gm_area_mm2"] for row in rows[:-1]] == [0, 0, 0]
     assert rows[-1]["gm_volume_mm3"] == 0
@@ -96,7 +96,7 @@ def test_an_empty_mask_is_a_result():
 def test_levels(mask, cord):
     levels = np.zeros(mask.shape, np.int16)
     levels[..., :2], levels[..., 2:5] = 5, 4
-    levels[levels.shape[0] // 2 :, :2, :] = 9  # elsewhere in the slice: not of the cord
+    levels[levels.shape[0] // 2 :, :2, :] = 9  # elsewhere in the slice, outside the cord
     levels = levels * (cord > 0.5)
     rows = gmseg.measure_mask(image(mask), cord=image(cord), levels=image(levels))
     slices = [row for row in rows if row["region"] == "slice"]
@@ -107,56 +107,55 @@ def test_levels(mask, cord):
     assert four["gm_volume_mm3"] == pytest.approx(sum(r["gm_volume_mm3"] for r in slices[2:5]))
 
 
-def slanted(per_slice_mm):
-    """A cord that leans to the front, by so much from slice to slice."""
-    planes = [drawn(PIXEL_MM, middle_mm=(0, per_slice_mm * (k - 2.5))) for k in range(SLICES)]
-    return (np.stack(planes, axis=2) > 0.5).astype(np.uint8)
+def oblique_gm(shift_mm):
+    """Return the GM of a cord that shifts to the front by `shift_mm` per slice."""
+    slices = [drawn(PIXEL_MM, middle_mm=(0, shift_mm * (k - 2.5))) for k in range(SLICES)]
+    return (np.stack(slices, axis=2) > 0.5).astype(np.uint8)
 
 
-def test_obliqueness_is_measured_and_corrected_by_choice_alone():
-    lean = slanted(2.0)
+def test_obliqueness_is_measured_and_corrected_on_request():
+    oblique = oblique_gm(2.0)
     angle = np.rad2deg(np.arctan(2.0 / SLICE_MM))
-    rows = gmseg.measure_mask(image(lean))
+    rows = gmseg.measure_mask(image(oblique))
     assert rows[2]["obliqueness_deg"] == pytest.approx(angle, abs=1)
     plain = rows[2]["gm_area_mm2"]
-    assert plain == pytest.approx(lean[..., 2].sum() * PIXEL_MM**2)
-    corrected = gmseg.measure_mask(image(lean), correct_obliqueness=True)
+    assert plain == pytest.approx(oblique[..., 2].sum() * PIXEL_MM**2)
+    corrected = gmseg.measure_mask(image(oblique), correct_obliqueness=True)
     cosine = np.cos(np.deg2rad(rows[2]["obliqueness_deg"]))
     assert corrected[2]["gm_area_mm2"] == pytest.approx(plain * cosine)
     assert corrected[2]["gm_left_area_mm2"] == pytest.approx(rows[2]["gm_left_area_mm2"] * cosine)
     assert corrected[-1]["gm_volume_mm3"] == pytest.approx(rows[-1]["gm_volume_mm3"])
 
 
-def test_slices_that_are_tilted_in_the_world_are_not_oblique_by_themselves(mask):
-    """The angle is that between cord and slices, whatever the patient's position."""
+def test_tilted_slices_across_the_cord_are_not_oblique(mask):
     tilt = np.deg2rad(25)
-    about = np.eye(4)
-    about[1:3, 1:3] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
-    affine = about @ np.diag([-PIXEL_MM, PIXEL_MM, SLICE_MM, 1.0])
+    rotation = np.eye(4)
+    rotation[1:3, 1:3] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
+    affine = rotation @ np.diag([-PIXEL_MM, PIXEL_MM, SLICE_MM, 1.0])
     rows = gmseg.measure_mask(image(mask, affine))
     assert rows[2]["obliqueness_deg"] == pytest.approx(0, abs=0.5)
     assert rows[2]["turn_deg"] == pytest.approx(8, abs=1)
 
 
-def test_every_orientation_gives_the_same_numbers(mask, soft, cord):
-    asked = image(mask), image(soft), image(cord)
-    want = gmseg.measure_mask(asked[0], soft=asked[1], cord=asked[2])[-1]
+def test_orientation_does_not_change_the_numbers(mask, soft, cord):
+    images = image(mask), image(soft), image(cord)
+    expected = gmseg.measure_mask(images[0], soft=images[1], cord=images[2])[-1]
     for codes in ("RPI", "SAR", "PSL"):
         turned = [
-            one.as_reoriented(
+            each.as_reoriented(
                 nib.orientations.ornt_transform(
-                    nib.io_orientation(one.affine), nib.orientations.axcodes2ornt(codes)
+                    nib.io_orientation(each.affine), nib.orientations.axcodes2ornt(codes)
                 )
             )
-            for one in asked
+            for each in images
         ]
-        got = gmseg.measure_mask(turned[0], soft=turned[1], cord=turned[2])[-1]
-        for name, value in want.items():
+        values = gmseg.measure_mask(turned[0], soft=turned[1], cord=turned[2])[-1]
+        for name, value in expected.items():
             if isinstance(value, float):
-                assert got[name] == pytest.approx(value, rel=1e-3, abs=0.02, nan_ok=True), name
+                assert values[name] == pytest.approx(value, rel=1e-3, abs=0.02, nan_ok=True), name
 
 
-def test_it_is_a_data_frame(mask, cord):
+def test_rows_make_a_data_frame(mask, cord):
     table = pd.DataFrame(gmseg.measure_mask(image(mask), cord=image(cord)))
     assert set(table) <= set(areas.COLUMNS)
     slices = table[table.region == "slice"]
@@ -165,49 +164,49 @@ def test_it_is_a_data_frame(mask, cord):
 
 
 @pytest.mark.parametrize(
-    ("kind", "make", "fault"),
+    ("kind", "change", "fault"),
     [
         ("mask", lambda m: m * 0.7, "holds values such as 0.7, as a soft segmentation does"),
-        ("mask", lambda m: m * 2, "holds 2 beside 0 and 1; say which value is GM with --label 2"),
-        ("mask", lambda m: m * 255, "with --label 255"),
+        ("mask", lambda m: m * 2, "holds 2 beside 0 and 1; say which value is GM with `label=2`"),
+        ("mask", lambda m: m * 255, "with `label=255`"),
         ("mask", lambda m: np.stack([m, m], axis=-1), "holds 2 volumes; give one mask"),
         ("soft", lambda m: m * 100.0, "a soft segmentation has 0 to 1"),
         ("soft", lambda m: m[:-1], "grid"),
         ("cord", lambda m: m[:-1], "grid"),
         ("levels", lambda m: m * 0.5, "whole numbers"),
-        ("levels", lambda m: m * 0, "names no level"),
+        ("levels", lambda m: m * 0, "holds no level"),
     ],
 )
-def test_what_cannot_be_used(mask, kind, make, fault):
-    images = {"mask": mask, kind: make(mask.astype(np.float32))}
+def test_unusable_images_are_refused(mask, kind, change, fault):
+    images = {"mask": mask, kind: change(mask.astype(np.float32))}
     images = {name: image(np.asarray(array, np.float32)) for name, array in images.items()}
     with pytest.raises(InputError, match=fault):
         gmseg.measure_mask(images.pop("mask"), **images)
 
 
-def test_disc_labels_are_no_level_image(mask):
+def test_disc_labels_are_refused_as_levels(mask):
     points = np.zeros(mask.shape, np.int16)
     points[20, 20, 1], points[20, 20, 4] = 4, 5
     with pytest.raises(InputError, match="single points"):
         gmseg.measure_mask(image(mask), levels=image(points))
 
 
-def test_a_label_names_gm(mask):
+def test_label(mask):
     both = image(mask * 2 + (mask == 0))
     rows = gmseg.measure_mask(both, label=2)
     assert rows[-1]["gm_area_mm2"] == pytest.approx(mask[..., 0].sum() * PIXEL_MM**2)
 
 
-def test_a_label_that_nothing_has_is_refused(mask):
+def test_a_label_without_voxels_is_refused(mask):
     with pytest.raises(InputError, match="holds 255 and no 1; give GM's value"):
         gmseg.measure_mask(image(mask * np.uint8(255)), label=1)
     assert gmseg.measure_mask(image(mask * 0), label=1)[-1]["gm_volume_mm3"] == 0
 
 
-def test_obliqueness_loses_no_slice(cord):
-    lean, marked = slanted(2.0), cord.copy()
-    lean[..., 0], marked[..., 4:] = 0, 0
-    rows = gmseg.measure_mask(image(lean), cord=image(marked), correct_obliqueness=True)
+def test_every_slice_has_an_angle(cord):
+    oblique, marked = oblique_gm(2.0), cord.copy()
+    oblique[..., 0], marked[..., 4:] = 0, 0
+    rows = gmseg.measure_mask(image(oblique), cord=image(marked), correct_obliqueness=True)
     assert rows[0]["gm_area_mm2"] == 0
     assert all(row["gm_area_mm2"] > 0 for row in rows[1:])
     assert all(np.isfinite(row["obliqueness_deg"]) for row in rows)
@@ -222,7 +221,7 @@ def test_horns_add_up_where_the_soft_segmentation_is_empty(mask, soft):
         assert sides == pytest.approx(rows[-1][f"{kind}_area_mm2"])
 
 
-def test_too_few_slices_have_no_angle(mask):
+def test_angle_of_too_few_slices_is_unknown(mask):
     two = image(mask[..., :2])
     assert np.isnan(gmseg.measure_mask(two)[0]["obliqueness_deg"])
     with pytest.raises(InputError, match="fewer than 3 slices"):
