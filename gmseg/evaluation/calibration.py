@@ -42,7 +42,6 @@ def near_border(
 
     Examples
     --------
-    >>> import numpy as np
     >>> reference = np.zeros((6, 1, 1), bool)
     >>> reference[:3] = True
     >>> near_border(reference, (1, 1, 5), within_mm=1.5).ravel().tolist()
@@ -127,7 +126,6 @@ def reliability(
 
     Examples
     --------
-    >>> import numpy as np
     >>> table = reliability(np.array([0.1, 0.3, 0.9]), np.array([0, 1, 1]), bins=2)
     >>> table.count.tolist(), table.gm_share.tolist()
     ([2.0, 1.0], [0.5, 1.0])
@@ -171,7 +169,6 @@ def pooled(tables: Sequence[Reliability]) -> Reliability:
 
     Examples
     --------
-    >>> import numpy as np
     >>> small = reliability(np.array([0.2]), np.array([1]), bins=2)
     >>> large = reliability(np.full(99, 0.8), np.ones(99), bins=2)
     >>> pooled([small, large]).count.tolist()
@@ -202,7 +199,6 @@ def expected_calibration_error(table: Reliability) -> float:
 
     Examples
     --------
-    >>> import numpy as np
     >>> round(expected_calibration_error(reliability(np.full(4, 0.9), np.array([1, 1, 1, 0]))), 2)
     0.15
     """

@@ -58,8 +58,6 @@ def evaluate(
     Examples
     --------
     >>> import tempfile
-    >>> import nibabel as nib
-    >>> import numpy as np
     >>> mask = np.zeros((8, 8, 2), np.uint8)
     >>> mask[2:6, 2:6] = 1
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -76,11 +74,10 @@ def evaluate(
     if not files:
         raise InputError("there is no reference; give at least one")
     drawn = [image.read_segmentation(file, label=label) for file in files]
+    images = [_read_prediction(predicted, label), *drawn]
     masks = [
         _on_grid(mask, drawn[0], file, files[0], resample)
-        for mask, file in zip(
-            [_read_prediction(predicted, label), *drawn], [predicted, *files], strict=True
-        )
+        for mask, file in zip(images, [predicted, *files], strict=True)
     ]
     names = [file.name for file in files]
     if len(set(names)) < len(names):
@@ -153,7 +150,6 @@ def compare_raters(
 
     Examples
     --------
-    >>> import numpy as np
     >>> mask = np.ones((4, 4, 1), bool)
     >>> half = mask * (np.arange(4)[:, None, None] < 2)
     >>> scores = compare_raters(mask, {"r1": mask, "r2": half}, np.eye(4))
@@ -186,7 +182,6 @@ def majority(references: Sequence[np.ndarray]) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
     >>> majority([np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([1, 1, 1])]).tolist()
     [False, True, True]
     """
@@ -214,7 +209,6 @@ def compare_one(
 
     Examples
     --------
-    >>> import numpy as np
     >>> scores = compare_one(np.zeros((4, 4, 1), bool), np.ones((4, 4, 1), bool), np.eye(4))
     >>> scores["undefined"]["volume"]
     'the prediction is empty: distances, P and CC are not defined'
@@ -335,7 +329,6 @@ def pool(scans: Mapping[str, dict]) -> dict[str, Any]:
 
     Examples
     --------
-    >>> import numpy as np
     >>> mask = np.ones((2, 2, 1), bool)
     >>> scans = {"a": compare_raters(mask, {"r1": mask}, np.eye(4)),
     ...          "b": compare_raters(~mask, {"r1": mask}, np.eye(4))}

@@ -115,7 +115,7 @@ def _references_of(parent: Path, stem: str, raters: list[_Masks], *, unique: boo
         parents = {folder for folder, name in masks if name == stem}
         if parent in parents:
             references += masks[parent, stem]
-        elif len(parents) == 1 and unique:
+        elif unique and len(parents) == 1:
             references += masks[parents.pop(), stem]
         else:
             ambiguous |= bool(parents)

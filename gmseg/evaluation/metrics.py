@@ -62,7 +62,6 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
 
     Examples
     --------
-    >>> import numpy as np
     >>> dice(np.array([1, 1, 0, 0]), np.array([0, 1, 1, 0]))
     0.5
     """
@@ -88,7 +87,6 @@ def dice_labelled(prediction: np.ndarray, reference: np.ndarray, axis: int = 2) 
 
     Examples
     --------
-    >>> import numpy as np
     >>> prediction = np.ones((2, 2, 3), bool)  # GM on three slices
     >>> reference = np.zeros((2, 2, 3), bool)
     >>> reference[..., 1] = True  # one of them labelled
@@ -104,7 +102,6 @@ def labelled_slices(reference: np.ndarray, axis: int = 2) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
     >>> reference = np.zeros((2, 2, 3))
     >>> reference[0, 0, 1] = 1
     >>> labelled_slices(reference).tolist()
@@ -135,13 +132,12 @@ def compare(prediction: np.ndarray, reference: np.ndarray, affine: np.ndarray) -
 
     Notes
     -----
-    The surface of a mask consists of the voxels with a face neighbour outside the mask or the
-    image. Distances are between centres of surface voxels. MSD is the mean of the two directed
-    mean distances, HSD the larger of the two directed maxima, HSD95 the 95th percentile of both
-    directions' distances together. Skeletons are thinned slice by slice, in plane (Zhang and
-    Suen), in LAS orientation, so that the voxel order of the file does not matter. SHD is the
-    larger directed maximum between skeletons, SMD the median of both directions' distances
-    together. A volume of one slice is compared in plane, as in `compare_slices`.
+    Distances are between centres of surface voxels, which have a face neighbour outside the mask
+    or the image. MSD is the mean of the two directed mean distances, HSD the larger directed
+    maximum, HSD95 the 95th percentile of both directions' distances together. SHD and SMD are
+    the larger directed maximum and the median between skeletons, thinned slice by slice (Zhang
+    and Suen) in LAS orientation, so that the voxel order of the file does not matter. A volume
+    of one slice is compared in plane, as in `compare_slices`.
 
     References
     ----------
@@ -152,7 +148,6 @@ def compare(prediction: np.ndarray, reference: np.ndarray, affine: np.ndarray) -
 
     Examples
     --------
-    >>> import numpy as np
     >>> mask = np.zeros((8, 8, 1), bool)
     >>> mask[2:6, 2:6] = True
     >>> scores = compare(mask, np.roll(mask, 1, axis=0), np.diag([0.5, 0.5, 5, 1]))
@@ -178,7 +173,6 @@ def compare_labelled(
 
     Examples
     --------
-    >>> import numpy as np
     >>> prediction = np.ones((4, 4, 3), bool)
     >>> reference = prediction * np.array([False, True, False])
     >>> compare(prediction, reference, np.eye(4))["HSD"]
@@ -209,7 +203,6 @@ def compare_slices(
 
     Examples
     --------
-    >>> import numpy as np
     >>> prediction = np.ones((4, 4, 3), bool) * np.array([True, True, False])
     >>> reference = np.ones((4, 4, 3), bool) * np.array([False, True, False])
     >>> scores = compare_slices(prediction, reference, np.eye(4))
@@ -230,7 +223,6 @@ def why_undefined(prediction: np.ndarray, reference: np.ndarray) -> str:
 
     Examples
     --------
-    >>> import numpy as np
     >>> why_undefined(np.array([0, 0]), np.array([0, 1]))
     'the prediction is empty: distances, P and CC are not defined'
     """
@@ -254,10 +246,9 @@ def mean_of(scores: Sequence[dict[str, float]]) -> dict[str, float]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> mask, affine = np.ones((2, 2, 1), bool), np.eye(4)
-    >>> mean = mean_of([compare(mask, mask, affine), compare(~mask, mask, affine)])
-    >>> mean["DSC"], mean["HSD"]
+    >>> mask = np.ones((2, 2, 1), bool)
+    >>> scores = [compare(prediction, mask, np.eye(4)) for prediction in (mask, ~mask)]
+    >>> mean_of(scores)["DSC"], mean_of(scores)["HSD"]
     (0.5, 0.0)
     """
     return _over(scores, np.mean)
@@ -268,10 +259,9 @@ def deviation_of(scores: Sequence[dict[str, float]]) -> dict[str, float]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> mask, affine = np.ones((2, 2, 1), bool), np.eye(4)
-    >>> deviation = deviation_of([compare(mask, mask, affine), compare(~mask, mask, affine)])
-    >>> round(deviation["DSC"], 3), deviation["HSD"]
+    >>> mask = np.ones((2, 2, 1), bool)
+    >>> scores = [compare(prediction, mask, np.eye(4)) for prediction in (mask, ~mask)]
+    >>> round(deviation_of(scores)["DSC"], 3), deviation_of(scores)["HSD"]
     (0.707, nan)
     """
     return _over(scores, lambda values: np.std(values, ddof=1) if len(values) > 1 else np.nan)
@@ -292,19 +282,10 @@ def _over(scores, statistic) -> dict[str, float]:
 def overlap(prediction: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     """Return the metrics that count voxels: DSC, TPR, TNR, P, J and CC.
 
-    Parameters
-    ----------
-    prediction, reference : numpy.ndarray
-        bool or 0/1, the same shape.
-
-    Returns
-    -------
-    dict of str to float
-        TPR, TNR, P and CC in %; NaN where the formula divides by zero: see `why_undefined`.
+    Parameters are those of `dice`; the result is like that of `compare`.
 
     Examples
     --------
-    >>> import numpy as np
     >>> overlap(np.array([1, 1, 0, 0]), np.array([0, 1, 1, 0]))
     {'DSC': 0.5, 'TPR': 50.0, 'TNR': 50.0, 'P': 50.0, 'J': 0.3333333333333333, 'CC': -100.0}
     """
@@ -345,7 +326,7 @@ def _distances(prediction, reference, affine, *, surface_in_plane: bool) -> dict
     masks = prediction, reference
     surfaces = (surface(mask, in_plane=surface_in_plane) for mask in masks)
     forth, back = _directed(*(_points_mm(voxels, affine) for voxels in surfaces))
-    thin_forth, thin_back = _directed(*(_points_mm(skeleton(mask), affine) for mask in masks))
+    thin_forth, thin_back = _directed(*(_points_mm(_skeleton(mask), affine) for mask in masks))
     return {
         "MSD": float((forth.mean() + back.mean()) / 2),
         "HSD": float(max(forth.max(), back.max())),
@@ -356,44 +337,15 @@ def _distances(prediction, reference, affine, *, surface_in_plane: bool) -> dict
 
 
 def surface(mask: np.ndarray, *, in_plane: bool = False) -> np.ndarray:
-    """Return the voxels of a mask with a face neighbour outside the mask or the image, bool.
-
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        bool, (rows, columns, slices).
-    in_plane : bool
-        Whether only neighbours in the same slice count.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> mask = np.ones((3, 3, 1), bool)
-    >>> int(surface(mask).sum()), int(surface(mask, in_plane=True).sum())
-    (9, 8)
-    """
+    """Return the voxels with a face neighbour, of the slice or any, outside the mask or image."""
     neighbours = ndimage.generate_binary_structure(3, 1)
     if in_plane:
         neighbours[..., [0, 2]] = False
     return mask & ~ndimage.binary_erosion(mask, neighbours)
 
 
-def skeleton(mask: np.ndarray) -> np.ndarray:
-    """Return a mask thinned to lines of one voxel, slice by slice, bool.
-
-    Parameters
-    ----------
-    mask : numpy.ndarray
-        bool, (rows, columns, slices).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> mask = np.zeros((7, 7, 1), bool)
-    >>> mask[1:6, 1:6] = True
-    >>> int(mask.sum()), int(skeleton(mask).sum())
-    (25, 4)
-    """
+def _skeleton(mask: np.ndarray) -> np.ndarray:
+    """Return a mask thinned to lines of one voxel, slice by slice."""
     thin = np.zeros(mask.shape, bool)
     for k in np.flatnonzero(labelled_slices(mask)):
         thin[..., k] = skeletonize(mask[..., k])

@@ -126,11 +126,8 @@ def score_rows(scores: dict) -> list[dict[str, Any]]:
     >>> from gmseg.evaluation.evaluate import compare_raters
     >>> mask = np.ones((2, 2, 1), bool)
     >>> scores = {"name": "t2s"} | compare_raters(mask, {"r1": mask}, np.eye(4))
-    >>> for row in score_rows(scores):
-    ...     print(row["scan"], row["rater"], row["region"], row["slice"], row["DSC"])
-    t2s r1 volume None 1.0
-    t2s r1 labelled_slices None 1.0
-    t2s r1 slice 0 1.0
+    >>> [(row["rater"], row["region"], row["slice"], row["DSC"]) for row in score_rows(scores)]
+    [('r1', 'volume', None, 1.0), ('r1', 'labelled_slices', None, 1.0), ('r1', 'slice', 0, 1.0)]
     """
     columns = {
         key: f"{key}_{metric.unit}".rstrip("_").replace("%", "percent")
@@ -169,14 +166,7 @@ def as_json(scores: dict) -> str:
 
 
 def write_scores(scores: dict, *, tsv: Path | None = None, json_file: Path | None = None) -> None:
-    """Write the rows of `score_rows` to a TSV file, and `as_json` to a JSON file.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_scores({"volume": {"DSC": 1.0}}, json_file=Path(folder, "scores.json"))
-    """
+    """Write `score_rows` to a TSV file, and `as_json` to a JSON file."""
     if tsv is not None:
         write_text(tsv, as_tsv(score_rows(scores), significant=_SIGNIFICANT))
     if json_file is not None:

@@ -113,12 +113,7 @@ def sidecar_of(file: Path) -> Path:
 def check_sidecar(file: Path, columns: Mapping[str, Column]) -> None:
     """Refuse a table whose sidecar would replace a JSON file of another kind, such as a scan's.
 
-    Parameters
-    ----------
-    file : pathlib.Path
-        The table to write.
-    columns : dict of str to Column
-        All columns that the table may have.
+    Parameters are those of `write_table`.
 
     Raises
     ------

@@ -117,7 +117,6 @@ def measure_mask(
     Examples
     --------
     >>> import nibabel as nib
-    >>> import numpy as np
     >>> mask = np.zeros((10, 10, 2), np.uint8)
     >>> mask[3:7, 2:8] = 1
     >>> rows = measure_mask(nib.Nifti1Image(mask, np.diag([-0.5, 0.5, 4, 1])))
@@ -131,7 +130,7 @@ def measure_mask(
     rows = _slice_rows(images, grid, axes, oblique_deg, progress)
     if correct_obliqueness:
         rows = [_corrected(row) for row in rows]
-    return _ordered([*rows, *_pooled_rows(rows)])
+    return _with_pooled(rows)
 
 
 # ------------------------------------------------------------------------------------ images
@@ -373,16 +372,16 @@ def _corrected(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pooled_rows(rows: Sequence[dict]) -> list[dict[str, Any]]:
-    """Return a row for every level, and one for all slices."""
+def _with_pooled(rows: Sequence[dict]) -> list[dict[str, Any]]:
+    """Append a row for every level and one for all slices; order the columns."""
     levels = sorted({row["level"] for row in rows if np.isfinite(row.get("level", np.nan))})
-    return [
-        *(
-            {"region": "level", "level": level} | _pooled([r for r in rows if r["level"] == level])
-            for level in levels
-        ),
-        {"region": "all"} | _pooled(rows),
+    pooled = [
+        {"region": "level", "level": level} | _pooled([r for r in rows if r["level"] == level])
+        for level in levels
     ]
+    pooled.append({"region": "all"} | _pooled(rows))
+    names = [name for name in COLUMNS if name in rows[0]]
+    return [{name: row.get(name, np.nan) for name in names} for row in [*rows, *pooled]]
 
 
 def _pooled(rows: Sequence[dict]) -> dict[str, Any]:
@@ -397,9 +396,3 @@ def _pooled(rows: Sequence[dict]) -> dict[str, Any]:
             combine = np.sum if is_volume else np.mean
             pooled[name] = float(combine(values)) if values.size else np.nan
     return pooled
-
-
-def _ordered(rows: Sequence[dict]) -> list[dict[str, Any]]:
-    """Return rows with the columns of the first in the order of `COLUMNS`, NaN if missing."""
-    names = [name for name in COLUMNS if name in rows[0]]
-    return [{name: row.get(name, np.nan) for name in names} for row in rows]

@@ -99,28 +99,13 @@ class Pixels:
 
 
 def pixels_above(values: np.ndarray, threshold: float = 0.0) -> Pixels:
-    """Return the pixels of a slice, 0 to 1, whose values are above a threshold.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> pixels_above(np.array([[0, 1], [0.5, 0]])).indices.tolist()
-    [[0, 1], [1, 0]]
-    """
+    """Return the pixels of a slice, 0 to 1, whose values are above a threshold."""
     indices = np.argwhere(values > threshold).astype(np.int32)
     return Pixels(indices, values[tuple(indices.T)].astype(np.float32))
 
 
 def in_plane_grid(affine: np.ndarray) -> InPlaneGrid:
-    """Return where the pixels of the slices of an image are.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> grid = in_plane_grid(np.diag([-0.5, 0.4, 5, 1]))  # LAS
-    >>> grid.steps_mm.tolist(), grid.array_axes
-    ([[0.5, 0.0], [0.0, 0.4]], (0, 1))
-    """
+    """Return where the pixels of the slices of an image are."""
     axis = slice_axis(affine)
     first, second = (a for a in range(3) if a != axis)
     closest = orientations.io_orientation(affine)[[first, second]]
@@ -159,7 +144,6 @@ def fit_axes(gm: Pixels, cord: Pixels | None, grid: InPlaneGrid) -> CordAxes:
 
     Examples
     --------
-    >>> import numpy as np
     >>> gm = np.zeros((20, 20))
     >>> gm[[5, 6, 13, 14], 4:16] = gm[5:15, 9:11] = 1  # an H, symmetric about row 9.5
     >>> axes = fit_axes(pixels_above(gm), None, in_plane_grid(np.diag([-0.5, 0.5, 5, 1])))
@@ -259,17 +243,6 @@ def regularise_axes(
     list of CordAxes
         On slices without a commissure, the centre is shifted from that of `fit_axes` by the
         median of the other slices.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> gm = np.zeros((20, 20))
-    >>> gm[[5, 6, 13, 14], 4:16] = gm[5:15, 5:7] = 1  # the commissure is in columns 5 and 6
-    >>> gm, grid = pixels_above(gm), in_plane_grid(np.diag([-0.4, 0.4, 5, 1]))
-    >>> axes = fit_axes(gm, None, grid)
-    >>> [regular] = regularise_axes([axes], [gm], grid, 5.0)
-    >>> [round(float(each.centre_mm[1]), 1) for each in (axes, regular)]
-    [3.5, 2.2]
     """
     angles = _smooth_angles(axes, slice_mm, grid.patient_angle)
     turned = [replace(each, angle=angle) for each, angle in zip(axes, angles, strict=True)]
@@ -339,7 +312,6 @@ def horn_areas_mm2(gm: Pixels, grid: InPlaneGrid, axes: CordAxes) -> dict[tuple[
 
     Examples
     --------
-    >>> import numpy as np
     >>> gm = pixels_above(np.ones((4, 4)))
     >>> axes = CordAxes((1.0, 1.5), 0.0, 16.0)  # the midline divides the row with index 1
     >>> areas = horn_areas_mm2(gm, in_plane_grid(np.diag([-1.0, 1.0, 5.0, 1.0])), axes)
