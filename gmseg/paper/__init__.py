@@ -1,1 +1,1 @@
-"""Reproduce the paper: its table and its figures."""
+"""The paper reproduced: its table of results and its figures."""

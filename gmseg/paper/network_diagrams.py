@@ -1,4 +1,4 @@
-"""Diagrams of the network: read from the network itself, so that they cannot grow old."""
+"""Diagrams of a network, with every box and number read from the network itself."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from gmseg.models.backend import import_keras
+from gmseg.core import windows
+from gmseg.core.resampling import to_working_grid
+from gmseg.io.image import read_scan
+from gmseg.io.resources import bundled
 from gmseg.report.overlays import INK, axes_at
 
 _BLUE = "#0072b2"
+_WORDS: dict = {"size": 10.5, "color": INK}
 _LEVELS = ("#f0e442", "#7fd6a8", "#56b4e9", "#e69f00", "#ff7ab8", "#d55e00", "#cc79a7")
 
 
 def draw_architecture(network) -> Figure:
-    """Draw a network as it was built: everything is read from the network itself.
+    """Draw the layers of a network and their connections.
 
     Parameters
     ----------
     network : keras.Model
-        From `gmseg.core.network.build_network`.
+        Network from `gmseg.core.network.build_network`.
 
     Returns
     -------
     matplotlib.figure.Figure
-        One box per layer, but for batch normalisations and dropouts: they are told of below.
+        One box per layer; a text below counts batch normalisations and dropouts.
     """
     graph = _graph(network)
     layers = {name: network.get_layer(name) for name in graph}
@@ -61,58 +65,43 @@ def draw_architecture(network) -> Figure:
     return figure
 
 
-def draw_receptive_field(rates=(1, 2, 6), *, network=None, window=None) -> Figure:
-    """Draw what dilation does, and how far the network's branches see.
+def draw_receptive_field(network, *, rates=(1, 2, 6), window=None) -> Figure:
+    """Draw dilated convolutions, and the receptive fields of the network's branches.
 
     Parameters
     ----------
+    network : keras.Model
+        Network from `gmseg.core.network.build_network`.
     rates : sequence of int
-        Dilation rates to draw a 3 x 3 convolution at.
-    network : keras.Model, optional
-        Whose reach is drawn; by default the paper's network.
+        Dilation rates of the 3 x 3 convolutions that are drawn.
     window : numpy.ndarray, optional
-        (rows, columns) of the working grid; by default one of the sample's.
+        (rows, columns) of the working grid; by default a window of the sample scan.
 
     Returns
     -------
     matplotlib.figure.Figure
+        Left, the taps of the convolutions; right, squares on the window.
     """
-    if network is None:
-        import_keras()
-        from gmseg.core.network import build_network
-
-        network = build_network()
     window = _sample_window() if window is None else window
-    rows, columns = window.shape
     figure, ax = _canvas(10.4, 4.9)
-    words = {"size": 10.5, "color": INK}
-    cells = 2 * max(rates) + 1
-    for i, rate in enumerate(rates):
-        seen = np.zeros((cells, cells))
-        taps = max(rates) + rate * np.array([-1, 0, 1])
-        seen[np.ix_(taps, taps)] = 1
-        left, side = 0.2 + i * 5.7 / len(rates), 5.7 / len(rates) - 0.15
-        grid = axes_at(figure, f"rate {rate}", left, 4.5 - side, side, side)
-        colours = ListedColormap(["#e8edf2", _BLUE])
-        grid.pcolormesh(seen, cmap=colours, edgecolors="white", linewidth=0.8)
-        grid.spines[:].set_visible(False)
-        ax.text(left, 4.6, f"rate {rate}: {2 * rate + 1} x {2 * rate + 1} pixels", **words)
-    ax.text(0.2, 2.28, "Nine weights each, whatever the rate.", **words)
-    ax.text(0.2, 1.96, "How far around a pixel the branches of the network see:", **words)
+    _draw_rates(figure, ax, rates)
+    ax.text(0.2, 2.28, "Nine weights each, at every rate.", **_WORDS)
+    ax.text(0.2, 1.96, "Receptive field of the branches of the network:", **_WORDS)
 
+    rows, columns = window.shape
     shown = axes_at(figure, "window", 6.1, 0.35, 4.15, 4.15)
     shown.imshow(window.T, cmap="gray", origin="lower", vmax=np.percentile(window, 99.5))
-    ax.text(6.1, 4.6, f"a window of {rows} x {columns} pixels", **words)
+    ax.text(6.1, 4.6, f"a window of {rows} x {columns} pixels", **_WORDS)
     reach = reach_px(network)
     joined = next(inputs for inputs in _graph(network).values() if len(inputs) > 1)
-    joined = sorted(joined, key=lambda name: np.inf if reach[name] is None else reach[name])
+    joined = sorted(joined, key=lambda name: np.inf if (far := reach[name]) is None else far)
     for i, name in enumerate(joined):
         y, far = 1.65 - i * 1.5 / len(joined), reach[name]
         colour = "white" if far is None else _LEVELS[i % len(_LEVELS)]
         ax.add_patch(Rectangle((0.25, y - 0.07), 0.3, 0.14, fc=colour, ec=INK, lw=0.8))
-        ax.text(0.7, y, name, va="center", **words)
+        ax.text(0.7, y, name, va="center", **_WORDS)
         text = "the whole window" if far is None else f"±{far} pixels"
-        ax.text(2.2, y, text, va="center", **words)
+        ax.text(2.2, y, text, va="center", **_WORDS)
         if far is not None:
             corner = (rows // 2 - far - 0.5, columns // 2 - far - 0.5)
             side = 2 * far + 1
@@ -120,23 +109,39 @@ def draw_receptive_field(rates=(1, 2, 6), *, network=None, window=None) -> Figur
     return figure
 
 
+def _draw_rates(figure, ax, rates) -> None:
+    """Draw the taps of a 3 x 3 convolution at every dilation rate."""
+    cells = 2 * max(rates) + 1
+    for i, rate in enumerate(rates):
+        taps = max(rates) + rate * np.array([-1, 0, 1])
+        weights = np.zeros((cells, cells))
+        weights[np.ix_(taps, taps)] = 1
+        left, side = 0.2 + i * 5.7 / len(rates), 5.7 / len(rates) - 0.15
+        grid = axes_at(figure, f"rate {rate}", left, 4.5 - side, side, side)
+        colours = ListedColormap(["#e8edf2", _BLUE])
+        grid.pcolormesh(weights, cmap=colours, edgecolors="white", linewidth=0.8)
+        grid.spines[:].set_visible(False)
+        ax.text(left, 4.6, f"rate {rate}: {2 * rate + 1} x {2 * rate + 1} pixels", **_WORDS)
+
+
 def reach_px(network) -> dict[str, int | None]:
-    """Return how far around a pixel each layer sees, in pixels.
+    """Return the receptive field of each layer, in pixels to each side of a pixel.
 
     Parameters
     ----------
     network : keras.Model
+        Network from `gmseg.core.network.build_network`.
 
     Returns
     -------
     dict
-        Layer name to pixels to each side, through convolutions; None where only a spatial
-        mean leads to the layer: it sees the whole window.
+        Layer name to pixels, through convolutions; None where only a spatial mean leads to the
+        layer, which then depends on the whole window.
     """
     reach: dict[str, int | None] = {}
     for name, inputs in _graph(network).items():
         layer = network.get_layer(name)
-        found = [reach[source] for source in inputs if reach[source] is not None]
+        found = [far for source in inputs if (far := reach[source]) is not None]
         if type(layer).__name__ == "GlobalAveragePooling2D" or (inputs and not found):
             reach[name] = None
             continue
@@ -146,12 +151,13 @@ def reach_px(network) -> dict[str, int | None]:
 
 
 def _graph(network) -> dict[str, list[str]]:
-    """Return the layers' names, first to last, each with the names of its inputs.
+    """Return the names of all layers, first to last, each with the names of its inputs.
 
-    Batch normalisations and dropouts are passed over. Of the inputs of a layer that does not
-    join them, only the first counts: the second lends its shape.
+    Batch normalisations and dropouts are skipped. Only a concatenation has several inputs; any
+    other layer takes nothing but the shape from a second one.
     """
-    graph, source_of = {}, {}
+    graph: dict[str, list[str]] = {}
+    source_of: dict[str, str] = {}
     for layer in network.layers:
         kind = type(layer).__name__
         tensors = [] if kind == "InputLayer" else layer.input
@@ -166,7 +172,7 @@ def _graph(network) -> dict[str, list[str]]:
 
 
 def _layout(graph) -> tuple[dict[str, tuple[int, float]], int]:
-    """Return every layer's column and row, and how many rows there are."""
+    """Return the column and row of every layer, and the number of rows."""
     users = {name: [n for n, inputs in graph.items() if name in inputs] for name in graph}
     to_end: dict[str, int] = {}
     for name in reversed(graph):
@@ -182,8 +188,8 @@ def _layout(graph) -> tuple[dict[str, tuple[int, float]], int]:
     return {name: (last - to_end[name], row_of.get(name, middle)) for name in graph}, len(joined)
 
 
-def _describe(layer, largest_rate: int) -> tuple[str, str]:
-    """Return a layer's colour and what is written into its box."""
+def _describe(layer, largest_rate: int) -> tuple[str | tuple[float, ...], str]:
+    """Return the colour of a layer's box and the text in it."""
     kind = type(layer).__name__
     if _is_conv(layer):
         rate = layer.dilation_rate[0]
@@ -205,7 +211,7 @@ def _describe(layer, largest_rate: int) -> tuple[str, str]:
 
 
 def _summary(network) -> str:
-    """Return what the boxes do not say, in three lines."""
+    """Return the numbers of layers and parameters and the receptive field, in three lines."""
     layers = network.layers
     convs = [layer for layer in layers if _is_conv(layer)]
     norms = [layer for layer in layers if type(layer).__name__ == "BatchNormalization"]
@@ -226,7 +232,7 @@ def _summary(network) -> str:
 
 
 def _connect(ax, start, places, order: float) -> None:
-    """Draw arrows from one start to places: right, up or down, right. Crossings show a gap."""
+    """Draw arrows from a start to several places, with right angles; crossings show a gap."""
     for width, colour, above in ((5, "white", 0), (1.2, INK, 0.005)):
         for x, y in places:
             bend = x if y == start[1] else start[0] + 0.2
@@ -241,19 +247,15 @@ def _is_conv(layer) -> bool:
 
 
 def _sample_window() -> np.ndarray:
-    from gmseg.core import windows as window
-    from gmseg.core.resampling import to_working_grid
-    from gmseg.io.image import read_scan
-    from gmseg.io.resources import bundled
-
+    """Return the middle window of the sample scan."""
     scan = read_scan(bundled("data/sample/phantom_t2s.nii.gz"))
     grid = to_working_grid(scan.get_fdata(dtype=np.float32), scan.affine)
-    windows = window.cut(grid.data, window.locate(grid), 200)
-    return windows[len(windows) // 2]
+    cut = windows.cut(grid.data, windows.locate(grid), 200)
+    return cut[len(cut) // 2]
 
 
 def _canvas(width: float, height: float):
-    """Return a white figure and its axes, which count in inches from below left."""
+    """Return a white figure and axes in inches from its lower left corner."""
     figure = Figure(figsize=(width, height), facecolor="white")
     ax = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
     ax.set_axis_off()

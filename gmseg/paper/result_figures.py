@@ -1,6 +1,6 @@
-"""Figures of results: ours beside the published ones, per site, best to worst, two networks.
+"""Figures of results: beside the published ones, per site, best to worst, two networks.
 
-Every figure is told apart without colour, too: by markers, hatches and names.
+Markers, hatches and names distinguish the methods, so that no figure depends on colour.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from gmseg.core.resampling import to_las
 from gmseg.evaluation.metrics import METRICS
 from gmseg.paper.published import PAPER, PAPER_METRICS, PUBLISHED, TRANSCRIBED
 from gmseg.paper.results import Method, Results
-from gmseg.paper.sample_figures import limits_near, outline_plane, show_plane
+from gmseg.paper.sample_figures import limits_near, mask_centre_mm, outline_plane, show_plane, zoom
 from gmseg.report.overlays import DARK, INK, PALE, PREDICTION, REFERENCE, axes_at
 
-# after Okabe & Ito; their grays differ as well, and so do markers and hatches
+# Okabe & Ito; their grays, the markers and the hatches differ as well
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
 _MARKERS = ("o", "s", "D", "^")
 _HATCHES = ("", "///", "...", "xx")
 _GRAY = "#7a828c"
-_SMALL_IS_GOOD = {"MSD", "HSD", "SHD", "SMD"}
+_DISTANCES = {"MSD", "HSD", "SHD", "SMD"}  # smaller is better
 
 
 def draw_results(results: Results) -> Figure:
@@ -32,55 +32,53 @@ def draw_results(results: Results) -> Figure:
     Parameters
     ----------
     results : Results
-        Up to four methods.
+        Results of up to four methods.
 
     Returns
     -------
     matplotlib.figure.Figure
         A panel per metric, a line per method, the published ones in gray.
+
+    Examples
+    --------
+    >>> from gmseg.io.resources import bundled
+    >>> from gmseg.paper.results import load_results
+    >>> results = load_results(bundled("data/results/cross-validation.json"))
+    >>> draw_results(results).axes[0].get_title()
+    'DSC'
     """
-    names = [*(method.name for method in results.methods), *reversed(PUBLISHED)]
+    published = list(reversed(PUBLISHED))
+    names = [*(method.name for method in results.methods), *published]
     figure = Figure(figsize=(11.5, 1.15 + 0.44 * len(names)), layout="constrained")
     panels = figure.subplots(2, 5, sharey=True)
     for ax, key in zip(panels.flat, PAPER_METRICS, strict=True):
-        for row, name in enumerate(reversed(list(PUBLISHED))):
-            mean, deviation = PUBLISHED[name][key]
-            _bar(
-                ax,
-                mean,
-                deviation,
-                len(results.methods) + row,
-                _GRAY,
-                "D" if name == PAPER else "o",
-                hollow=name != PAPER,
-            )
+        for row, name in enumerate(published, len(results.methods)):
+            face, marker = (_GRAY, "D") if name == PAPER else ("white", "o")
+            _error_bar(ax, *PUBLISHED[name][key], row, _GRAY, marker, face)
         for row, method in enumerate(results.methods):
             mean, deviation = method.mean()[key], method.deviation()[key]
             if np.isfinite(mean):
-                _bar(ax, mean, deviation, row, _COLOURS[row], _MARKERS[row])
-        better = "smaller" if key in _SMALL_IS_GOOD else "larger"
-        unit = f" ({METRICS[key].unit})" if METRICS[key].unit else ""
-        ax.set_title(f"{key}{unit}", size=10, color=INK)
+                _error_bar(ax, mean, deviation, row, _COLOURS[row], _MARKERS[row], _COLOURS[row])
+        ax.set_title(_title(key), size=10, color=INK)
+        better = "smaller" if key in _DISTANCES else "larger"
         ax.set_xlabel(f"{better} is better", size=8, color=_GRAY)
         ax.axhline(len(results.methods) - 0.5, color="#c9ced6", linewidth=0.8)
         _tidy(ax, axis="x")
         ax.xaxis.set_tick_params(labelsize=8)
-        _keep_to_means(ax, key, results.methods)
+        _limit_to_means(ax, key, results.methods)
     for ax in panels[:, 0]:
         ax.set_yticks(range(len(names)), names, size=8.5)
     panels[0, 0].invert_yaxis()
-    told = f"mean ± standard deviation; gray: the challenge's 40 test scans, {TRANSCRIBED}"
-    figure.supxlabel(told, size=9, color=INK)
+    legend = f"mean ± standard deviation; gray: the challenge's 40 test scans, {TRANSCRIBED}"
+    figure.supxlabel(legend, size=9, color=INK)
     return figure
 
 
-def _bar(ax, mean, deviation, row, colour, marker, *, hollow=False) -> None:
-    deviation = deviation if np.isfinite(deviation) else 0
-    face = "white" if hollow else colour
+def _error_bar(ax, mean, deviation, row, colour, marker, face) -> None:
     ax.errorbar(
         mean,
         row,
-        xerr=deviation,
+        xerr=deviation if np.isfinite(deviation) else 0,
         fmt=marker,
         color=colour,
         markerfacecolor=face,
@@ -90,8 +88,8 @@ def _bar(ax, mean, deviation, row, colour, marker, *, hollow=False) -> None:
     )
 
 
-def _keep_to_means(ax, key: str, methods: list[Method]) -> None:
-    """Keep one method's huge deviation from squeezing all the others: arrows leave the panel."""
+def _limit_to_means(ax, key: str, methods: list[Method]) -> None:
+    """Let a very long error bar leave the panel, so that it does not squeeze the others."""
     spans = [PUBLISHED[name][key] for name in PUBLISHED]
     spans += [(m.mean()[key], m.deviation()[key]) for m in methods if np.isfinite(m.mean()[key])]
     means, deviations = np.nan_to_num(np.array(spans)).T
@@ -99,8 +97,8 @@ def _keep_to_means(ax, key: str, methods: list[Method]) -> None:
     usual = 2.5 * np.median(deviations)
     low, high = max(low, means.min() - usual), min(high, means.max() + usual)
     margin = 0.06 * (high - low)
-    # a mean less its deviation may be below 0, a distance cannot
-    low = max(low, 0) if key in _SMALL_IS_GOOD else low
+    # the mean less its deviation may be negative, a distance is not
+    low = max(low, 0) if key in _DISTANCES else low
     ax.set_xlim(low - margin, high + margin)
 
 
@@ -110,7 +108,7 @@ def draw_boxes(results: Results) -> Figure:
     Parameters
     ----------
     results : Results
-        Of each method the scans' ``group`` says which site, or subject.
+        Results whose scans have the site or the subject as ``group``.
 
     Returns
     -------
@@ -121,22 +119,18 @@ def draw_boxes(results: Results) -> Figure:
     groups = sorted({scan["group"] for method in results.methods for scan in method.scans})
     count = len(results.methods)
     figure = Figure(figsize=(11.5, 5.4), layout="constrained")
-    panels = figure.subplots(2, 5)
-    wide = 0.8 / count
-    for ax, key in zip(panels.flat, PAPER_METRICS, strict=True):
+    width = 0.8 / count
+    for ax, key in zip(figure.subplots(2, 5).flat, PAPER_METRICS, strict=True):
         for m, method in enumerate(results.methods):
             for g, group in enumerate(groups):
-                values = [s["scores"][key] for s in method.scans if s["group"] == group]
-                values = np.array([value for value in values if np.isfinite(value)])
-                if not values.size:
-                    continue
-                at = g + (m - (count - 1) / 2) * wide
-                _box(ax, values, at, 0.8 * wide, m)
-        unit = f" ({METRICS[key].unit})" if METRICS[key].unit else ""
-        ax.set_title(f"{key}{unit}", size=10, color=INK)
+                scores = [scan["scores"][key] for scan in method.scans if scan["group"] == group]
+                values = np.array(scores)[np.isfinite(scores)]
+                if values.size:
+                    _draw_box(ax, values, g + (m - (count - 1) / 2) * width, 0.8 * width, m)
+        ax.set_title(_title(key), size=10, color=INK)
         ax.set_xticks(range(len(groups)), groups, size=8)
         ax.set_xlim(-0.6, len(groups) - 0.4)
-        if key in _SMALL_IS_GOOD:
+        if key in _DISTANCES:
             ax.set_ylim(0, max(1.08 * ax.get_ylim()[1], 0.1))
         _tidy(ax, axis="y")
         ax.yaxis.set_tick_params(labelsize=8)
@@ -147,11 +141,12 @@ def draw_boxes(results: Results) -> Figure:
     return figure
 
 
-def _box(ax, values, at: float, wide: float, m: int) -> None:
+def _draw_box(ax, values: np.ndarray, x: float, width: float, m: int) -> None:
+    """Draw a box and its points for the method of number m."""
     drawn = ax.boxplot(
         values,
-        positions=[at],
-        widths=wide,
+        positions=[x],
+        widths=width,
         patch_artist=True,
         showfliers=False,
         manage_ticks=False,
@@ -159,9 +154,9 @@ def _box(ax, values, at: float, wide: float, m: int) -> None:
     )
     for box in drawn["boxes"]:
         box.set(**_filled(m))
-    spread = np.linspace(-0.25, 0.25, len(values)) * wide if len(values) > 1 else [0]
+    spread = np.linspace(-0.25, 0.25, len(values)) * width if len(values) > 1 else np.zeros(1)
     ax.plot(
-        at + np.array(spread),
+        x + spread,
         values,
         _MARKERS[m],
         color=_COLOURS[m],
@@ -173,56 +168,50 @@ def _box(ax, values, at: float, wide: float, m: int) -> None:
 
 
 def _filled(m: int) -> dict:
-    """Return how areas of the method m are filled."""
+    """Return the style of areas of the method of number m."""
     return {"facecolor": _COLOURS[m], "edgecolor": INK, "hatch": _HATCHES[m], "alpha": 0.75}
 
 
+_COSTS = (
+    ("parameters", "parameters\n(thousands)", 1e3),
+    ("multiply_adds", "multiply-adds per\nslice (billions)", 1e9),
+    ("slice_s", "segmentation of\na slice (seconds)", 1),
+    ("training_s", "training\n(minutes)", 60),
+)
+
+
 def draw_comparison(results: Results) -> Figure:
-    """Draw two or more networks trained alike: every scan's Dice, and what each costs.
+    """Draw two or more networks trained alike: every scan's Dice, and the costs of each.
 
     Parameters
     ----------
     results : Results
-        Whose methods score the same scans, and tell ``parameters``, ``multiply_adds``,
-        ``training_s`` and ``slice_s``.
+        Results whose methods score the same scans and have facts: ``parameters``,
+        ``multiply_adds``, ``training_s`` and ``slice_s``.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Each scan's Dice joined by a line from network to network, the mean as a broad mark;
-        and a bar per network for parameters, arithmetic and times.
+        Lines that join each scan's Dice by the networks, the mean as a broad mark; and a bar per
+        network for parameters, arithmetic and times.
+
+    Examples
+    --------
+    >>> from gmseg.io.resources import bundled
+    >>> from gmseg.paper.results import load_results
+    >>> figure = draw_comparison(load_results(bundled("data/results/unet.json")))
+    >>> figure.axes[0].get_title()
+    'Dice of every scan'
     """
     methods = results.methods
     figure = Figure(figsize=(11.0, 3.4), layout="constrained")
     dice, *costs = figure.subplots(1, 5, width_ratios=(1.9, 1, 1, 1, 1))
-    values = np.array([[scan["scores"]["DSC"] for scan in method.scans] for method in methods])
-    for line in values.T:
-        dice.plot(range(len(methods)), line, "-", color="#9aa3ad", linewidth=1, zorder=1)
-    for m, method in enumerate(methods):
-        dice.plot([m] * values.shape[1], values[m], _MARKERS[m], color=_COLOURS[m], markersize=6)
-        mean = method.mean()["DSC"]
-        side = -0.14 if m == 0 else 0.14
-        dice.plot([m - 0.09 + side, m + 0.09 + side], [mean] * 2, color=INK, linewidth=2.5)
-        dice.text(
-            m + 1.9 * side,
-            mean,
-            f"{mean:.3f}",
-            size=10,
-            va="center",
-            color=INK,
-            ha="right" if m == 0 else "left",
-        )
-    dice.set_xlim(-0.75, len(methods) - 0.25)
-    dice.set_xticks(range(len(methods)), [method.name for method in methods], size=9)
-    dice.set_title("Dice of every scan", size=10, color=INK)
-    _tidy(dice, axis="y")
+    _draw_dice(dice, methods)
     for ax, (key, title, scale) in zip(costs, _COSTS, strict=True):
         for m, method in enumerate(methods):
-            cost = method.facts.get(key)
-            if cost is None:
-                continue
-            ax.bar(m, cost / scale, 0.62, **_filled(m))
-            ax.text(m, cost / scale, f"{cost / scale:.3g}", ha="center", va="bottom", size=9)
+            if (cost := method.facts.get(key)) is not None:
+                ax.bar(m, cost / scale, 0.62, **_filled(m))
+                ax.text(m, cost / scale, f"{cost / scale:.3g}", ha="center", va="bottom", size=9)
         ax.set_title(title, size=10, color=INK)
         names = [method.name.replace(" ", "\n") for method in methods]
         ax.set_xticks(range(len(methods)), names, size=8)
@@ -232,60 +221,65 @@ def draw_comparison(results: Results) -> Figure:
     return figure
 
 
-_COSTS = (
-    ("parameters", "parameters\n(thousands)", 1e3),
-    ("multiply_adds", "multiply-adds per\nslice (billions)", 1e9),
-    ("slice_s", "a slice, segmented\n(seconds)", 1),
-    ("training_s", "the training\n(minutes)", 60),
-)
+def _draw_dice(ax, methods: list[Method]) -> None:
+    """Draw every scan's Dice by every method, joined by lines, and the means."""
+    values = np.array([[scan["scores"]["DSC"] for scan in method.scans] for method in methods])
+    for line in values.T:
+        ax.plot(range(len(methods)), line, "-", color="#9aa3ad", linewidth=1, zorder=1)
+    for m, method in enumerate(methods):
+        ax.plot([m] * values.shape[1], values[m], _MARKERS[m], color=_COLOURS[m], markersize=6)
+        mean = method.mean()["DSC"]
+        side, align = (-0.14, "right") if m == 0 else (0.14, "left")
+        ax.plot([m - 0.09 + side, m + 0.09 + side], [mean] * 2, color=INK, linewidth=2.5)
+        label = f"{mean:.3f}"
+        ax.text(m + 1.9 * side, mean, label, size=10, va="center", color=INK, ha=align)
+    ax.set_xlim(-0.75, len(methods) - 0.25)
+    ax.set_xticks(range(len(methods)), [method.name for method in methods], size=9)
+    ax.set_title("Dice of every scan", size=10, color=INK)
+    _tidy(ax, axis="y")
 
 
 def draw_extremes(cases: list[dict], *, field_mm: float = 20.0) -> Figure:
-    """Draw the best, the median and the worst segmentation, each beside its reference.
+    """Draw the best, the median and the worst segmentation, each with its reference.
 
     Parameters
     ----------
     cases : list of dict
-        Each with ``name``, ``dice``, and on one grid the nibabel images ``scan``, ``mask``,
-        ``reference``.
+        ``name``, ``dice``, and the nibabel images ``scan``, ``mask`` and ``reference`` on one
+        grid.
     field_mm : float
-        Side of the square that is shown.
+        Side of the square that is shown, in mm.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Of each, the slice whose own Dice is nearest to the scan's: plain and outlined.
+        The slice whose own Dice is nearest to the scan's, plain and outlined.
+
+    Examples
+    --------
+    >>> from gmseg.datasets.phantom import make_phantom
+    >>> phantom = make_phantom(seed=0, shape=(64, 64, 1))
+    >>> case = {"name": "a", "dice": 1.0, "scan": phantom.image}
+    >>> figure = draw_extremes([case | {"mask": phantom.mask, "reference": phantom.mask}])
+    >>> figure.texts[0].get_text()
+    'best: Dice 1.000'
     """
     ranked = sorted(cases, key=lambda case: case["dice"])
     chosen = {"best": ranked[-1], "median": ranked[(len(ranked) - 1) // 2], "worst": ranked[0]}
     side, gap, head, foot = 2.9, 0.06, 0.5, 0.34
-    size = (3 * (side + gap) + gap, head + 2 * (side + gap) + foot)
-    figure = Figure(figsize=size, facecolor=DARK)
-    for i, (what, case) in enumerate(chosen.items()):
+    width, height = 3 * (side + gap) + gap, head + 2 * (side + gap) + foot
+    figure = Figure(figsize=(width, height), facecolor=DARK)
+    for i, (rank, case) in enumerate(chosen.items()):
         left = gap + i * (side + gap)
-        (scan, sizes), (mask, _), (reference, _) = (
-            to_las(case[part]) for part in ("scan", "mask", "reference")
+        plain, outlined = (
+            axes_at(figure, f"{rank} {row}", left, foot + (1 - row) * (side + gap), side, side)
+            for row in range(2)
         )
-        mask, reference = mask > 0.5, reference > 0.5
-        k = _typical_slice(mask, reference, case["dice"])
-        number = mask.shape[2] - 1 - k if runs_downwards(case["scan"].affine) else k
-        drawn = np.argwhere(reference[..., k])
-        centre = (drawn.min(axis=0) + drawn.max(axis=0)) / 2 * sizes[:2]
-        limits = limits_near(scan[..., k], sizes[:2], centre, field_mm / 4)
-        for row in range(2):
-            ax = axes_at(figure, f"{what} {row}", left, foot + (1 - row) * (side + gap), side, side)
-            show_plane(ax, scan[..., k], sizes[:2], limits)
-            half = field_mm / 2
-            ax.set(
-                xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half)
-            )
-            if row:
-                outline_plane(ax, reference[..., k], sizes[:2], REFERENCE, 1.6, "dashed")
-                outline_plane(ax, mask[..., k], sizes[:2], PREDICTION, 1.6)
-        x = left / size[0]
-        text = f"{what}: Dice {case['dice']:.3f}"
-        figure.text(x, 1 - 0.22 / size[1], text, color="white", size=11)
-        figure.text(x, 1 - 0.42 / size[1], f"{case['name']}, slice {number}", color=PALE, size=8.5)
+        number = _draw_case(plain, outlined, case, field_mm)
+        x, text = left / width, f"{rank}: Dice {case['dice']:.3f}"
+        figure.text(x, 1 - 0.22 / height, text, color="white", size=11)
+        text = f"{case['name']}, slice {number}"
+        figure.text(x, 1 - 0.42 / height, text, color=PALE, size=8.5)
     lines = [
         Line2D([], [], color=PREDICTION, label="prediction"),
         Line2D([], [], color=REFERENCE, linestyle="dashed", label="reference"),
@@ -296,11 +290,31 @@ def draw_extremes(cases: list[dict], *, field_mm: float = 20.0) -> Figure:
     return figure
 
 
+def _draw_case(plain, outlined, case: dict, field_mm: float) -> int:
+    """Draw a case's typical slice into two panels; return its number in the scan's own order."""
+    scan, sizes_mm = to_las(case["scan"])
+    mask, reference = (to_las(case[part])[0] > 0.5 for part in ("mask", "reference"))
+    k, spacing_mm = _typical_slice(mask, reference, case["dice"]), sizes_mm[:2]
+    centre_mm = mask_centre_mm(reference[..., k], spacing_mm)
+    limits = limits_near(scan[..., k], spacing_mm, centre_mm, field_mm / 4)
+    for ax in (plain, outlined):
+        show_plane(ax, scan[..., k], spacing_mm, limits)
+        zoom(ax, centre_mm, field_mm / 2)
+    outline_plane(outlined, reference[..., k], spacing_mm, REFERENCE, 1.6, "dashed")
+    outline_plane(outlined, mask[..., k], spacing_mm, PREDICTION, 1.6)
+    return mask.shape[2] - 1 - k if runs_downwards(case["scan"].affine) else k
+
+
 def _typical_slice(mask: np.ndarray, reference: np.ndarray, dice: float) -> int:
+    """Return the slice whose Dice is nearest to the scan's."""
     both = 2 * (mask & reference).sum(axis=(0, 1))
-    either = mask.sum(axis=(0, 1)) + reference.sum(axis=(0, 1))
+    total = mask.sum(axis=(0, 1)) + reference.sum(axis=(0, 1))
     slices = np.flatnonzero(reference.any(axis=(0, 1)))
-    return int(slices[np.abs(both[slices] / either[slices] - dice).argmin()])
+    return int(slices[np.abs(both[slices] / total[slices] - dice).argmin()])
+
+
+def _title(key: str) -> str:
+    return f"{key} ({METRICS[key].unit})" if METRICS[key].unit else key
 
 
 def _tidy(ax, *, axis: str) -> None:

@@ -1,4 +1,4 @@
-"""Results of an experiment on disk: who was scored on what, in one small JSON file."""
+"""Results of an experiment: the scores of every scan by every method, in one small JSON file."""
 
 from __future__ import annotations
 
@@ -21,11 +21,19 @@ class Method:
     Attributes
     ----------
     name : str
+        Name of the method.
     scans : list of dict
-        For each scan its ``name``, ``group`` (site or subject) and ``scores``, by the names in
-        `gmseg.evaluation.metrics.METRICS`; what is not defined is NaN.
+        ``name``, ``group`` (site or subject) and ``scores`` of every scan. The scores are by the
+        names in `gmseg.evaluation.metrics.METRICS`; an undefined one is NaN.
     facts : dict
-        What else was measured: ``parameters``, ``multiply_adds``, ``training_s``, ``slice_s``.
+        Costs of the method: ``parameters``, ``multiply_adds``, ``training_s``, ``slice_s``.
+
+    Examples
+    --------
+    >>> scores = dict.fromkeys(METRICS, 0.5)
+    >>> scans = [{"name": "site1-sc01", "group": "site1", "scores": scores}]
+    >>> Method("network", scans).mean()["DSC"]
+    0.5
     """
 
     name: str
@@ -33,25 +41,28 @@ class Method:
     facts: dict = field(default_factory=dict)
 
     def mean(self) -> dict[str, float]:
-        """Return every metric's mean over the scans."""
+        """Return the mean over the scans of every metric."""
         return mean_of([scan["scores"] for scan in self.scans])
 
     def deviation(self) -> dict[str, float]:
-        """Return every metric's standard deviation over the scans."""
+        """Return the standard deviation over the scans of every metric."""
         return deviation_of([scan["scores"] for scan in self.scans])
 
 
 @dataclass(frozen=True)
 class Results:
-    """An experiment's results.
+    """Results of an experiment.
 
     Attributes
     ----------
-    title, how : str
-        What was compared, and how it was measured, for people to read.
+    title : str
+        What was compared.
+    how : str
+        How it was measured, as a sentence.
     made_by : str
-        The command, and the commit that it ran on.
+        Command and commit.
     methods : list of Method
+        Methods that were compared.
     """
 
     title: str
@@ -61,7 +72,21 @@ class Results:
 
 
 def save_results(results: Results, path) -> None:
-    """Write results as JSON; numbers keep five digits, undefined ones are null."""
+    """Write results as JSON: numbers have five digits, undefined ones are null.
+
+    Parameters
+    ----------
+    results : Results
+        Results to write.
+    path : path-like
+        File to write.
+
+    Examples
+    --------
+    >>> from gmseg.io.resources import bundled
+    >>> results = load_results(bundled("data/results/unet.json"))
+    >>> save_results(results, "again.json")  # doctest: +SKIP
+    """
     text = json.dumps(_rounded(asdict(results)), indent=1) + "\n"
     write_text(path, text)
 
@@ -69,33 +94,52 @@ def save_results(results: Results, path) -> None:
 def load_results(path) -> Results:
     """Read results that `save_results` wrote.
 
+    Parameters
+    ----------
+    path : path-like
+        File to read.
+
+    Returns
+    -------
+    Results
+        Results of the experiment.
+
     Raises
     ------
     gmseg.errors.InputError
         If the file holds something else.
+
+    Examples
+    --------
+    >>> from gmseg.io.resources import bundled
+    >>> results = load_results(bundled("data/results/unet.json"))
+    >>> [method.name for method in results.methods]
+    ['dilated convolutions', 'U-Net']
     """
     content = read_json(Path(path))
     try:
         methods = [
-            Method(one["name"], [_with_nan(scan) for scan in one["scans"]], dict(one["facts"]))
-            for one in content["methods"]
+            Method(method["name"], [_with_nan(scan) for scan in method["scans"]], method["facts"])
+            for method in content["methods"]
         ]
         return Results(content["title"], content["how"], content["made_by"], methods)
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: holds no results of gmseg ({error}); make it again") from None
+        raise InputError(
+            f"{path}: holds no results of gmseg ({error}); write it with `save_results`"
+        ) from None
 
 
 def _with_nan(scan: dict) -> dict:
-    scores = {key: scan["scores"][key] for key in METRICS}
-    scores = {key: math.nan if value is None else float(value) for key, value in scores.items()}
+    values = {key: scan["scores"][key] for key in METRICS}
+    scores = {key: math.nan if value is None else float(value) for key, value in values.items()}
     return {"name": scan["name"], "group": scan["group"], "scores": scores}
 
 
 def _rounded(value):
     if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
+        return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_rounded(one) for one in value]
+        return [_rounded(item) for item in value]
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
     return value

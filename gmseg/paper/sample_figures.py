@@ -1,6 +1,6 @@
-"""Pictures of training samples: what raters drew, and what augmentation makes of it.
+"""Figures of scans with outlines: several raters, augmented windows, one scan of each site.
 
-Shown as in `gmseg.report.overlays`: front at the top, the patient's left on the picture's right.
+Orientation as in `gmseg.report.overlays`: anterior at the top, the patient's left on the right.
 """
 
 from __future__ import annotations
@@ -15,78 +15,84 @@ from gmseg.core.resampling import to_las
 from gmseg.errors import InputError
 from gmseg.report.overlays import DARK, PALE, REFERENCE, axes_at, gray_limits
 
-# told apart by people who see red and green alike (after Okabe & Ito)
+# distinguishable with red-green colour blindness (Okabe & Ito)
 RATERS = (REFERENCE, "#f0a202", "#009e73", "#cc79a7", "#f0e442", "#d55e00")
-_AROUND_PX = 48  # of a window, so much about its middle sets black and white
-_GAP = 0.06
+_CONTRAST_PX = 48  # side of the square in a window's middle that sets its black and white
+_GAP = 0.06  # inches
 
 
 def draw_raters(scan, masks, *, field_mm: float = 16.0) -> Figure:
-    """Draw what raters drew on a scan, on the slice with most GM.
+    """Draw the masks of several raters on the slice with most GM.
 
     Parameters
     ----------
     scan : nibabel image
-        In any orientation.
+        Scan in any orientation.
     masks : list of numpy.ndarray
         bool, the scan's shape, one per rater: see `gmseg.datasets.labelled.read_labelled`.
     field_mm : float
-        Side of the square that is shown.
+        Side of the square that is shown, in mm.
 
     Returns
     -------
     matplotlib.figure.Figure
-        The slice plain; with each rater's outline; and how many raters say GM.
+        The slice alone; with each rater's outline; and the number of raters who marked a voxel.
 
     Raises
     ------
     gmseg.errors.InputError
-        If a mask has another shape than the scan, or nobody drew anything.
-    """
-    if shapes := {mask.shape for mask in masks} - {scan.shape}:
-        raise InputError(f"a mask has shape {shapes.pop()}, the scan {scan.shape}; give its own")
-    volume, sizes = to_las(scan)
-    images = [nib.Nifti1Image(np.asarray(mask, np.uint8), scan.affine) for mask in masks]
-    volumes = np.array([to_las(image)[0] for image in images])
-    votes = volumes.sum(axis=0)
-    if not votes.any():
-        raise InputError("no rater drew any GM; give other masks")
-    k = votes.sum(axis=(0, 1)).argmax()
-    drawn = np.argwhere(votes[..., k])
-    centre = (drawn.min(axis=0) + drawn.max(axis=0)) / 2 * sizes[:2]
-    limits = limits_near(volume[..., k], sizes[:2], centre, field_mm / 4)
+        If a mask differs from the scan in shape, or all masks are empty.
 
+    Examples
+    --------
+    >>> from gmseg.datasets.phantom import make_phantom
+    >>> phantom = make_phantom(seed=0, shape=(64, 64, 1))
+    >>> gm = np.asarray(phantom.mask.dataobj) == 1
+    >>> [ax.get_label() for ax in draw_raters(phantom.image, [gm, gm]).axes]
+    ['plain', 'outlined', 'agreement']
+    """
+    plane, planes, spacing_mm = _slice_with_most_gm(scan, masks)
+    votes = planes.sum(axis=0)
+    centre_mm = mask_centre_mm(votes, spacing_mm)
+    limits = limits_near(plane, spacing_mm, centre_mm, field_mm / 4)
     side, foot = 2.9, 0.32
     figure = Figure(figsize=(3 * (side + _GAP) + _GAP, side + foot + _GAP), facecolor=DARK)
-    plain, outlined, agreed = (
-        axes_at(figure, label, _GAP + i * (side + _GAP), foot, side, side)
-        for i, label in enumerate(("plain", "outlined", "agreement"))
+    left = [_GAP + i * (side + _GAP) for i in range(3)]
+    plain, outlined, agreement = (
+        axes_at(figure, label, x, foot, side, side)
+        for label, x in zip(("plain", "outlined", "agreement"), left, strict=True)
     )
-    for ax in (plain, outlined, agreed):
-        show_plane(ax, volume[..., k], sizes[:2], limits)
-        half = field_mm / 2
-        ax.set(xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half))
+    for ax in (plain, outlined, agreement):
+        show_plane(ax, plane, spacing_mm, limits)
+        zoom(ax, centre_mm, field_mm / 2)
+
     shades = colormaps["plasma"](np.linspace(0.4, 0.95, len(masks)))
-    for rater, mask in enumerate(volumes):
-        # the first is widest and lies below, so that all show where they agree
-        colour, line = RATERS[rater % len(RATERS)], 1 + 0.9 * (len(masks) - 1 - rater)
-        outline_plane(outlined, mask[..., k], sizes[:2], colour, line)
-        _write(figure, 2 * _GAP + side + 0.31 * rater, f"— r{rater + 1}", colour)
-        _write(figure, 3 * _GAP + 2 * side + 0.55 + 0.12 * rater, f"{rater + 1}", shades[rater])
-    seen = np.ma.masked_equal(votes[..., k], 0)
-    show_plane(
-        agreed,
-        seen,
-        sizes[:2],
-        (0.5, len(masks) + 0.5),
-        ListedColormap(shades),
-        interpolation="nearest",
-    )
-    _write(figure, 3 * _GAP + 2 * side, "drawn by")
-    by_all = np.count_nonzero(seen == len(masks)) / seen.count()
-    place = 3 * _GAP + 2 * side + 0.58 + 0.12 * len(masks)
-    _write(figure, place, f"raters, {by_all:.0%} by all")
+    for rater, mask in enumerate(planes):
+        # the first outline is widest and lowest, so that all are visible where they agree
+        colour, width = RATERS[rater % len(RATERS)], 1 + 0.9 * (len(masks) - 1 - rater)
+        outline_plane(outlined, mask, spacing_mm, colour, width)
+        _write(figure, left[1] + _GAP + 0.31 * rater, f"— r{rater + 1}", colour)
+        _write(figure, left[2] + 0.55 + 0.12 * rater, f"{rater + 1}", shades[rater])
+    marked = np.ma.masked_equal(votes, 0)
+    colours, ends = ListedColormap(shades), (0.5, len(masks) + 0.5)
+    show_plane(agreement, marked, spacing_mm, ends, colours, interpolation="nearest")
+    by_all = np.count_nonzero(marked == len(masks)) / marked.count()
+    _write(figure, left[2], "drawn by")
+    _write(figure, left[2] + 0.58 + 0.12 * len(masks), f"raters, {by_all:.0%} by all")
     return figure
+
+
+def _slice_with_most_gm(scan, masks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the slice (LAS), every mask of it, (raters, rows, columns), and its pixel size."""
+    if shapes := {mask.shape for mask in masks} - {scan.shape}:
+        raise InputError(f"a mask has shape {shapes.pop()}, the scan {scan.shape}; give its own")
+    volume, sizes_mm = to_las(scan)
+    images = [nib.Nifti1Image(np.asarray(mask, np.uint8), scan.affine) for mask in masks]
+    volumes = np.array([to_las(image)[0] for image in images])
+    if not volumes.any():
+        raise InputError("no rater drew any GM; give other masks")
+    k = volumes.sum(axis=(0, 1, 2)).argmax()
+    return volume[..., k], volumes[..., k], np.array(sizes_mm[:2])
 
 
 def draw_pairs(rows: dict, *, columns: int = 6, size: int | None = None) -> Figure:
@@ -95,18 +101,25 @@ def draw_pairs(rows: dict, *, columns: int = 6, size: int | None = None) -> Figu
     Parameters
     ----------
     rows : dict of str to (numpy.ndarray, numpy.ndarray)
-        Name to windows and masks, (pairs, size, size, 1) or without the last axis, as
-        `gmseg.training.samples.make_batch` makes them; each row of the figure is one of them. A
-        column's black and white are those of its first row, so that changes of brightness
-        show.
+        Name to windows and masks of every row of the figure, (pairs, size, size, 1) or without
+        the last axis: see `gmseg.training.samples.make_batch`. The first row sets the black and
+        white of each column, so that changes of brightness are visible.
     columns : int
-        How many pairs of each row.
+        Number of pairs of each row.
     size : int, optional
-        Show so many pixels about the middle; by default all of the window.
+        Side of the square around the middle that is shown, in pixels; by default the whole
+        window.
 
     Returns
     -------
     matplotlib.figure.Figure
+        A panel per pair.
+
+    Examples
+    --------
+    >>> windows = np.random.default_rng(0).normal(size=(2, 32, 32, 1))
+    >>> len(draw_pairs({"before": (windows, windows > 2)}).axes)
+    2
     """
     rows = {
         name: [np.reshape(part, np.shape(part)[:3])[:columns] for part in pair]
@@ -114,25 +127,22 @@ def draw_pairs(rows: dict, *, columns: int = 6, size: int | None = None) -> Figu
     }
     first = next(iter(rows.values()))[0]
     middle = np.array(first.shape[1:]) // 2
-    inner = tuple(slice(max(at - _AROUND_PX // 2, 0), at + _AROUND_PX // 2) for at in middle)
+    inner = tuple(slice(max(m - _CONTRAST_PX // 2, 0), m + _CONTRAST_PX // 2) for m in middle)
     limits = [gray_limits(window[inner]) for window in first]
+    half = (size or max(first.shape[1:])) / 2
 
     side, head = 1.6, 0.24
-    wide, high = len(first) * (side + _GAP) + _GAP, len(rows) * (side + head + _GAP)
-    figure = Figure(figsize=(wide, high), facecolor=DARK)
-    for r, (name, (windows, masks)) in enumerate(rows.items()):
-        top = high - r * (side + head + _GAP)
-        figure.text(_GAP / wide, (top - head + 0.07) / high, name, color=PALE, size=9)
+    width, height = len(first) * (side + _GAP) + _GAP, len(rows) * (side + head + _GAP)
+    figure = Figure(figsize=(width, height), facecolor=DARK)
+    for row, (name, (windows, masks)) in enumerate(rows.items()):
+        top = height - row * (side + head + _GAP)
+        figure.text(_GAP / width, (top - head + 0.07) / height, name, color=PALE, size=9)
         for i, (window, mask) in enumerate(zip(windows, masks, strict=True)):
             place = (_GAP + i * (side + _GAP), top - head - side, side, side)
             ax = axes_at(figure, f"{name} {i}", *place)
             show_plane(ax, window, (1, 1), limits[i])
             outline_plane(ax, mask, (1, 1), REFERENCE)
-            half = (size or max(window.shape)) / 2
-            ax.set(
-                xlim=(middle[0] - half - 0.5, middle[0] + half - 0.5),
-                ylim=(middle[1] - half - 0.5, middle[1] + half - 0.5),
-            )
+            zoom(ax, middle - 0.5, half)
     return figure
 
 
@@ -144,90 +154,124 @@ def draw_sites(items, *, field_mm: float = 20.0) -> Figure:
     items : list of (str, nibabel image, nibabel image)
         Name, scan and reference on its grid, in any orientation.
     field_mm : float
-        Side of the square that is shown around the cord.
+        Side of the square that is shown around the cord, in mm.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A column per scan: the slice with most GM as it was scanned, to scale among the scans;
-        and its cord with the reference's outline.
+        A column per scan: the slice with most GM, all at the same scale; and its cord with the
+        outline of the reference.
 
     Raises
     ------
     gmseg.errors.InputError
         If a reference is empty.
+
+    Examples
+    --------
+    >>> from gmseg.datasets.phantom import make_phantom
+    >>> phantom = make_phantom(seed=0, shape=(64, 64, 1))
+    >>> figure = draw_sites([("phantom", phantom.image, phantom.mask)])
+    >>> [text.get_text() for text in figure.texts]
+    ['phantom', '0.5 x 0.5 x 5 mm']
     """
     side, head = 2.6, 0.48
-    figure = Figure(
-        figsize=(len(items) * (side + _GAP) + _GAP, head + 2 * (side + _GAP)), facecolor=DARK
-    )
-    wide, high = figure.get_size_inches()
-    slices = [_most_gm(*item) for item in items]
-    reach = max(max(np.multiply(plane.shape, sizes)) for plane, _, sizes, _ in slices) / 2
-    for i, ((name, *_), (plane, mask, sizes, thickness)) in enumerate(
-        zip(items, slices, strict=True)
-    ):
-        left = _GAP + i * (side + _GAP)
-        drawn = np.argwhere(mask)
-        cord = (drawn.min(axis=0) + drawn.max(axis=0)) / 2 * sizes
-        limits = limits_near(plane, sizes, cord, field_mm / 4)
-        middle = (np.array(plane.shape) - 1) / 2 * sizes
-        for row, (centre, half) in enumerate(((middle, reach), (cord, field_mm / 2))):
+    width, height = len(items) * (side + _GAP) + _GAP, head + 2 * (side + _GAP)
+    figure = Figure(figsize=(width, height), facecolor=DARK)
+    slices = [_labelled_slice(*item) for item in items]
+    reach_mm = max(max(np.multiply(plane.shape, sizes[:2])) for plane, _, sizes in slices) / 2
+    for i, ((name, *_), (plane, mask, sizes_mm)) in enumerate(zip(items, slices, strict=True)):
+        left, spacing_mm = _GAP + i * (side + _GAP), sizes_mm[:2]
+        cord_mm = mask_centre_mm(mask, spacing_mm)
+        middle_mm = (np.array(plane.shape) - 1) / 2 * spacing_mm
+        limits = limits_near(plane, spacing_mm, cord_mm, field_mm / 4)
+        for row, (centre_mm, half_mm) in enumerate(
+            ((middle_mm, reach_mm), (cord_mm, field_mm / 2))
+        ):
             bottom = (1 - row) * (side + _GAP) + _GAP / 2
             ax = axes_at(figure, f"{name} {row}", left, bottom, side, side)
-            show_plane(ax, plane, sizes, limits)
-            ax.set(
-                xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half)
-            )
+            show_plane(ax, plane, spacing_mm, limits)
+            zoom(ax, centre_mm, half_mm)
             if row:
-                outline_plane(ax, mask, sizes, REFERENCE, 1.4)
-        figure.text(left / wide, 1 - 0.2 / high, name, color="white", size=9)
-        text = f"{sizes[0]:.3g} x {sizes[1]:.3g} x {thickness:.3g} mm"
-        figure.text(left / wide, 1 - 0.4 / high, text, color=PALE, size=8.5)
+                outline_plane(ax, mask, spacing_mm, REFERENCE, 1.4)
+        figure.text(left / width, 1 - 0.2 / height, name, color="white", size=9)
+        text = " x ".join(f"{size:.3g}" for size in sizes_mm) + " mm"
+        figure.text(left / width, 1 - 0.4 / height, text, color=PALE, size=8.5)
     return figure
 
 
-def _most_gm(name, scan, reference):
-    """Return the slice with most GM, its mask, its pixels' size and its thickness, in LAS."""
-    volume, sizes = to_las(scan)
+def _labelled_slice(name, scan, reference) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the slice with most GM (LAS), its mask, and the scan's voxel size."""
+    volume, sizes_mm = to_las(scan)
     mask = to_las(reference)[0] > 0.5
     if not mask.any():
         raise InputError(f"{name}: its reference is empty; give another scan")
     k = mask.sum(axis=(0, 1)).argmax()
-    return volume[..., k], mask[..., k], np.array(sizes[:2]), sizes[2]
+    return volume[..., k], mask[..., k], np.array(sizes_mm)
 
 
-def limits_near(plane, sizes, centre, reach_mm: float) -> tuple[float, float]:
-    """Return black and white for a plane, by what lies around a place (in mm)."""
+# ---------------------------------------------------------------------- parts of such figures
+
+
+def mask_centre_mm(mask: np.ndarray, spacing_mm) -> np.ndarray:
+    """Return the middle of the box around a mask of a slice, in mm from its first pixel.
+
+    Examples
+    --------
+    >>> mask_centre_mm(np.eye(5), (0.5, 0.5))
+    array([1., 1.])
+    """
+    voxels = np.argwhere(mask)
+    return (voxels.min(axis=0) + voxels.max(axis=0)) / 2 * np.asarray(spacing_mm)
+
+
+def limits_near(plane, spacing_mm, centre_mm, reach_mm: float) -> tuple[float, float]:
+    """Return black and white of a slice from the values around a place.
+
+    Examples
+    --------
+    >>> plane = np.arange(25.0).reshape(5, 5)
+    >>> low, high = limits_near(plane, (1, 1), (2, 2), reach_mm=1.5)
+    >>> print(low < 6, high > 18)
+    True True
+    """
     near = np.ix_(
         *[
-            np.abs(np.arange(n) * size - at) < reach_mm
-            for n, size, at in zip(plane.shape, sizes, centre, strict=True)
+            np.abs(np.arange(n) * spacing - centre) < reach_mm
+            for n, spacing, centre in zip(plane.shape, spacing_mm, centre_mm, strict=True)
         ]
     )
     return gray_limits(plane[near])
 
 
-def show_plane(ax, plane, sizes, limits, colours="gray", *, interpolation="bilinear") -> None:
-    """Show a plane (right to left, back to front) in mm or, with sizes of 1, in pixels."""
-    edges = [
-        e for n, size in zip(plane.shape, sizes, strict=True) for e in (-size / 2, (n - 0.5) * size)
+def show_plane(ax, plane, spacing_mm, limits, colours="gray", *, interpolation="bilinear") -> None:
+    """Show a slice (LAS) in mm or, with a spacing of 1, in pixels."""
+    extent = [
+        edge
+        for n, spacing in zip(plane.shape, spacing_mm, strict=True)
+        for edge in (-spacing / 2, (n - 0.5) * spacing)
     ]
-    how = {"vmin": limits[0], "vmax": limits[1], "interpolation": interpolation}
-    ax.imshow(plane.T, colours, extent=edges, origin="lower", **how)
+    options = {"vmin": limits[0], "vmax": limits[1], "interpolation": interpolation}
+    ax.imshow(plane.T, colours, extent=extent, origin="lower", **options)
     ax.set_facecolor("black")
     ax.spines[:].set_visible(False)
 
 
-def outline_plane(ax, mask, sizes, colour, line=1.0, style="solid") -> None:
-    """Draw a mask's outline over a plane that `show_plane` shows."""
+def zoom(ax, centre, half: float) -> None:
+    """Show only the square around a place, `half` to each side."""
+    x, y = centre
+    ax.set(xlim=(x - half, x + half), ylim=(y - half, y + half))
+
+
+def outline_plane(ax, mask, spacing_mm, colour, width=1.0, style="solid") -> None:
+    """Draw the outline of a mask over a slice that `show_plane` shows."""
     if (mask > 0.5).any():
-        grids = [np.arange(n) * size for n, size in zip(mask.shape, sizes, strict=True)]
-        how = {"colors": colour, "linewidths": line, "linestyles": style}
-        ax.contour(*grids, mask.T, levels=[0.5], **how)
+        grids = [np.arange(n) * step for n, step in zip(mask.shape, spacing_mm, strict=True)]
+        options = {"colors": colour, "linewidths": width, "linestyles": style}
+        ax.contour(*grids, mask.T, levels=[0.5], **options)
 
 
-def _write(figure, left, text, colour=PALE) -> None:
+def _write(figure, left: float, text: str, colour=PALE) -> None:
     """Write below the panels, `left` inches from the figure's left."""
-    wide, high = figure.get_size_inches()
-    figure.text(left / wide, 0.1 / high, text, color=colour, size=8)
+    width, height = figure.get_size_inches()
+    figure.text(left / width, 0.1 / height, text, color=colour, size=8)

@@ -1,4 +1,4 @@
-"""All figures of the paper in one folder."""
+"""All figures of the paper are written into one folder."""
 
 import re
 
@@ -7,62 +7,62 @@ import pytest
 from gmseg import InputError
 from gmseg.datasets.phantom import write_challenge
 from gmseg.io.resources import bundled
-from gmseg.paper.figures import NAMES, figures, one_per_site
+from gmseg.paper.figures import NAMES, make_figures, one_per_site
 from gmseg.paper.published import PUBLISHED, TRANSCRIBED
 from gmseg.paper.results import load_results
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("paper")
     write_challenge(folder / "mine", subjects=1, sites=2, raters=2, shape=(96, 96, 2))
-    seen = []
-    files = figures(
-        folder / "figures", dataset=folder / "mine", progress=lambda *done: seen.append(done)
+    calls = []
+    files = make_figures(
+        folder / "figures", dataset=folder / "mine", progress=lambda *done: calls.append(done)
     )
-    return folder, files, seen
+    return folder, files, calls
 
 
-def test_every_figure_is_there_as_png_and_pdf(made):
-    folder, files, seen = made
+def test_every_figure_is_written_as_png_and_pdf(written):
+    folder, files, calls = written
     assert {file.name for file in (folder / "figures").iterdir()} == {file.name for file in files}
     for name in NAMES:
         assert (folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert (folder / "figures" / f"{name}.pdf").read_bytes()[:5] == b"%PDF-"
-    assert seen == [(n, len(NAMES)) for n in range(1, len(NAMES) + 1)]
+    assert calls == [(n, len(NAMES)) for n in range(1, len(NAMES) + 1)]
 
 
-def test_the_page_shows_every_figure_and_says_whence_it_is(made):
-    page = (made[0] / "figures" / "figures.md").read_text(encoding="utf-8")
+def test_page_shows_every_figure_and_its_source(written):
+    page = (written[0] / "figures" / "figures.md").read_text(encoding="utf-8")
     assert re.findall(r"!\[.*?\]\((.*?)\)", page) == [f"{name}.png" for name in NAMES]
     captions = dict(re.findall(r"## (\w+)\n\n!.*\n\n(.+)", page))
     assert "scans of mine: site1-sc01, site2-sc01" in captions["sites"]
     for name in ("results", "augmentation", "unet", "exvivo"):
         assert TRANSCRIBED in captions[name], name
-    assert "made-up" in captions["extremes"]
-    assert "flatter" in captions["extremes"]
+    assert "synthetic phantoms" in captions["extremes"]
+    assert "optimistic" in captions["extremes"]
     assert "probably corrected automatic masks" in captions["boxes"]
 
 
-def test_the_table_stands_beside(made):
-    table = (made[0] / "figures" / "results.md").read_text(encoding="utf-8")
+def test_table_is_written(written):
+    table = (written[0] / "figures" / "results.md").read_text(encoding="utf-8")
     assert all(name in table for name in PUBLISHED)
     assert "default, folds" in table
 
 
-def test_nothing_is_overwritten_unasked(made):
-    with pytest.raises(InputError, match=r"sites\.png: exists; use --overwrite"):
-        figures(made[0] / "figures")
+def test_existing_files_are_not_replaced(written):
+    with pytest.raises(InputError, match=r"sites\.png: exists; set `overwrite=True`"):
+        make_figures(written[0] / "figures")
 
 
-def test_the_stored_results_are_of_real_scans_and_one_subject_is_on_one_side():
+def test_stored_results_are_of_real_scans_of_unseen_subjects():
     results = load_results(bundled("data/results/cross-validation.json"))
     assert {len(method.scans) for method in results.methods} == {6}
     assert "never saw the subject" in results.how
 
 
 @pytest.mark.parametrize("name", ["unet", "exvivo"])
-def test_the_stored_comparisons_are_of_networks_of_the_papers_sizes(name):
+def test_stored_comparisons_are_of_networks_of_the_papers_sizes(name):
     results = load_results(bundled(f"data/results/{name}.json"))
     assert [method.facts["parameters"] for method in results.methods] == [124_769, 776_321]
     ours, unet = (method.scans for method in results.methods)

@@ -1,4 +1,4 @@
-"""From a challenge's folder to table and figures: a dry run on a made-up challenge."""
+"""From the folder of a synthetic challenge to table and figures."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from gmseg.core.windows import paste
 from gmseg.datasets.folders import unlabelled_scans
 from gmseg.datasets.phantom import write_challenge
 from gmseg.evaluation.evaluate import compare_raters
-from gmseg.inference import engines, segment
+from gmseg.inference import engines
 from gmseg.io.image import read_scan
 from gmseg.models import registry
 from gmseg.paper import published
@@ -47,7 +47,7 @@ HELD_OUT = {f"site{site}-sc0{number}" for site in (1, 2, 3, 4) for number in (2,
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """4 sites, 3 subjects each, 4 raters; another subject has no mask, as those for testing."""
+    """Write 4 sites with 3 subjects and 4 raters; one more subject has no mask."""
     folder = tmp_path_factory.mktemp("reproduce")
     challenge = folder / "challenge"
     write_challenge(challenge, subjects=3, sites=4, raters=4, shape=(96, 96, 2))
@@ -59,20 +59,20 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    """Spare the seconds that drawing takes, where it was tested already."""
-    monkeypatch.setattr(sys.modules["gmseg.paper.reproduce"], "figures", lambda *_, **__: [])
+    """Skip drawing, which takes seconds and is tested elsewhere."""
+    monkeypatch.setattr(sys.modules["gmseg.paper.reproduce"], "make_figures", lambda *_, **__: [])
 
 
 def run(folder, out="run", **more):
-    told, steps = [], []
+    lines, steps = [], []
     results = reproduce(
         folder / "challenge",
         folder / out,
         **({"protocol": folder / "tiny.toml"} | more),
-        describe=told.append,
+        describe=lines.append,
         progress=lambda *step: steps.append(step),
     )
-    return results, told, steps
+    return results, lines, steps
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_from_the_folder_to_the_table(folder, first):
     for stage in stages:
         counts = [step[1:] for step in steps if step[0] == stage]
         assert counts == [(n, len(counts)) for n in range(1, len(counts) + 1)]
-    names = ["trained here, threshold 0.999", "trained here, threshold 0.5", "raters among them"]
+    names = ["trained here, threshold 0.999", "trained here, threshold 0.5", "between raters"]
     assert [method.name for method in results.methods] == names
     for method in results.methods:
         assert {scan["name"] for scan in method.scans} == HELD_OUT
@@ -101,15 +101,15 @@ def test_from_the_folder_to_the_table(folder, first):
     assert [method.name for method in saved.methods] == names
 
 
-def test_the_network_never_saw_those_that_it_is_scored_on(folder, first):
+def test_network_is_evaluated_on_unseen_subjects(folder, first):
     trained_on = registry.load_model(folder / "run" / "training" / "model.json").trained_on
     assert set(re.findall(r"site\d-sc\d\d", trained_on)) == {
         f"site{site}-sc01" for site in (1, 2, 3, 4)
     }
-    assert "scored on" not in " ".join(first[1])
+    assert "evaluated on" not in " ".join(first[1])
 
 
-def test_every_rater_is_compared_with(folder, first):
+def test_masks_are_compared_with_every_rater(folder, first):
     rows = list(csv.DictReader((folder / "run" / "scores.tsv").open(), delimiter="\t"))
     assert {row["rater"] for row in rows} == {"r1", "r2", "r3", "r4", "consensus"}
     scan = nib.load(folder / "challenge" / "site2-sc03-image.nii.gz")
@@ -126,12 +126,12 @@ def test_every_rater_is_compared_with(folder, first):
         assert scan_row["scores"]["DSC"] == pytest.approx(by_hand["DSC"])
 
 
-def test_the_threshold_is_the_papers_before_resampling(folder, first):
+def test_papers_threshold_is_applied_before_resampling(folder, first):
     model = registry.load_model(folder / "run" / "training" / "model.json")
     file = folder / "challenge" / "site1-sc02-image.nii.gz"
     scan = read_scan(file)
     ready = pipeline.prepare(scan, model, centre="image")
-    soft = segment.predict_windows(engines.load_predictor(model), ready.windows)
+    soft = pipeline.predict_windows(engines.load_predictor(model), ready.windows)
     assert (soft > 0.5).any()
     for name, windows in (("masks", (soft > 0.999).astype(np.float32)), ("masks-0.5", soft)):
         back = to_native_grid(paste(windows, ready.centres, ready.grid.data.shape), ready.grid)
@@ -140,13 +140,13 @@ def test_the_threshold_is_the_papers_before_resampling(folder, first):
         np.testing.assert_array_equal(mask.affine, scan.affine)
 
 
-def test_what_is_under_the_papers_threshold_is_left_out(folder, tmp_path, monkeypatch):
+def test_voxels_below_the_papers_threshold_are_background(folder, tmp_path, monkeypatch):
     def predict(windows):
         soft = np.zeros(windows.shape, np.float32)
         soft[:, 60:80, 60:80], soft[:, 120:140, 120:140] = 0.9985, 0.9995
         return soft
 
-    monkeypatch.setattr(registry, "load_predictor", lambda _: predict)
+    monkeypatch.setattr(engines, "load_predictor", lambda _: predict)
     item = unlabelled_scans(folder / "challenge")[0]
     _segment(item, registry.load_model(), tmp_path)
     found = {}
@@ -156,13 +156,13 @@ def test_what_is_under_the_papers_threshold_is_left_out(folder, tmp_path, monkey
     assert found == pytest.approx({"masks": 25, "masks-0.5": 50}, rel=0.1)
 
 
-def test_subjects_without_masks_are_segmented_and_not_scored(folder, first):
+def test_subjects_without_masks_are_segmented_and_not_evaluated(folder, first):
     masks = {file.name.split("-image")[0] for file in (folder / "run" / "masks").iterdir()}
     assert masks == HELD_OUT | {"site1-sc11"}
 
 
-def test_it_goes_on_where_it_was_interrupted(folder, first, no_figures):
-    """Stopped while training, and while segmenting: the same in the end."""
+def test_interrupted_run_is_resumed(folder, first, no_figures):
+    """A run that was stopped while training and while segmenting has the same results."""
 
     class Stopped(BaseException):
         pass
@@ -194,29 +194,29 @@ def test_it_goes_on_where_it_was_interrupted(folder, first, no_figures):
 
 
 @pytest.mark.parametrize("more", [{"seed": 1}, {"split": "site1-sc01"}, {"model": "default"}])
-def test_a_folder_of_another_run_is_refused(folder, first, more):
+def test_folder_of_another_run_is_refused(folder, first, more):
     with pytest.raises(InputError, match="holds a run with other"):
         run(folder, **more)
 
 
-def test_nothing_goes_on_unasked(folder, first):
-    with pytest.raises(InputError, match="use --resume"):
+def test_run_is_not_resumed_by_default(folder, first):
+    with pytest.raises(InputError, match="set `resume=True`"):
         run(folder)
 
 
-def test_a_folder_that_holds_anything_else_is_refused(folder, tmp_path):
+def test_folder_with_other_files_is_refused(folder, tmp_path):
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(InputError, match="not empty"):
         reproduce(folder / "challenge", tmp_path, protocol=folder / "tiny.toml")
     assert [file.name for file in tmp_path.iterdir()] == ["precious.txt"]
 
 
-def test_a_model_may_be_taken_and_its_own_scans_are_told(folder, first, no_figures):
+def test_given_model_is_evaluated_and_its_training_scans_are_named(folder, first, no_figures):
     model = folder / "run" / "training" / "model.json"
-    results, told, steps = run(folder, "taken", model=model, split="site1-sc01,site2-sc03")
+    results, lines, steps = run(folder, "given", model=model, split="site1-sc01,site2-sc03")
     assert "training" not in {stage for stage, *_ in steps}
-    assert any("trained on scans that it is scored on: site1-sc01" in line for line in told)
+    assert any("trained on scans that it is evaluated on: site1-sc01" in line for line in lines)
     assert results.methods[0].name == "model, threshold 0.999"
-    assert "scored on: site1-sc01" in (folder / "taken" / "results.md").read_text()
-    note = json.loads((folder / "taken" / "run.json").read_text())
+    assert "evaluated on: site1-sc01" in (folder / "given" / "results.md").read_text()
+    note = json.loads((folder / "given" / "run.json").read_text())
     assert note["model"] == registry.load_model(model).weights_sha256

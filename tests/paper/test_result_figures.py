@@ -1,4 +1,4 @@
-"""Figures of results."""
+"""Figures of results show the numbers where they belong."""
 
 import nibabel as nib
 import numpy as np
@@ -12,7 +12,7 @@ from gmseg.paper.results import Method, Results
 COSTS = {"parameters": 776_321, "multiply_adds": 3.1e9, "slice_s": 0.25, "training_s": 90}
 
 
-def a_result():
+def make_results():
     methods = []
     for name, base in (("ours", 0.8), ("theirs", 0.6)):
         scans = [
@@ -32,8 +32,8 @@ def texts(figure):
     return [text.get_text() for text in figure.findobj(Text)]
 
 
-def test_results_show_means_and_deviations_where_they_are():
-    ax = panels(draw_results(a_result()))["DSC"]
+def test_means_are_drawn_at_their_values():
+    ax = panels(draw_results(make_results()))["DSC"]
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert labels[:3] == ["ours", "theirs", "Perone 2018"]
     points = {
@@ -49,8 +49,8 @@ def test_results_show_means_and_deviations_where_they_are():
     assert ours[0].get_xdata()[0] == pytest.approx(0.85)
 
 
-def test_an_undefined_metric_leaves_its_place_empty():
-    result = a_result()
+def test_undefined_metric_is_not_drawn():
+    result = make_results()
     for method in result.methods:
         for scan in method.scans:
             scan["scores"]["CC"] = float("nan")
@@ -59,8 +59,8 @@ def test_an_undefined_metric_leaves_its_place_empty():
     assert [line for line in panels(figure)["CC"].get_lines() if line.get_marker() == "s"] == []
 
 
-def test_boxes_have_one_per_site_and_method():
-    figure = draw_boxes(a_result())
+def test_there_is_a_box_per_site_and_method():
+    figure = draw_boxes(make_results())
     figure.canvas.draw()
     ax = panels(figure)["DSC"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["site1", "site2"]
@@ -69,19 +69,19 @@ def test_boxes_have_one_per_site_and_method():
         round(line.get_ydata()[0], 3) for line in ax.get_lines() if line.get_linewidth() == 1.6
     }
     assert medians == {0.85, 0.65}
-    assert len({patch.get_hatch() for patch in ax.patches}) == 2  # told apart without colour
+    assert len({patch.get_hatch() for patch in ax.patches}) == 2  # distinguishable without colour
 
 
-def test_a_comparison_tells_every_cost_and_the_means():
-    figure = draw_comparison(a_result())
+def test_comparison_shows_costs_and_means():
+    figure = draw_comparison(make_results())
     figure.canvas.draw()
     shown = texts(figure)
     for text in ("776", "3.1", "0.25", "1.5", "0.850", "0.650"):
         assert text in shown, text
 
 
-def test_a_comparison_without_costs_is_drawn_too():
-    result = a_result()
+def test_comparison_without_costs_is_drawn():
+    result = make_results()
     bare = [Method(method.name, method.scans) for method in result.methods]
     draw_comparison(Results("t", "h", "c", bare)).canvas.draw()
 
@@ -113,7 +113,7 @@ def test_extremes_are_best_median_and_worst():
     ]
 
 
-def test_extremes_number_slices_as_the_file_does():
+def test_slices_are_numbered_as_in_the_file():
     cases = [case("one", 0.9, slice_mm=-5.0)]
     for image in ("scan", "mask", "reference"):
         values = np.roll(np.asarray(cases[0][image].dataobj), 1, axis=2)
@@ -121,5 +121,5 @@ def test_extremes_number_slices_as_the_file_does():
     assert "one, slice 2" in texts(draw_extremes(cases))
 
 
-def test_an_empty_mask_is_drawn():
+def test_empty_mask_is_drawn():
     draw_extremes([case("one", 0.0, empty=True)]).canvas.draw()

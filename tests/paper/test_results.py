@@ -1,4 +1,4 @@
-"""Results of experiments on disk."""
+"""Results of experiments are written and read without loss."""
 
 import math
 
@@ -13,7 +13,7 @@ def scores(value):
     return dict.fromkeys(METRICS, value)
 
 
-def a_result():
+def make_results():
     scans = [
         {"name": "site1-sc01", "group": "site1", "scores": scores(0.8123456)},
         {"name": "site2-sc01", "group": "site2", "scores": scores(0.9) | {"CC": math.nan}},
@@ -21,8 +21,8 @@ def a_result():
     return Results("title", "how", "a command", [Method("ours", scans, {"parameters": 124_769})])
 
 
-def test_what_was_saved_is_loaded(tmp_path):
-    save_results(a_result(), tmp_path / "r.json")
+def test_saved_results_are_loaded(tmp_path):
+    save_results(make_results(), tmp_path / "r.json")
     found = load_results(tmp_path / "r.json")
     assert (found.title, found.how, found.made_by) == ("title", "how", "a command")
     (method,) = found.methods
@@ -33,8 +33,8 @@ def test_what_was_saved_is_loaded(tmp_path):
     assert "NaN" not in (tmp_path / "r.json").read_text()
 
 
-def test_means_leave_out_what_is_not_defined():
-    (method,) = a_result().methods
+def test_means_skip_undefined_scores():
+    (method,) = make_results().methods
     assert method.mean()["DSC"] == pytest.approx((0.8123456 + 0.9) / 2)
     assert method.mean()["CC"] == pytest.approx(0.8123456)
     assert method.deviation()["DSC"] == pytest.approx((0.9 - 0.8123456) / math.sqrt(2))

@@ -1,10 +1,10 @@
-"""Pictures of training samples: each mask on its own gray matter, nothing mirrored."""
+"""Masks are drawn on their own gray matter, and nothing is mirrored."""
 
 import nibabel as nib
 import numpy as np
 import pytest
+from drawings import coloured, panels, reoriented, texts
 from matplotlib.colors import to_rgb
-from test_figures import coloured, panels, reoriented, texts
 
 from gmseg import InputError
 from gmseg.datasets.phantom import make_phantom
@@ -16,19 +16,19 @@ def scan():
     return make_phantom(seed=3, shape=(64, 64, 3)).image
 
 
-def front_left(scan, grow=0):
-    """A mask in front of the middle on the patient's left, on the second slice from below."""
+def anterior_left(scan, grow=0):
+    """Return a mask in front of the middle on the patient's left, on the second slice."""
     rows, columns, _ = scan.shape
     mask = np.zeros(scan.shape, bool)
     mask[rows // 2 + 3 : rows // 2 + 9 + grow, columns // 2 + 3 : columns // 2 + 9, 1] = True
-    return mask  # the phantom is LAS: rows run to the left, columns to the front
+    return mask  # the phantom is LAS: rows run to the left, columns to anterior
 
 
 @pytest.mark.parametrize("codes", ["LAS", "RAS", "PIR"])
-def test_raters_masks_lie_where_they_drew_them(scan, codes):
-    first, second = front_left(scan), front_left(scan, grow=6)  # farther to the left
+def test_masks_of_raters_are_drawn_in_place(scan, codes):
+    first, second = anterior_left(scan), anterior_left(scan, grow=6)  # farther to the left
     for mask in (first, second):
-        mask[29:35, 29:35, 1] = True  # on the other side, so that the picture shows both
+        mask[29:35, 29:35, 1] = True  # on the other side, so that both are visible
     images = [nib.Nifti1Image(mask.astype(np.uint8), scan.affine) for mask in (first, second)]
     masks = [np.asarray(reoriented(image, codes).dataobj) > 0 for image in images]
     figure = sample_figures.draw_raters(reoriented(scan, codes), masks)
@@ -43,7 +43,7 @@ def test_raters_masks_lie_where_they_drew_them(scan, codes):
     assert rows.max() < 0.5 < columns.min()
 
 
-def test_raters_of_another_grid_or_without_gm_are_refused(scan):
+def test_masks_of_another_grid_or_without_gm_are_refused(scan):
     with pytest.raises(InputError, match=r"a mask has shape \(2, 2, 2\)"):
         sample_figures.draw_raters(scan, [np.ones((2, 2, 2), bool)])
     with pytest.raises(InputError, match="no rater drew any GM"):
@@ -59,7 +59,7 @@ def pairs():
     return windows, masks
 
 
-def test_pairs_are_windows_with_their_own_masks(pairs):
+def test_windows_have_their_own_masks(pairs):
     windows, masks = pairs
     rows = {"before": pairs, "after": (windows[:, ::-1], masks[:, ::-1])}
     figure = sample_figures.draw_pairs(rows, columns=3)
@@ -73,11 +73,11 @@ def test_pairs_are_windows_with_their_own_masks(pairs):
         up, right = coloured(shown[f"after {i}"], sample_figures.REFERENCE)
         assert up.max() < 0.5
         assert right.max() < 0.5
-    assert not coloured(shown["before 2"], sample_figures.REFERENCE).size  # nobody drew there
+    assert not coloured(shown["before 2"], sample_figures.REFERENCE).size  # an empty mask
     assert len(sample_figures.draw_pairs(rows, columns=2).axes) == 4
 
 
-def test_pairs_of_a_column_share_black_and_white_and_show_the_middle(pairs):
+def test_windows_of_a_column_share_black_and_white_and_show_the_middle(pairs):
     windows, masks = pairs
     rows = {"before": pairs, "brighter": (windows + 0.5, masks)}
     figure = sample_figures.draw_pairs(rows, size=40)
