@@ -1,52 +1,44 @@
-"""Cross-validate: ``python experiments/cross_validation.py SHARED_DATA FOLDS``.
+"""Cross-validate on real scans: ``python experiments/cross_validation.py SHARED_DATA FOLDS``.
 
 SHARED_DATA holds ``t2starw-multicentre`` (BIDS, with masks of gray matter and cord) and
-``t2s-small-fov``. FOLDS holds one sub-folder per held-out subject, ``PERSON/model.json`` with its
-weights: a model that was trained without that subject. Writes ``cross-validation.md`` and
-``img/reliability.png``; keeps every prediction in ``FOLDS/PERSON/predictions``, and those of the
-models to compare with in ``FOLDS/published`` and ``FOLDS/final``.
-
-What is computed is here; ``cross_validation_folds.py`` refuses folds that have seen whom they are
-asked about, and ``cross_validation_page.py`` writes it all down.
+``t2s-small-fov``. FOLDS holds ``SUBJECT/model.json`` and its weights for every subject: a model
+that was trained without that subject. The script writes ``docs/cross-validation.md``,
+``docs/img/reliability.png`` and ``data/results/cross-validation.json``. It keeps the predictions
+in ``FOLDS/SUBJECT/predictions``, ``FOLDS/published`` and ``FOLDS/final``, and reuses them.
 """
 
 import argparse
-import csv
 import json
 import shlex
 import sys
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
-from cross_validation_folds import load_folds, model_shown
+from cases import Case, multicentre_cases, small_field_case
 from cross_validation_page import draw_reliability, write_page
+from folds import load_folds, short_name
 from tqdm import tqdm
 
 import gmseg
 from gmseg.core import geometry
-from gmseg.datasets.folders import bids_scans
-from gmseg.datasets.labelled import read_labelled
 from gmseg.datasets.phantom import SITES, make_phantom
 from gmseg.errors import InputError
 from gmseg.evaluation import calibration, metrics
-from gmseg.evaluation.evaluate import majority
 from gmseg.io.files import atomic_path, check_folder, read_json, sha256
-from gmseg.io.image import GRID_MM, affine_difference_mm, read_mask, read_scan, write_images
+from gmseg.io.image import read_mask, read_scan, write_images
 from gmseg.io.resources import commit
 from gmseg.paper.results import Method, Results, save_results
 
 THRESHOLD = 0.5
 NEAR_MM = 2.0
-FAR_MM = 15.0  # from the middle of a reference: no cord is so wide
-SATURATED = 0.999  # the threshold of the 2018 paper
-RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"
-MULTICENTRE, SMALL_FIELD = "t2starw-multicentre", "t2s-small-fov"
+FAR_MM = 15.0  # from the middle of a reference: wider than any cord
+SATURATED = 0.999  # the paper's threshold
+ROOT = Path(__file__).resolve().parents[1]
 FOLD, PUBLISHED, FINAL = "fold", "published", "final"
-RESCAN = "place"  # the window on a rescan, at the place of the cord in the scan
+RESCAN = "place"  # window on a rescan, at the position of the cord in the scan
 REGIONS = {"labelled slices": metrics.compare_labelled, "volume": metrics.compare}
 PIXELS_MM = (0.25, 0.5, 0.8)
 FIRST_SEED = 10_001  # training counts its phantoms from 0
@@ -54,15 +46,15 @@ PHANTOM_FIELD_MM, PHANTOM_SLICE_MM, PHANTOM_SLICES = 60, 5.0, 4
 
 
 def main(arguments=None):
-    """Predict what is not there yet, score it, write the page and the picture."""
+    """Predict, evaluate, and write the page, the picture and the results."""
     choices = _choices(arguments)
-    cases = multicentre_cases(choices.data / MULTICENTRE)
+    cases = multicentre_cases(choices.data)
     folds = load_folds(choices.folds, {case.subject for case in cases})
     published = gmseg.load_model(choices.published)
     final = gmseg.load_model(choices.final) if choices.final else None
     left_out = sorted({case.subject for case in cases} - set(folds))
     cases = [case for case in cases if case.subject in folds]
-    small = small_field_case(choices.data / SMALL_FIELD)
+    small = small_field_case(choices.data)
     check_folder(choices.folds)
     check_folder(choices.out / "img").mkdir(parents=True, exist_ok=True)
 
@@ -103,100 +95,28 @@ def _choices(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, metavar="SHARED_DATA")
     parser.add_argument("folds", type=Path, metavar="FOLDS")
-    parser.add_argument("--final", metavar="NAME|FILE", help="a model trained on everybody")
+    parser.add_argument("--final", metavar="NAME|FILE", help="model trained on all subjects")
     parser.add_argument("--published", metavar="NAME|FILE", default="published")
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", default=Path(__file__).parents[1] / "docs"
-    )
-    parser.add_argument("--results", type=Path, metavar="DIR", default=RESULTS)
+    parser.add_argument("--out", type=Path, metavar="DIR", default=ROOT / "docs")
+    parser.add_argument("--results", type=Path, metavar="DIR", default=ROOT / "data" / "results")
     return parser.parse_args(arguments)
 
 
 def _command_shown(choices) -> str:
-    """Return the command without the folders that are this machine's own."""
+    """Return the command without the folders of this machine."""
     words = ["python", "experiments/cross_validation.py", choices.data.resolve().name]
     words.append(choices.folds.resolve().name)
     for option in ("final", "published"):
         if value := getattr(choices, option):
-            words += [f"--{option}", model_shown(value)]
+            words += [f"--{option}", short_name(value)]
     return shlex.join(words)
 
 
-# ------------------------------------------------------------------------------------- scans
-
-
-@dataclass(frozen=True)
-class Case:
-    """A labelled scan: its files, its reference (bool, on the scan's grid) and affine."""
-
-    name: str
-    subject: str
-    site: str
-    scan: Path
-    cord: Path
-    rescan: Path | None
-    reference: np.ndarray
-    affine: np.ndarray
-
-    @property
-    def axis(self) -> int:
-        """The slice axis."""
-        return geometry.slice_axis(self.affine)
-
-
-def multicentre_cases(folder) -> list[Case]:
-    """Read the scans whose reference a human drew or corrected, each with its rescan."""
-    sites = read_sites(folder / "participants.tsv")
-    cases = []
-    for item in bids_scans(folder):
-        if not item.manual:
-            continue
-        if item.cord is None:
-            raise InputError(
-                f"{item.scan}: has no cord mask; add *_seg-manual.nii.gz beside its GM"
-            )
-        rescan = item.scan.with_name(item.scan.name.replace("_run-1_", "_run-2_"))
-        rescan = rescan if rescan.is_file() and rescan != item.scan else None
-        scan, references = read_labelled(item)
-        if rescan:
-            check_same_grid(rescan, scan)
-        site = sites.get(item.name.split("_")[0], "unknown")
-        files = item.scan, item.cord, rescan
-        cases.append(Case(item.name, item.subject, site, *files, majority(references), scan.affine))
-    return cases
-
-
-def check_same_grid(rescan, scan) -> None:
-    """Refuse a rescan whose slices are not those of the scan."""
-    other = read_scan(rescan)
-    if other.shape != scan.shape or affine_difference_mm(other.affine, scan.affine) > GRID_MM:
-        raise InputError(f"{rescan}: lies on another grid than run-1; leave this rescan out")
-
-
-def read_sites(file) -> dict[str, str]:
-    """Return the site of each participant, as ``participants.tsv`` has it."""
-    if not file.is_file():
-        return {}
-    with file.open(encoding="utf-8", newline="") as lines:
-        return {
-            row["participant_id"]: row.get("Site") or "unknown"
-            for row in csv.DictReader(lines, delimiter="\t")
-        }
-
-
-def small_field_case(folder) -> Case:
-    """Read the scan of 25 mm from another site, which nothing was trained on."""
-    file, gm, cord = (folder / f"t2s{end}.nii.gz" for end in ("", "_gmseg_manual", "_seg"))
-    scan = read_scan(file)
-    reference = read_mask(gm, scan, what="reference")
-    return Case(SMALL_FIELD, SMALL_FIELD, "unknown", file, cord, None, reference, scan.affine)
-
-
-# -------------------------------------------------------------------------------- predicting
+# ------------------------------------------------------------------------------- prediction
 
 
 class Job(NamedTuple):
-    """One prediction: by which model, on which scan, with the window where."""
+    """A prediction: model, scan and place of the window."""
 
     system: str
     model: gmseg.Model
@@ -206,7 +126,7 @@ class Job(NamedTuple):
 
 
 def scan_jobs(cases, small, folds, published, final, folder) -> list[Job]:
-    """List the predictions, model by model, for the last model used stays loaded."""
+    """List the predictions model by model, because only the last model stays loaded."""
 
     def jobs(system, model, name, chosen):
         for case in chosen:
@@ -221,10 +141,10 @@ def scan_jobs(cases, small, folds, published, final, folder) -> list[Job]:
 
 
 def predicted(job) -> np.ndarray:
-    """Return a soft segmentation on its scan's grid, from its folder if it is there already."""
+    """Return a soft segmentation on its scan's grid, read from its folder if it exists."""
     case, model = job.case, job.model
     scan = case.rescan if job.window == RESCAN else case.scan
-    made_from = {
+    inputs = {
         "weights_sha256": model.weights_sha256,
         "scan_sha256": sha256(scan),
         "cord_sha256": None if job.window == "image" else sha256(case.cord),
@@ -236,30 +156,30 @@ def predicted(job) -> np.ndarray:
     stem = f"{scan.name.removesuffix('.nii.gz')}_window-{job.window}"
     record = job.folder / f"{stem}.json"
     files = {kind: job.folder / f"{stem}_gm{kind}.nii.gz" for kind in ("seg", "soft")}
-    there = record.is_file() and all(file.is_file() for file in files.values())
-    if there and read_json(record) == made_from:
+    exists = record.is_file() and all(file.is_file() for file in files.values())
+    if exists and read_json(record) == inputs:
         return np.asarray(nib.load(files["soft"]).dataobj)
     if job.window == "image":
         where = {"centre": "image"}
     else:
-        where = {"cord": case.cord} if job.window == "cord" else {"centre": cord_place_mm(case)}
+        where = {"cord": case.cord} if job.window == "cord" else {"centre": cord_centre_mm(case)}
     result = gmseg.segment(scan, model, threshold=THRESHOLD, **where)
     job.folder.mkdir(parents=True, exist_ok=True)
-    record.unlink(missing_ok=True)  # never an old record beside new images
+    record.unlink(missing_ok=True)  # no old record with new images
     write_images({files["seg"]: result.mask, files["soft"]: result.soft})
     with atomic_path(record) as temporary:
-        temporary.write_text(json.dumps(made_from, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(inputs, indent=2) + "\n", encoding="utf-8")
     return np.asarray(result.soft.dataobj)
 
 
-def cord_place_mm(case) -> tuple[float, float]:
+def cord_centre_mm(case) -> tuple[float, float]:
     """Return the centre of a scan's cord mask, x and y in mm in world space."""
     cord = read_mask(case.cord, read_scan(case.scan), what="cord mask")
     x, y, _ = nib.affines.apply_affine(case.affine, np.argwhere(cord).mean(axis=0))
     return float(x), float(y)
 
 
-# ----------------------------------------------------------------------------------- scoring
+# ------------------------------------------------------------------------------- evaluation
 
 
 def scores(soft, cases, score, windows=("image", "cord")) -> dict:
@@ -272,7 +192,7 @@ def scores(soft, cases, score, windows=("image", "cord")) -> dict:
 
 
 def as_results(found: dict) -> Results:
-    """Return every scan's ten metrics over its labelled slices, as `gmseg figures` reads them."""
+    """Return the ten metrics of every scan over its labelled slices, for `gmseg figures`."""
     methods = []
     for system, name in ((FOLD, "default, folds"), (PUBLISHED, "published weights")):
         scored = found["metrics"]["labelled slices"][system, "cord"]
@@ -285,33 +205,33 @@ def as_results(found: dict) -> Results:
         "openly licensed T2*-weighted scans (2018 GM imaging challenge data, CC0), each segmented "
         "by a model of the default recipe that never saw the subject, and by the weights that the "
         "authors published; over the labelled slices, threshold 0.5, window on the cord. The "
-        "references are probably corrected automatic masks, and agreement with them may flatter.",
+        "references are probably corrected automatic masks, so these values may be optimistic.",
         f"{found['command']}, commit {commit()}",
         methods,
     )
 
 
 def dice_of(soft, case) -> float:
-    """Dice over the slices that the reference labels."""
+    """Return the Dice over the labelled slices."""
     return metrics.dice_labelled(soft > THRESHOLD, case.reference, case.axis)
 
 
 def metrics_of(compare, soft, case) -> dict[str, float]:
-    """All metrics of the GM Challenge, over the region that `compare` looks at."""
+    """Return all metrics of the GM Challenge, over the region of `compare`."""
     return compare(soft > THRESHOLD, case.reference, case.affine)
 
 
 def stray_mm(case) -> float:
-    """Return how far a reference's farthest voxel is from its middle, in plane, in mm."""
+    """Return the largest in-plane distance of a reference's voxels from its middle, in mm."""
     voxels = np.argwhere(case.reference)
     sizes = nib.affines.voxel_sizes(case.affine).copy()
     sizes[case.axis] = 0
-    off = (voxels - np.median(voxels, axis=0)) * sizes
-    return float(np.linalg.norm(off, axis=1).max())
+    offsets = (voxels - np.median(voxels, axis=0)) * sizes
+    return float(np.linalg.norm(offsets, axis=1).max())
 
 
 def area_ratio_of(soft, case) -> float:
-    """Predicted over reference area, over the slices that the reference labels."""
+    """Return predicted over reference area, over the labelled slices."""
     keep = metrics.labelled_slices(case.reference, case.axis)
     mask, reference = (
         geometry.slice_areas_mm2(part, case.affine)[keep].sum()
@@ -321,7 +241,7 @@ def area_ratio_of(soft, case) -> float:
 
 
 def small_field_scores(soft, small) -> dict:
-    """Dice of every model on the small field of view: ``{system: {window: score}}``."""
+    """Return the Dice of every model on the small field: ``{system: {window: score}}``."""
     found = {}
     for (system, name, window), values in soft.items():
         if name == small.name:
@@ -330,7 +250,7 @@ def small_field_scores(soft, small) -> dict:
 
 
 def calibration_of(soft, cases, system) -> dict:
-    """Reliability near the border, pooled over scans, and the share of saturated voxels."""
+    """Return the reliability near the border, pooled over scans, and the saturated share."""
     tables, saturated = [], []
     for case in cases:
         values = soft[system, case.name, "cord"]
@@ -350,9 +270,9 @@ def calibration_of(soft, cases, system) -> dict:
 
 
 def repeats(soft, cases, system) -> dict:
-    """Areas of scan and rescan: ``{scan: {"slices", "mask", "soft"}}``, pairs of mean mm^2.
+    """Return mean areas of scan and rescan in mm^2: ``{scan: {"slices", "mask", "soft"}}``.
 
-    Over the slices in which the mask has GM in both; NaN where there is none.
+    Means are over the slices in which the mask has GM in both runs; NaN where there are none.
     """
     found = {}
     for case in (case for case in cases if case.rescan):
@@ -370,35 +290,35 @@ def repeats(soft, cases, system) -> dict:
 
 
 def partial_volume(models) -> dict:
-    """Errors of area in % of the true area, slice by slice, on cords of known truth.
+    """Return area errors of every slice of synthetic phantoms, in % of the true area.
 
     Returns
     -------
     dict
-        ``{pixel in mm: {(who, "mask" or "soft"): errors}}``; the mask of ``"truth"`` is every
-        pixel that is GM by half or more.
+        ``{pixel in mm: {(model, "mask" or "soft"): errors}}``; the mask of ``"truth"`` has every
+        pixel that is at least half GM.
     """
     runs = [(mm, i, k) for mm in PIXELS_MM for i in range(len(SITES)) for k in (0, 1)]
     phantoms = [(mm, phantom_of(mm, i, k)) for mm, i, k in tqdm(runs, desc="phantoms")]
     found = {pixel_mm: {} for pixel_mm in PIXELS_MM}
 
-    def note(pixel_mm, who, kind, values, made):
-        areas = geometry.slice_areas_mm2(np.asarray(values), made.image.affine)
-        errors = 100 * (areas / made.gm_area_mm2 - 1)
-        found[pixel_mm].setdefault((who, kind), []).extend(errors)
+    def note(pixel_mm, name, kind, values, phantom):
+        areas = geometry.slice_areas_mm2(np.asarray(values), phantom.image.affine)
+        errors = 100 * (areas / phantom.gm_area_mm2 - 1)
+        found[pixel_mm].setdefault((name, kind), []).extend(errors)
 
-    for pixel_mm, made in phantoms:
-        note(pixel_mm, "truth", "mask", np.asarray(made.mask.dataobj) == 1, made)
-    for who, model in models.items():  # one by one, for the last model used stays loaded
-        for pixel_mm, made in tqdm(phantoms, desc=f"phantoms, {who}"):
-            result = gmseg.segment(made.image, model, threshold=THRESHOLD)
-            note(pixel_mm, who, "mask", result.mask.dataobj, made)
-            note(pixel_mm, who, "soft", result.soft.dataobj, made)
+    for pixel_mm, phantom in phantoms:
+        note(pixel_mm, "truth", "mask", np.asarray(phantom.mask.dataobj) == 1, phantom)
+    for name, model in models.items():  # one by one, because only the last model stays loaded
+        for pixel_mm, phantom in tqdm(phantoms, desc=f"phantoms, {name}"):
+            result = gmseg.segment(phantom.image, model, threshold=THRESHOLD)
+            note(pixel_mm, name, "mask", result.mask.dataobj, phantom)
+            note(pixel_mm, name, "soft", result.soft.dataobj, phantom)
     return found
 
 
 def phantom_of(pixel_mm, site, number):
-    """Make a cord of known truth: the same site and number is the same cord at any pixel."""
+    """Make a phantom; the same site and number give the same cord at every pixel size."""
     side = round(PHANTOM_FIELD_MM / pixel_mm)
     return make_phantom(
         seed=FIRST_SEED + 2 * site + number,

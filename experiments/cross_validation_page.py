@@ -1,8 +1,9 @@
-"""The page and the picture of ``cross_validation.py``: words and tables, no computing."""
+"""The page and the picture of ``cross_validation.py``."""
 
 import numpy as np
-from cross_validation_folds import model_shown
+from folds import short_name
 from matplotlib.figure import Figure
+from pages import number, table
 
 from gmseg.evaluation.calibration import (
     coefficient_of_variation_percent,
@@ -23,7 +24,7 @@ def write_page(found) -> str:
     Parameters
     ----------
     found : dict
-        All that ``cross_validation.py`` found, by the name of the section.
+        Results of ``cross_validation.py`` by section.
     """
     sections = (
         _opening,
@@ -44,91 +45,95 @@ def write_page(found) -> str:
 
 def _opening(found):
     left_out = ", ".join(f"`{subject}`" for subject in found["left_out"])
-    missing = f"\n**Not complete:** there is no fold yet for {left_out}.\n" if left_out else ""
+    missing = f"\n**Incomplete:** there is no fold yet for {left_out}.\n" if left_out else ""
     return f"""
 # Cross-validation
 
-Every subject is left out once: the model that is scored on a subject's scans (a *fold model*) was
-trained without any scan of that subject. Written by
+Each subject is left out once: the model that is evaluated on a subject's scans (a *fold model*)
+was trained without any scan of that subject. Written by
 
 ```sh
 {found["command"]}
 ```
 {missing}
-Read the numbers with care:
+Limits of these numbers:
 
-- **The masks flatter.** They are probably corrected automatic segmentations, so that agreement
-  with them is not agreement with a human who drew from scratch.
-- **The published weights (2017) may have been used to make them**, directly or by way of a
-  program that includes them. If so, the published model's Dice is flattered more than ours.
-- The scans are few, and two of the same subject are not two subjects.
-- The folds share how they were trained. Whoever chose that by looking at these scans has seen
-  them, though the fold models have not.
+- **The references may favour the models.** They are probably corrected automatic segmentations, so
+  agreement with them is not agreement with a human who drew from scratch.
+- **The published weights (2017) may have been used to make the references**, directly or through
+  a program that includes them. If so, the published model's Dice is more optimistic than ours.
+- There are few scans, and two scans of one subject are not independent.
+- All folds share one training recipe. These scans may have influenced its choice, although no
+  fold model was trained on its own subject.
 
-"Published" are the weights of 2017, run through our own pipeline. All masks: threshold 0.5 on the
-scan's own grid. Numbers have three digits.
+"Published" are the weights of 2017 in our own pipeline. All masks: threshold 0.5 on the native
+grid. Numbers have three digits.
 """
 
 
 def _models(found):
-    rows = []
-    for who, model in found["models"].items():
-        role = who if who in {"published", "final"} else f"fold without {who}"
-        rows.append(
-            [
-                role,
-                f"`{model.weights_sha256[:12]}`",
-                model.standardise,
-                model.trained_on,
-                f"`{_without_folders(model.command)}`",
-            ]
-        )
-    header = ["model", "SHA-256 of the weights", "standardised by", "trained on", "command"]
+    header = ["model", "SHA-256 of the weights", "standardise", "trained on", "command"]
+    rows = [
+        [
+            _role(name),
+            f"`{model.weights_sha256[:12]}`",
+            model.standardise,
+            model.trained_on,
+            f"`{_without_folders(model.command)}`",
+        ]
+        for name, model in found["models"].items()
+    ]
     automatic = any("automatic masks" in model.trained_on for model in found["models"].values())
     return f"""
 ## Models
 
-A fold model is refused if its card names a scan of the subject who is left out, be it among those
-that it was trained on or among those of the model whose weights it began with.
+A fold model is refused if its card names a scan of the subject who is left out, either among its
+own training scans or among those of the model that it was initialised from. The last two columns
+quote the cards.
 {_AUTOMATIC if automatic else ""}
-{_table(header, rows, text=5)}
+{table(header, rows, text=5)}
 """
 
 
 _AUTOMATIC = """
-Where the card says "automatic masks", a program drew them (in `experiments/default_model.py` the
-published network): such a model has learnt, in part, to agree with the published one.
+Where a card says "automatic masks", a program made them (in `experiments/default_model.py` the
+published network): such a model has partly learnt to agree with the published one.
 """
+
+
+def _role(name: str) -> str:
+    return name if name in {"published", "final"} else f"fold without {name}"
 
 
 def _dice(found):
     subjects = {case.subject for case in found["cases"]}
     sites = {case.site for case in found["cases"]}
     pairs = {(case.subject, case.site) for case in found["cases"]}
-    alike = "Each subject is the only one of a site, so their means are the same.\n"
+    same = "Every site has one subject, so both means are equal.\n"
     return f"""
-## Agreement with the masks
+## Agreement with the references
 
-Dice over the slices that the mask labels, with the window (50 x 50 mm) at the image's centre or
-on the cord mask. Where the cord lies far off the image's centre, only the window on the cord is
-fair. The mean over subjects first takes each subject's own mean; the one over sites likewise.
-{alike if len(subjects) == len(sites) == len(pairs) else ""}
+Dice over the slices that the reference labels, with the window (50 x 50 mm) at the image's centre
+or on the cord mask. Where the cord is far from the image's centre, only the window on the cord is
+a fair comparison. The mean over subjects is the mean of each subject's own mean; likewise over
+sites.
+{same if len(subjects) == len(sites) == len(pairs) else ""}
 {_score_table(found["cases"], found["dice"], lowest=True)}
 """
 
 
 def _small_field(found):
-    rows = []
-    for who, windows in found["small_field"].items():
-        role = who if who in {"published", "final"} else f"fold without {who}"
-        rows.append([role, *(number(windows[window]) for window in WINDOWS)])
+    rows = [
+        [_role(name), *(number(windows[window]) for window in WINDOWS)]
+        for name, windows in found["small_field"].items()
+    ]
     return f"""
 ### `t2s-small-fov`
 
-A scan with a field of view of 25 mm from yet another site, which no fold was trained on. Each
-fold model has its own score; no mean is taken over them, for nobody would use a mean of models.
+A scan with a field of view of 25 mm from another site, which no fold was trained on. The scores of
+the fold models are not averaged, because a user runs a single model.
 
-{_table(["model", *(f"window on the {where}" for where in WINDOWS.values())], rows)}
+{table(["model", *(f"window on the {where}" for where in WINDOWS.values())], rows)}
 """
 
 
@@ -146,18 +151,19 @@ def _metrics(found):
             mean, deviation = (f(list(of.values())) for f in (mean_of, deviation_of))
             cells = (f"{shown(key, mean[key])} ± {shown(key, deviation[key])}" for key in METRICS)
             rows.append(["**mean ± s.d.**", NAMES[system], *cells])
-        parts.append(f"### Over the {region}\n\n{_table(header, rows, text=2)}")
+        parts.append(f"### Over the {region}\n\n{table(header, rows, text=2)}")
     strays = "".join(
-        f"The mask of `{name}` has GM {far:.0f} mm from its middle, where there is no cord: its "
-        f"HSD and SHD say nothing of any model.\n"
+        f"The reference of `{name}` has GM {far:.0f} mm from its middle, where there is no cord: "
+        f"its HSD and SHD do not measure the models.\n"
         for name, far in found["strays"].items()
     )
     return (
         """
 ## The ten metrics of the challenge
 
-And the Hausdorff distance at 95 %. [Their definitions](metrics.md), with mm taken from the affine;
-window on the cord. Over the volume, GM in slices that the mask does not label counts as wrong.
+The ten metrics and the Hausdorff distance at 95 % ([definitions](metrics.md)); distances in mm by
+the affine, window on the cord. Over the volume, predicted GM in slices that the reference does not
+label counts as wrong.
 """
         + strays
         + "\n".join(f"\n{part}\n" for part in parts)
@@ -168,8 +174,8 @@ def _areas(found):
     return f"""
 ## Area
 
-Predicted over reference area, over the slices that the mask labels, window on the cord. More than
-1 is too large, if the mask is right.
+Predicted over reference area, over the slices that the reference labels, window on the cord. A
+ratio above 1 is an area that is too large, if the reference is right.
 
 {_score_table(found["cases"], found["area_ratio"], lowest=True, highest=True)}
 """
@@ -188,44 +194,43 @@ def _calibration(found):
     header = [
         "model",
         "calibration error, pooled",
-        "calibration error, mean of the scans' own",
+        "calibration error, mean of the scans",
         "positive voxels over 0.999, %",
     ]
     return f"""
-## Is 0.7 seventy per cent?
+## Calibration of the soft segmentation
 
-Expected calibration error (Guo et al., ICML 2017) of the soft segmentation: voxels within 2 mm of
-the border of the mask's GM, within their slice, are put into ten bins of equal width by their soft
-value; in each, the mean soft value is compared with the share of voxels that are GM in the mask.
-The error is the mean difference, bins weighted by their share of the voxels, so that the many
-voxels near 0 weigh most: look at the picture as well. All scans are pooled, each with the same
-weight; too much GM in one then makes up for too little in another, which it does not in the mean
-of the scans' own errors. Window on the cord. Last column: of the voxels with soft > 0.5, how many
-have soft > 0.999, mean over the scans; where all do, the soft segmentation says no more than the
-mask.
+Expected calibration error (Guo et al., ICML 2017): voxels within 2 mm of the border of the
+reference GM, within their slice, are sorted into ten bins of equal width by their soft value. In
+each bin, the mean soft value is compared with the share of voxels that are GM in the reference.
+The error is the mean difference, weighted by the share of voxels in each bin; the many voxels near
+0 dominate it, so see the picture as well. The pooled error gives all scans the same weight; too
+much GM in one scan can offset too little in another, which cannot happen in the mean of the scans'
+own errors. Window on the cord. Last column: the share of voxels with soft > 0.5 that have soft >
+0.999, mean over the scans; at 100 %, the soft segmentation holds no more information than the mask.
 
-{_table(header, rows)}
+{table(header, rows)}
 
-![Share of GM over soft value, and share of voxels per bin](img/reliability.png)
+![Share of GM and share of voxels by soft value](img/reliability.png)
 {_step(found["calibration"])}"""
 
 
 def _step(calibrations):
-    """Say where the masks betray that they were thresholded predictions of the network."""
+    """Describe a step of the references at the network's own threshold, if there is one."""
     shares = {system: of["table"].gm_share[4:6] for system, of in calibrations.items()}
     below, above = shares["published"]
     if not above - below > _STEP:
         return ""
-    leap = {s: " to ".join(number(100 * v) for v in pair) + " %" for s, pair in shares.items()}
+    rise = {s: " to ".join(number(100 * v) for v in pair) + " %" for s, pair in shares.items()}
     return f"""
-Across a soft value of 0.5 (from the bin below it to the one above), the share of GM in the masks
-leaps from {leap["published"]} for the published network; for the fold models it goes from
-{leap["fold"]}. A mask that was drawn without the network would hardly know of its 0.5: this is
-what masks look like that began as its own output, thresholded.
+From the bin below a soft value of 0.5 to the bin above it, the share of GM in the references rises
+from {rise["published"]} for the published network, and from {rise["fold"]} for the fold
+models. References drawn without the network would hardly have such a step at the network's own
+threshold: these are probably corrected from its thresholded output.
 """
 
 
-_STEP = 0.3  # more than chance and a steep but honest curve would give
+_STEP = 0.3  # more than chance or a steep calibration curve explains
 
 
 def _repeats(found):
@@ -246,54 +251,45 @@ def _repeats(found):
     return f"""
 ## Scan and rescan
 
-Each subject was scanned a second time in the same session and moved in between, so that the runs
-cannot be compared voxel by voxel; but the GM has not changed. Compared is the GM volume over the
-slices that both runs have, per slice: the mean area in mm^2 over the slices in which the model's
-mask has GM in both runs (their number is given), as "run 1 / run 2". The area is counted from the
-mask, or summed over the soft segmentation. The window is on the cord mask in run 1; run 2 has no
-cord mask, and its window is at the same place in world space as the centre of run 1's. CV is the
-within-subject coefficient of variation: of each pair abs(a - b) / sqrt(2) over the mean, and of
-these the root mean square (Hyslop & White, J. Air & Waste Manage. Assoc. 59:1032, 2009). It says
-how well a number repeats, not whether it is right. That a slice moved along the cord is in it.
+Each subject was scanned twice in one session and moved in between, so the runs cannot be compared
+voxel by voxel, but the GM is the same. The table compares the GM volume per slice: the mean area in
+mm^2, as "run 1 / run 2", over the slices in which the model's mask has GM in both runs (their
+number is given). The area is counted from the mask or summed over the soft segmentation. In run 1
+the window is on the cord mask; run 2 has no cord mask, and its window is at the centre of run 1's
+mask in world space. CV is the within-subject coefficient of variation: abs(a - b) / sqrt(2) over
+the mean of each pair, and the root mean square over the pairs (Hyslop & White, J. Air & Waste
+Manage. Assoc. 59:1032, 2009). It measures repeatability, not accuracy, and includes the shift of
+slices along the cord.
 
-{_table(header, [*rows, last])}
+{table(header, [*rows, last])}
 """
 
 
 def _partial_volume(found):
     rows = []
     for pixel_mm, errors in found["partial_volume"].items():
-        for (who, kind), values in errors.items():
-            label = "the truth itself" if who == "truth" else who
+        for (name, kind), values in errors.items():
+            label = "true shape" if name == "truth" else name
             means = number(np.mean(values), sign=True), number(np.mean(np.abs(values)))
             rows.append([f"{pixel_mm:g}", label, kind, *means])
     slices = len(next(iter(next(iter(found["partial_volume"].values())).values())))
     header = ["pixel, mm", "model", "area from", "mean error, %", "mean absolute error, %"]
     return f"""
-## Pixels that are partly GM
+## Partial volume
 
-On made-up cords (`gmseg/phantom.py`), whose true area is known below the size of a pixel: two
-cords at each of four made-up sites, the same cords at each pixel size, {slices} slices each time,
-none of them among the phantoms of any training (those count their seeds from 0, these from
-10,001). Errors are of the area in a slice, in % of the true one. "Ours" is {found["ours"]}; "the
-truth itself" as a mask has every pixel that is half GM or more, and shows what a mask can do at
-best. **This is not a fair comparison:** ours was trained on phantoms of this kind, with the true
-share of GM in each pixel as the label, if its card says so; the published weights never saw any.
+Synthetic phantoms (`gmseg/datasets/phantom.py`) whose area is known to a fraction of a pixel: two
+cords at each of four synthetic sites, the same cords at each pixel size, {slices} slices each. None
+of them is among the phantoms of any training (training counts its seeds from 0, this page from
+10,001). Errors are of the GM area in a slice, in % of the true area. "Ours" is {found["ours"]}. The
+mask of the "true shape" has every pixel that is at least half GM, about the best that a mask can
+do. **The comparison is not fair:** ours was trained on such phantoms with the true share of GM in
+each pixel as the label, if its card says so; the published weights were not.
 
-{_table(header, rows, text=3)}
+{table(header, rows, text=3)}
 """
 
 
 # ------------------------------------------------------------------------------------- tables
-
-
-def number(value, *, sign=False) -> str:
-    """Return a number with three digits."""
-    if not np.isfinite(value):
-        return "-"
-    if value == 0:
-        return "0"
-    return f"{value:{'+' if sign else ''}#.3g}".rstrip(".")
 
 
 def _pair(values):
@@ -306,31 +302,25 @@ def _cv(pairs, kind):
     return f"**{number(coefficient_of_variation_percent(*areas.T))}**" if len(areas) else "-"
 
 
-def _table(header, rows, *, text=1):
-    """Return a table whose first columns are text, and the others numbers."""
-    align = ["---"] * text + ["--:"] * (len(header) - text)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, align, *rows))
-
-
 def _score_table(cases, scores, *, lowest=False, highest=False):
-    """Return scans over scores, ``{(system, window): {scan: score}}``, and what they come to."""
+    """Return a table of ``{(system, window): {scan: score}}`` with means and extremes."""
     header = ["scan", "subject", "site"]
     header += [f"{NAMES[system]}, window on the {WINDOWS[window]}" for system, window in scores]
     rows = [
         [f"`{c.name}`", c.subject, c.site, *(number(of[c.name]) for of in scores.values())]
         for c in cases
     ]
-    ends = {
+    summaries = {
         "mean over scans": lambda of: np.mean([of[c.name] for c in cases]),
         "mean over subjects": lambda of: _mean_by(of, {c.name: c.subject for c in cases}),
         "mean over sites": lambda of: _mean_by(of, {c.name: c.site for c in cases}),
         **({"lowest": lambda of: min(of.values())} if lowest else {}),
         **({"highest": lambda of: max(of.values())} if highest else {}),
     }
-    for name, summary in ends.items():
+    for name, summary in summaries.items():
         cells = (f"**{number(summary(of))}**" for of in scores.values())
         rows.append([f"**{name}**", "", "", *cells])
-    return _table(header, rows, text=3)
+    return table(header, rows, text=3)
 
 
 def _mean_by(scores, groups):
@@ -343,8 +333,8 @@ def _mean_by(scores, groups):
 
 
 def _without_folders(command):
-    """Return a command with its paths shortened: where they lie is this machine's own."""
-    words = (model_shown(word) if "/" in word else word for word in command.split())
+    """Return a command without the folders of this machine."""
+    words = (short_name(word) if "/" in word else word for word in command.split())
     return " ".join(words)
 
 
@@ -352,9 +342,9 @@ def _without_folders(command):
 
 
 def draw_reliability(calibrations) -> Figure:
-    """Draw shares of GM over soft values, and how many voxels have them.
+    """Draw the share of GM and the share of voxels by soft value.
 
-    Line styles and markers tell the models apart where colours do not.
+    Line styles and markers distinguish the models without colour.
 
     Parameters
     ----------
@@ -371,14 +361,14 @@ def draw_reliability(calibrations) -> Figure:
     }
     figure = Figure(figsize=(5.2, 6.4), facecolor="white", layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    upper.plot([0, 1], [0, 1], color=PALE, lw=1.2, ls=":", label="as it should be")
+    upper.plot([0, 1], [0, 1], color=PALE, lw=1.2, ls=":", label="perfect calibration")
     for i, (system, of) in enumerate(calibrations.items()):
-        table, style = of["table"], styles[system]
-        filled = table.count > 0
-        label = f"{NAMES[system]}: error {number(expected_calibration_error(table))}"
+        bins, style = of["table"], styles[system]
+        filled = bins.count > 0
+        label = f"{NAMES[system]}: error {number(expected_calibration_error(bins))}"
         upper.plot(
-            table.mean_soft[filled],
-            table.gm_share[filled],
+            bins.mean_soft[filled],
+            bins.gm_share[filled],
             ms=6,
             lw=1.8,
             label=label,
@@ -386,11 +376,11 @@ def draw_reliability(calibrations) -> Figure:
             zorder=3,
             **style,
         )
-        width = 1 / len(table.count)
-        left = np.arange(len(table.count)) * width + width * (0.1 + 0.4 * i)
+        width = 1 / len(bins.count)
+        left = np.arange(len(bins.count)) * width + width * (0.1 + 0.4 * i)
         lower.bar(
             left,
-            100 * table.count,
+            100 * bins.count,
             width * 0.4,
             align="edge",
             ec=style["color"],
@@ -398,10 +388,10 @@ def draw_reliability(calibrations) -> Figure:
             fc=style["color"] if system == "fold" else "white",
             hatch=None if system == "fold" else "/////",
         )
-    upper.set(ylabel="share that is GM in the mask", xlim=(0, 1), ylim=(0, 1))
+    upper.set(ylabel="share of GM in the reference", xlim=(0, 1), ylim=(0, 1))
     upper.legend(frameon=False, loc="upper left")
     lower.set(xlabel="soft segmentation", ylabel="voxels, %")
-    upper.set_title("Voxels within 2 mm of the GM's border", size=11)
+    upper.set_title("Voxels within 2 mm of the GM border", size=11)
     for ax in (upper, lower):
         ax.spines[["top", "right"]].set_visible(False)
     return figure

@@ -1,16 +1,16 @@
-"""Train the default model, and its cross-validation, on the openly licensed scans.
+"""Train the default model and the folds of its cross-validation on openly licensed scans.
 
     python experiments/default_model.py SHARED_DATA PUBLISHED_WEIGHTS OUT [--only STAGE ...]
 
-SHARED_DATA holds t2starw-multicentre, t2star-unlabelled and amu7t-template. In OUT come, one
-after the other, each resumed where it was interrupted and skipped where it is done:
+SHARED_DATA holds t2starw-multicentre, t2star-unlabelled and amu7t-template. The stages in OUT, of
+which interrupted ones are resumed and completed ones skipped:
 
-unlabelled/  the scans without masks, with automatic ones by the published network
-variety/     a first model, of template cross-sections and phantoms, the unlabelled subject's
-             slices around them; it never sees a subject with a mask
-trained/P/   the first model trained further on all subjects but P
-folds/P/     the mean of both
-final/       the same, trained on everybody (trained/all): models/default
+unlabelled/       the scans without masks, with automatic masks by the published network
+variety/          a first model, trained on phantoms and on template cross-sections in the slices
+                  of the unlabelled subject; it never sees a subject with a reference
+trained/SUBJECT/  the first model, trained further on all other subjects
+folds/SUBJECT/    the mean of the weights of both
+final/            the same on all subjects (trained/all): models/default
 """
 
 from __future__ import annotations
@@ -26,23 +26,24 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from gmseg.core import geometry, model, pipeline
+from gmseg.core import geometry, pipeline
+from gmseg.core.model import Model
 from gmseg.datasets.folders import bids_scans
 from gmseg.datasets.splits import subjects_named
-from gmseg.inference import engines, segment
+from gmseg.inference import engines
 from gmseg.io import image
 from gmseg.io.resources import commit
 from gmseg.models import registry
 from gmseg.training.train import train
 from gmseg.training.validation import mean_dice, read_cases
 
-CHANGES = 8  # of each slice, whose soft segmentations are averaged with its own
-THRESHOLD = 0.55  # of that average: where its areas are those of 0.5 without changes
-AREA_MM2 = 5, 30  # slices outside are not trained on
+CHANGES = 8  # changed copies of each slice, averaged with its own soft segmentation
+THRESHOLD = 0.55  # gives the average the same areas as 0.5 gives a single segmentation
+AREA_MM2 = 5, 30  # slices outside this range are not trained on
 
 
 def main() -> None:
-    """Run the stages that are asked for, all by default."""
+    """Run the chosen stages, by default all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("published", type=Path)
@@ -71,7 +72,7 @@ def main() -> None:
 
 
 def run(folders, out: Path, template: Path, protocol: str, *, split: str, start=None) -> None:
-    """Train one model, unless it is there."""
+    """Train one model unless it exists."""
     if (out / "model.json").exists():
         return
     command = f"gmseg train {' '.join(f.name for f in folders)} --protocol {protocol} --seed 1"
@@ -107,16 +108,16 @@ def run(folders, out: Path, template: Path, protocol: str, *, split: str, start=
 def average(first: Path, trained: Path, out: Path, labelled: Path) -> None:
     """Write the mean of the weights before and after the training on labels.
 
-    Training on few labels makes a network better on their sites and worse on others; half the
-    way back keeps most of the first and mends the second (Wortsman et al., Robust fine-tuning of
-    zero-shot models, CVPR 2022). Half is that paper's choice, too, and not tuned here.
+    Training on few labels makes a network better on their sites and worse on others; the mean
+    keeps most of the gain and avoids most of the loss (Wortsman et al., Robust fine-tuning of
+    zero-shot models, CVPR 2022). Equal weights are that paper's choice and were not tuned.
     """
     if (out / "model.json").exists():
         return
     before, after = registry.load_model(first), registry.load_model(trained)
     network = registry.load_network(after)
     pairs = zip(registry.load_network(before).get_weights(), network.get_weights(), strict=True)
-    network.set_weights([(one + other) / 2 for one, other in pairs])
+    network.set_weights([(a + b) / 2 for a, b in pairs])
     left_out = [
         s for s in bids_scans(labelled) if s.subject not in subjects_named(after.trained_on)
     ]
@@ -132,20 +133,20 @@ def average(first: Path, trained: Path, out: Path, labelled: Path) -> None:
     registry.save_model(network, out, "model", **card)
 
 
-def label(data: Path, model: model.Model, out: Path) -> None:
-    """Copy the scans without masks into a BIDS folder, with automatic masks beside them."""
+def label(data: Path, model: Model, out: Path) -> None:
+    """Copy the scans without masks into a BIDS folder, with automatic masks."""
     predict = engines.load_predictor(model)
     for name, path, beside, cord_path in tqdm(list(without_masks(data)), desc="labelling"):
         scan, first = image.read_scan(path), image.read_scan(beside)
         cord = image.read_mask(cord_path, first, what="cord mask")
-        # a second run has no cord mask: its window lies where the first run's cord was
+        # a second run has no cord mask: its window is at the cord of the first run
         centre = nib.affines.apply_affine(first.affine, np.argwhere(cord).mean(axis=0))
-        ready = pipeline.prepare(scan, model, name=path, centre=(centre[0], centre[1]))
-        soft = pipeline.soft_on_scan(averaged(predict, ready.windows), ready)
+        prepared = pipeline.prepare(scan, model, name=path, centre=(centre[0], centre[1]))
+        soft = pipeline.soft_on_scan(averaged(predict, prepared.windows), prepared)
         mask = (soft > THRESHOLD).astype(np.uint8)
         areas = geometry.slice_areas_mm2(mask, scan.affine)
-        odd = (areas < AREA_MM2[0]) | (areas > AREA_MM2[1])
-        np.moveaxis(mask, geometry.slice_axis(scan.affine), 0)[odd] = 0
+        implausible = (areas < AREA_MM2[0]) | (areas > AREA_MM2[1])
+        np.moveaxis(mask, geometry.slice_axis(scan.affine), 0)[implausible] = 0
         scans = out / name.split("_")[0] / "anat"
         labels = out / "derivatives" / "labels" / name.split("_")[0] / "anat"
         for folder in (scans, labels):
@@ -157,7 +158,7 @@ def label(data: Path, model: model.Model, out: Path) -> None:
 
 
 def without_masks(data: Path):
-    """Yield name and path of the scans without masks, and a scan with a cord mask and that."""
+    """Yield name and path of every scan without mask, and a scan with its cord mask."""
     for item in bids_scans(data / "t2starw-multicentre"):
         second = item.scan.with_name(item.scan.name.replace("_run-1_", "_run-2_"))
         yield item.name.replace("_run-1_", "_run-2_"), second, item.scan, item.cord
@@ -168,19 +169,19 @@ def without_masks(data: Path):
 
 def averaged(predict, windows: np.ndarray) -> np.ndarray:
     """Return the mean soft segmentation of windows and of slightly changed copies of them."""
-    rng, found = np.random.default_rng(0), segment.predict_windows(predict, windows)
+    rng, total = np.random.default_rng(0), pipeline.predict_windows(predict, windows)
     for _ in range(CHANGES):
         angle, scale = np.deg2rad(rng.normal(0, 6)), np.exp(rng.normal(0, 0.08))
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         matrix = turn @ np.diag([scale * rng.choice([-1, 1]), scale])
         gain, level = np.exp(rng.normal(0.1, 0.25)), rng.normal(0, 0.2)
         changed = (moved(windows, matrix) * gain + level).astype(np.float32)
-        found += moved(segment.predict_windows(predict, changed), np.linalg.inv(matrix))
-    return found / (CHANGES + 1)
+        total += moved(pipeline.predict_windows(predict, changed), np.linalg.inv(matrix))
+    return total / (CHANGES + 1)
 
 
 def moved(planes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Sample planes (n, rows, columns) where a matrix about their centre points."""
+    """Transform planes (n, rows, columns) by a matrix about their centre."""
     centre = (np.array(planes.shape[1:]) - 1) / 2
     offset = centre - matrix @ centre
     return np.stack(

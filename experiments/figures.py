@@ -1,143 +1,146 @@
-"""Make the pictures of the documentation: ``python experiments/figures.py [FOLDER MODEL]``.
+"""Draw the pictures of the documentation: ``python experiments/figures.py [SHARED_DATA MODEL]``.
 
-FOLDER holds the openly licensed scans (``t2starw-multicentre/sub-9584/...``), MODEL is the fold of
-``experiments/default_model.py`` that never saw that subject. Without them, only the pictures that need
-no real scan are made.
+SHARED_DATA holds ``t2starw-multicentre``; MODEL is the fold of ``experiments/default_model.py``
+that never saw subject 9584. Without them, only the pictures that need no real scan are drawn.
 """
 
 import sys
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 import gmseg
 from gmseg.core import pipeline
 from gmseg.datasets.splits import subjects_named
-from gmseg.inference import segment
 from gmseg.inference.engines import load_predictor
 from gmseg.io.image import read_scan
 from gmseg.io.resources import bundled
 from gmseg.models.backend import import_keras
-from gmseg.report.overlays import (
-    INK,
-    PREDICTION,
-    axes_at,
-    draw_architecture,
-    draw_overlay,
-    draw_receptive_field,
-    draw_run,
-)
+from gmseg.paper.network_diagrams import draw_architecture, draw_receptive_field
+from gmseg.report.overlays import INK, PREDICTION, axes_at, draw_overlay, draw_run
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "img"
 REAL_SCAN = "t2starw-multicentre/sub-9584/anat/sub-9584_run-1_T2starw.nii.gz"
-PERSON = "9584"
+SUBJECT = "9584"
 CREDIT = "scan: 2018 GM imaging challenge data, CC0"
 LARGEST_BYTES = 250_000
+NEAR_MM = 6.5  # half the side of the squares around the cord
 
 
-def main(folder=None, model=None):
-    """Make every picture that can be made."""
+def main(data=None, model=None, out: Path = IMAGES):
+    """Draw every picture that can be drawn."""
     import_keras()
     from gmseg.core.network import build_network
 
     network = build_network()
-    save(draw_architecture(network), "architecture.png", dpi=130)
-    save(draw_receptive_field(network=network), "receptive_field.png", dpi=130)
-    save(draw_pipeline(), "pipeline.png", dpi=130)
-    if folder is None:
+    save(draw_architecture(network), out / "architecture.png", dpi=130)
+    save(draw_receptive_field(network), out / "receptive_field.png", dpi=130)
+    save(draw_pipeline(), out / "pipeline.png", dpi=130)
+    if data is None:
         print("no folder given: segsample.jpg and video_ss.png need a real scan")
         return
     model = gmseg.load_model(model)
-    if PERSON in subjects_named(model.trained_on):
-        sys.exit(f"{model.weights}: was trained on {PERSON}; give the fold without that subject")
-    scan = read_scan(Path(folder) / REAL_SCAN)
+    if SUBJECT in subjects_named(model.trained_on):
+        sys.exit(f"{model.weights}: was trained on {SUBJECT}; give the fold without that subject")
+    scan = read_scan(Path(data) / REAL_SCAN)
     mask = gmseg.segment(scan, model).mask
     figure = draw_overlay(scan, mask, slices=range(1, 17, 2), columns=4, field_mm=22)
-    save(credited(figure, "right"), "segsample.jpg", dpi=150, pil_kwargs={"quality": 88})
-    save(credited(draw_run(scan, mask, 8), "left"), "video_ss.png", dpi=130)
+    save(credited(figure, "right"), out / "segsample.jpg", dpi=150, pil_kwargs={"quality": 88})
+    save(credited(draw_run(scan, mask, 8), "left"), out / "video_ss.png", dpi=130)
 
 
-def save(figure, name, **how):
-    """Save a figure and tell its size."""
-    path = IMAGES / name
+def save(figure, path: Path, **options):
+    """Save a figure and print its size."""
     path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, **how)
+    figure.savefig(path, **options)
     size = path.stat().st_size
-    print(f"{name}: {size / 1000:.0f} kB{' (too large)' * (size > LARGEST_BYTES)}")
+    print(f"{path.name}: {size / 1000:.0f} kB{' (too large)' * (size > LARGEST_BYTES)}")
 
 
 def credited(figure, side):
-    """Write into the figure's corner where the scan is from."""
+    """Write the origin of the scan into a corner of the figure."""
     width, height = figure.get_size_inches()
     x = (0.3 if side == "left" else width - 0.1) / width
     figure.text(x, 0.12 / height, CREDIT, color="#9aa3ad", size=9, ha=side)
     return figure
 
 
-def draw_pipeline():
-    """Draw the sample's way through the pipeline; every picture is a result of its own step."""
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
+def draw_pipeline() -> Figure:
+    """Draw the steps of the pipeline on the sample, each with its own result."""
+    steps, reach_mm, window_mm = pipeline_steps()
+    side, gap = 2.05, 0.3
+    figure = Figure(figsize=(0.15 + len(steps) * (side + gap) - gap + 0.15, 5.0), facecolor="white")
+    width, height = figure.get_size_inches()
+    for i, (name, values, spacing_mm, text) in enumerate(steps):
+        left = 0.15 + i * (side + gap)
+        in_window = name in {"window", "soft segmentation"}
+        centre_mm = window_mm if in_window else np.zeros(2)
+        options = {
+            "cmap": "inferno" if name == "soft segmentation" else "gray",
+            "vmin": 0 if i > 2 else values.min(),
+            "vmax": 1 if i > 2 else np.percentile(values, 99.5),
+        }
+        whole = axes_at(figure, name, left, 2.4, side, side)
+        show_step(whole, values, spacing_mm, centre_mm, reach_mm, **options)
+        corner = (-NEAR_MM, -NEAR_MM)
+        square = Rectangle(corner, 2 * NEAR_MM, 2 * NEAR_MM, fill=False, ec=PREDICTION)
+        whole.add_patch(square)
+        whole.spines[:].set_color(INK)
+        close = axes_at(figure, f"{name} close", left, 0.15, side, side)
+        show_step(close, values, spacing_mm, centre_mm, np.full(2, NEAR_MM), **options)
+        close.spines[:].set_color(PREDICTION)
+        figure.text(left / width, 4.78 / height, name, size=11, weight="bold", color=INK)
+        figure.text(left / width, 4.56 / height, text, size=9.5, color=INK)
+        if i:
+            x = (left - gap / 2) / width
+            figure.text(x, 3.4 / height, "→", size=17, color=INK, ha="center")
+    return figure
 
+
+def pipeline_steps() -> tuple[list, np.ndarray, np.ndarray]:
+    """Run the pipeline on the sample and return what its middle slice is after every step.
+
+    Returns
+    -------
+    steps : list of (str, numpy.ndarray, tuple of float, str)
+        Name, slice, pixel size in mm, and description.
+    reach_mm, window_mm : numpy.ndarray
+        Half the size of the slice; the centre of the window from that of the slice.
+    """
     model = gmseg.load_model()
     scan = read_scan(bundled("data/sample/phantom_t2s.nii.gz"))
     k = scan.shape[2] // 2
-    ready = pipeline.prepare(scan, model)
-    soft_windows = segment.predict_windows(load_predictor(model), ready.windows)
-    soft = pipeline.soft_on_scan(soft_windows, ready)
+    prepared = pipeline.prepare(scan, model)
+    soft_windows = pipeline.predict_windows(load_predictor(model), prepared.windows)
+    soft = pipeline.soft_on_scan(soft_windows, prepared)
     native = scan.get_fdata()[..., k]
-    sizes = scan.header.get_zooms()
-    size_text = " x ".join(f"{size:g}" for size in sizes)
-    step = model.voxel_size_mm
+    sizes_mm = scan.header.get_zooms()
+    working_mm = (model.voxel_size_mm, model.voxel_size_mm)
+    sizes = " x ".join(f"{size:g}" for size in sizes_mm) + " mm"
+    grid = f"{working_mm[0]:g} x {working_mm[0]:g} mm in plane"
+    window = f"{model.window} x {model.window}, standardised"
+    threshold = f"soft > {model.threshold:g}, native grid"
     steps = [
-        ("scan", native, sizes, f"{size_text} mm"),
-        ("working grid", ready.grid.data[..., k], (step, step), f"{step:g} x {step:g} mm in plane"),
-        (
-            "window",
-            ready.windows[k],
-            (step, step),
-            f"{model.window} x {model.window}, standardised",
-        ),
-        ("soft segmentation", soft_windows[k], (step, step), "probability of GM, 0 to 1"),
-        ("mask", soft[..., k] > model.threshold, sizes, f"soft > {model.threshold:g}, scan's grid"),
+        ("scan", native, sizes_mm[:2], sizes),
+        ("working grid", prepared.grid.data[..., k], working_mm, grid),
+        ("window", prepared.windows[k], working_mm, window),
+        ("soft segmentation", soft_windows[k], working_mm, "probability of GM, 0 to 1"),
+        ("mask", soft[..., k] > model.threshold, sizes_mm[:2], threshold),
     ]
-    side, gap, near_mm = 2.05, 0.3, 6.5
-    figure = Figure(figsize=(0.15 + len(steps) * (side + gap) - gap + 0.15, 5.0), facecolor="white")
-    wide, high = figure.get_size_inches()
-    reach_mm = np.array(native.shape) * sizes[:2] / 2
-    middle_mm = (ready.centres[k] - np.array(ready.grid.data.shape[:2]) / 2) * step
-    for i, (name, values, spacing, what) in enumerate(steps):
-        left = 0.15 + i * (side + gap)
-        in_window = name in {"window", "soft segmentation"}
-        around = middle_mm if in_window else np.zeros(2)
-        half = np.array(values.shape) * spacing[:2] / 2
-        where = np.stack([around - half, around + half], axis=1).ravel()
-        limits = (0, 1) if i > 2 else (values.min(), np.percentile(values, 99.5))
-        for close in (False, True):
-            ax = axes_at(
-                figure, f"{name}{' close' * close}", left, 0.15 if close else 2.4, side, side
-            )
-            ax.set_facecolor("#d9dee4")
-            ax.imshow(
-                values.T,
-                "inferno" if name == "soft segmentation" else "gray",
-                extent=where,
-                origin="lower",
-                vmin=limits[0],
-                vmax=limits[1],
-                interpolation="nearest",
-            )
-            reach = np.full(2, near_mm) if close else reach_mm
-            ax.set(xlim=(-reach[0], reach[0]), ylim=(-reach[1], reach[1]))
-            if not close:
-                corner = (-near_mm, -near_mm)
-                ax.add_patch(Rectangle(corner, 2 * near_mm, 2 * near_mm, fill=False, ec=PREDICTION))
-            ax.spines[:].set_color(PREDICTION if close else INK)
-        figure.text(left / wide, 4.78 / high, name, size=11, weight="bold", color=INK)
-        figure.text(left / wide, 4.56 / high, what, size=9.5, color=INK)
-        if i:
-            figure.text((left - gap / 2) / wide, 3.4 / high, "→", size=17, color=INK, ha="center")
-    return figure
+    middle = np.array(prepared.grid.data.shape[:2]) / 2
+    window_mm = (prepared.centres[k] - middle) * model.voxel_size_mm
+    return steps, np.array(native.shape) * sizes_mm[:2] / 2, window_mm
+
+
+def show_step(ax, values, spacing_mm, centre_mm, reach_mm, **options) -> None:
+    """Show a slice around its centre in mm, and the part within reach of the origin."""
+    half_mm = np.array(values.shape) * spacing_mm / 2
+    extent = np.stack([centre_mm - half_mm, centre_mm + half_mm], axis=1).ravel()
+    ax.set_facecolor("#d9dee4")
+    ax.imshow(values.T, extent=extent, origin="lower", interpolation="nearest", **options)
+    ax.set(xlim=(-reach_mm[0], reach_mm[0]), ylim=(-reach_mm[1], reach_mm[1]))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Measure what fine-tuning on about 20 annotated slices of another contrast gains.
+"""Measure the gain from fine-tuning on about 20 annotated slices of another contrast.
 
     python experiments/fine_tuning.py SHARED_DATA MODEL OUT
 
-No second contrast with masks is at hand, so one is made up: the scans of t2starw-multicentre with
-their values turned round, bright for dark, GM darker than WM. MODEL is one that never saw subject
-9584 (a fold of experiments/default_model.py). It goes on with the 20 slices of 10062's first
-session, and so does a network from scratch; all are scored on 9584.
+The second contrast is simulated, because no scans with masks are available: the values of
+t2starw-multicentre are inverted, so that GM is darker than WM. MODEL never saw subject 9584 (a fold
+of experiments/default_model.py). It is fine-tuned on the 20 slices of the first session of 10062; a
+network from scratch is trained on the same slices. The script prints the Dice of both on 9584.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STEPS = 150
 
 
 def main() -> None:
-    """Write the inverted scans, train both ways, print the table."""
+    """Write the inverted scans, train both networks, print their Dice."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("model")
@@ -40,7 +40,7 @@ def main() -> None:
     chosen = parser.parse_args()
     model = load_model(chosen.model)
     if HELD_OUT in model.trained_on:
-        sys.exit(f"{chosen.model}: was trained on {HELD_OUT}; give its fold's model")
+        sys.exit(f"{chosen.model}: was trained on {HELD_OUT}; give the fold without that subject")
     inverted = chosen.out / "inverted"
     if not inverted.exists():
         write_inverted(chosen.data / "t2starw-multicentre", inverted)
@@ -67,15 +67,15 @@ def main() -> None:
 
 
 def write_inverted(data: Path, out: Path) -> None:
-    """Write a BIDS folder of one scan to train on and one to score, bright for dark."""
+    """Write a BIDS folder of inverted scans: one session to train on, one subject to test on."""
     for item in bids_scans(data):
         if not item.name.startswith(TRAINED_ON) and item.subject != HELD_OUT:
             continue
         scan = image.read_scan(item.scan)
         values = np.asarray(scan.dataobj)
-        turned = np.clip(np.percentile(values, 99.5) - values, 0, None).astype(np.float32)
+        inverted = np.clip(np.percentile(values, 99.5) - values, 0, None).astype(np.float32)
         for source, written in (
-            (item.scan, image.like_scan(scan, turned)),
+            (item.scan, image.like_scan(scan, inverted)),
             (item.references[0], nib.load(item.references[0])),
             (item.cord, nib.load(item.cord)),
         ):

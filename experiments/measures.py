@@ -1,8 +1,7 @@
-"""Measure made-up cords whose outline is known: ``python experiments/measures.py``.
+"""Measure synthetic phantoms whose outline is known: ``python experiments/measures.py``.
 
-Writes the tables of ``measures.md``, between its two marks: how far the areas of gray matter and of
-its horns are from those of the true outline, from a perfect soft mask and from our segmentation,
-for pixels of 0.25 to 0.8 mm.
+Writes the table of ``docs/measures.md`` between its two marks: errors of the areas of gray matter
+and of its horns, from a perfect soft mask and from our segmentation, for pixels of 0.25 to 0.8 mm.
 """
 
 import argparse
@@ -23,13 +22,13 @@ CORDS = 12
 FIRST_SEED = 10_001  # training counts its phantoms from 0
 SLICES, SLICE_MM, FIELD_MM = 6, 5.0, 60.0
 FINE_MM = 0.02
-DRIFT_MM = 0.6  # what make_phantom takes
+DRIFT_MM = 0.6  # default of make_phantom
 HORNS = [(side, half) for side in SIDES for half in HALVES]
 BEGIN, END = "<!-- tables: python experiments/measures.py -->", "<!-- end of tables -->"
 
 
 def main(arguments=None):
-    """Measure, and put the tables into the page."""
+    """Measure, and write the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--out",
@@ -47,27 +46,27 @@ def main(arguments=None):
     for pixel_mm in PIXELS_MM:
         errors = {"a perfect soft mask": [], "our soft segmentation": [], "our mask": []}
         for seed in tqdm(range(FIRST_SEED, FIRST_SEED + choices.cords), desc=f"{pixel_mm} mm"):
-            for what, rows, truth in measured(seed, pixel_mm, model):
-                errors[what].append(relative(rows, truth))
-        for what, found in errors.items():
-            lines.append(f"| {pixel_mm} mm | {what} | {row_of(found)} |")
+            for kind, rows, truth in measured(seed, pixel_mm, model):
+                errors[kind].append(relative(rows, truth))
+        for kind, found in errors.items():
+            lines.append(f"| {pixel_mm} mm | {kind} | {row_of(found)} |")
     write_between(choices.out, BEGIN, END, "\n".join(lines))
-    print(f"wrote the tables of {choices.out}")
+    print(f"wrote the table of {choices.out}")
 
 
 def measured(seed, pixel_mm, model):
-    """Yield what was measured on, its rows as arrays (slices, 4 horns), and the truth."""
-    made = make_phantom(
+    """Yield the kind of mask, measured areas (slices, 4 horns), and true areas."""
+    phantom = make_phantom(
         seed=seed,
         spacing_mm=(pixel_mm, pixel_mm, SLICE_MM),
         shape=(round(FIELD_MM / pixel_mm),) * 2 + (SLICES,),
         drift_mm=DRIFT_MM,
     )
-    truth, soft = outline(seed, made.image)
-    perfect = nib.Nifti1Image(soft, made.image.affine)
-    mask = nib.Nifti1Image((soft > 0.5).astype(np.uint8), made.image.affine)
+    truth, soft = outline(seed, phantom.image)
+    perfect = nib.Nifti1Image(soft, phantom.image.affine)
+    mask = nib.Nifti1Image((soft > 0.5).astype(np.uint8), phantom.image.affine)
     yield "a perfect soft mask", horns(gmseg.measure_mask(mask, soft=perfect), "gm_soft"), truth
-    result = gmseg.segment(made.image, model)
+    result = gmseg.segment(phantom.image, model)
     rows = gmseg.measure_mask(result.mask, soft=result.soft)
     yield "our soft segmentation", horns(rows, "gm_soft"), truth
     yield "our mask", horns(rows, "gm"), truth
@@ -79,10 +78,10 @@ def horns(rows, kind) -> np.ndarray:
 
 
 def outline(seed, image):
-    """Return the true areas of the horns, (slices, 4), and the share of every voxel that is GM.
+    """Return the true areas of the horns, (slices, 4), and the share of GM in every voxel.
 
-    Truth is counted on a grid of 0.02 mm. Its horns are divided as the cord was made: by the
-    midline and the middle of the commissure, both of which bend with the cord's small warps.
+    Areas are counted on a grid of 0.02 mm. The horns are divided by the phantom's own midline and
+    the middle of its commissure, both of which bend with its small warps.
     """
     subject = draw_subject(seed, DRIFT_MM)
     affine, shape = image.affine, image.shape
@@ -92,36 +91,26 @@ def outline(seed, image):
     for k in range(shape[2]):
         cut = cut_at(subject, affine[2, 3] + k * affine[2, 2], (0, 0), subject.level)
         box = [near(affine[i, 3], affine[i, i], shape[i], cut.centre[i]) for i in (0, 1)]
-        x, y = (
-            (
-                affine[i, 3]
-                + affine[i, i]
-                * (
-                    box[i].start
-                    + (np.arange((box[i].stop - box[i].start) * parts) + 0.5) / parts
-                    - 0.5
-                )
-            ).astype(np.float32)
-            for i in (0, 1)
-        )
+        x, y = (fine_positions(affine[i, 3], affine[i, i], box[i], parts) for i in (0, 1))
         _, gm, across, along = cord_shapes(subject, cut, x, y)
         inside = coverage(gm, pixel_mm / parts)
         pooled = inside.reshape(len(x) // parts, parts, len(y) // parts, parts).mean(axis=(1, 3))
         soft[(*box, k)] = pooled
         ahead = along > 0.75 * cut.cord[1] / 4.1 * subject.gm  # the height of the bridge
         left = across < 0  # x runs to the right
-        truth.append(
-            [
-                float(
-                    inside[
-                        (left if s == "left" else ~left) & (ahead if h == "anterior" else ~ahead)
-                    ].sum()
-                    * (pixel_mm / parts) ** 2
-                )
-                for s, h in HORNS
-            ]
-        )
+        sides = {"left": left, "right": ~left}
+        halves = {"anterior": ahead, "posterior": ~ahead}
+        sums = [float(inside[sides[side] & halves[half]].sum()) for side, half in HORNS]
+        truth.append([area * (pixel_mm / parts) ** 2 for area in sums])
     return np.array(truth), soft
+
+
+def fine_positions(origin, step, voxels: slice, parts: int) -> np.ndarray:
+    """Return the positions of the parts of voxels along one axis."""
+    count = voxels.stop - voxels.start
+    return (origin + step * (voxels.start + (np.arange(count * parts) + 0.5) / parts - 0.5)).astype(
+        np.float32
+    )
 
 
 def near(origin, step, count, centre) -> slice:
@@ -130,14 +119,15 @@ def near(origin, step, count, centre) -> slice:
     return slice(max(int(ends[0]), 0), min(int(ends[1]) + 1, count))
 
 
-def relative(found, truth):
-    """Return the errors relative to the truth: of areas (slices,), of horns, of a scan's means."""
-    area = found.sum(axis=1) / truth.sum(axis=1) - 1
-    return area, (found / truth - 1).ravel(), np.nanmean(found, axis=0) / truth.mean(axis=0) - 1
+def relative(measured, truth):
+    """Return relative errors: of areas (slices,), of horns, of the means of a scan."""
+    area = measured.sum(axis=1) / truth.sum(axis=1) - 1
+    means = np.nanmean(measured, axis=0) / truth.mean(axis=0) - 1
+    return area, (measured / truth - 1).ravel(), means
 
 
 def row_of(found) -> str:
-    """Return mean absolute errors as cells, in percent."""
+    """Return mean absolute errors in percent as cells."""
     area, horn, scan = (np.abs(np.concatenate(part)) * 100 for part in zip(*found, strict=True))
     cells = np.nanmean(area), np.nanmean(horn), np.nanpercentile(horn, 95), np.nanmean(scan)
     return " | ".join(f"{value:.2f} %" for value in cells)

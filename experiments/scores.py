@@ -1,46 +1,35 @@
-"""Score models on labelled scans: ``python experiments/scores.py FOLDER MODEL...``.
+"""Print the Dice of models on the labelled scans.
 
-FOLDER holds ``t2starw-multicentre`` (BIDS, masks under derivatives/labels) and
-``t2s-small-fov``. Prints, as a table, the Dice of every model on every scan: over the slices that
-the reference labels, on the scan's own grid, threshold 0.5, with the window at the image's centre,
-and with the window on the cord mask. Scans that a model was trained on are marked.
+    python experiments/scores.py SHARED_DATA MODEL...
+
+SHARED_DATA is that of cross_validation.py. Dice is over the slices that the reference labels, on
+the native grid, threshold 0.5, with the window at the image's centre and on the cord mask. Scans
+that a model was trained on are marked.
 """
 
 import sys
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
+from cases import multicentre_cases, small_field_case
 
 from gmseg import dice_labelled, load_model, segment
-from gmseg.core.geometry import slice_axis
-from gmseg.datasets.folders import bids_scans
 
 
-def labelled(folder):
-    """Yield name, scan, reference and cord mask of every labelled scan."""
-    for item in bids_scans(folder / "t2starw-multicentre"):
-        cord = item.cord
-        yield item.name, item.scan, item.references[0], cord
-    files = [folder / "t2s-small-fov" / f"t2s{end}.nii.gz" for end in ("", "_gmseg_manual", "_seg")]
-    yield "t2s-small-fov", *files
-
-
-def main(folder, *models):
+def main(data, *names):
     """Print the table."""
-    models = [load_model(name) for name in models]
+    models = [load_model(name) for name in names]
     print("| scan | " + " | ".join(f"{m.name}, image | {m.name}, cord" for m in models) + " |")
     print("|---|" + "--:|" * 2 * len(models))
-    for name, scan, reference, cord in labelled(Path(folder)):
-        truth = nib.load(reference)
-        gm = np.asarray(truth.dataobj) > 0.5
+    for case in [*multicentre_cases(Path(data)), small_field_case(Path(data))]:
         cells = []
         for model in models:
-            seen = " (trained on it)" if name in model.trained_on else ""
-            for where in ({"centre": "image"}, {"cord": cord}):
-                mask = np.asarray(segment(scan, model, threshold=0.5, **where).mask.dataobj)
-                cells.append(f"{dice_labelled(mask, gm, slice_axis(truth.affine)):.3f}{seen}")
-        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+            mark = " (trained on it)" if case.name in model.trained_on else ""
+            for window in ({"centre": "image"}, {"cord": case.cord}):
+                mask = segment(case.scan, model, threshold=0.5, **window).mask
+                score = dice_labelled(np.asarray(mask.dataobj), case.reference, case.axis)
+                cells.append(f"{score:.3f}{mark}")
+        print(f"| {case.name} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

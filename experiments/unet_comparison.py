@@ -2,15 +2,15 @@
 
     python experiments/unet_comparison.py SHARED_DATA UNLABELLED OUT [--only invivo exvivo]
 
-SHARED_DATA holds t2starw-multicentre and amu7t-template, UNLABELLED is a folder of
-experiments/default_model.py. In OUT, both networks are trained from scratch, in short:
+SHARED_DATA holds t2starw-multicentre and amu7t-template, UNLABELLED is the folder that
+experiments/default_model.py writes. Both networks are trained from scratch, briefly, into OUT:
 
-invivo/NETWORK/PERSON/  by the protocol `default`, once for every subject who is held out
-exvivo/NETWORK/         on 15 slices of a made-up cord at 0.1 mm, 7 to validate, 8 to test, by the
-                        protocol `exvivo`, as the paper did with a real one
+invivo/NETWORK/SUBJECT/  by the protocol `default`, once for every held-out subject
+exvivo/NETWORK/          on 15 slices of a synthetic cord at 0.1 mm, 7 to validate, 8 to test, by
+                         the protocol `exvivo`, as in the paper with a real cord
 
-Every run is resumed where it was interrupted and skipped where it is done. Writes
-data/results/unet.json and data/results/exvivo.json, which `gmseg figures` draws.
+Interrupted runs are resumed, completed ones skipped. The script writes data/results/unet.json and
+data/results/exvivo.json, which `gmseg figures` draws.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from gmseg.datasets.folders import bids_scans
 from gmseg.datasets.labelled import read_labelled
 from gmseg.datasets.phantom import make_phantom
 from gmseg.evaluation import metrics
-from gmseg.inference import segment
 from gmseg.inference.engines import load_predictor
 from gmseg.io.resources import commit
 from gmseg.models import backend
@@ -45,7 +44,7 @@ from gmseg.training.train import train
 
 NETWORKS = {"dilated convolutions": {}, "U-Net": {"kind": "unet", "widths": [26, 48, 98, 192]}}
 STEPS = {"invivo": 400, "exvivo": 250}
-RATE = 2e-3  # of a run from scratch; the default protocol goes on from a model
+RATE = 2e-3  # learning rate from scratch; the default protocol starts from a model
 PHANTOMS = 24
 PARTS = {"train": 15, "validate": 7, "test": 8}
 CORD_MM, EXVIVO_MM, CORD_SEED = 116, 0.1, 20_002
@@ -54,23 +53,16 @@ RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"
 
 
 def main() -> None:
-    """Train, score and write what is asked for."""
+    """Train and evaluate the chosen experiments, and write their results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("unlabelled", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", nargs="+", choices=list(STEPS), default=list(STEPS))
     chosen = parser.parse_args()
-    words = shlex.join(
-        [
-            "python",
-            "experiments/unet_comparison.py",
-            chosen.data.name,
-            chosen.unlabelled.name,
-            "OUT",
-        ]
-    )
-    made_by = f"{words}, commit {commit()}"
+    names = chosen.data.name, chosen.unlabelled.name
+    command = shlex.join(["python", "experiments/unet_comparison.py", *names, "OUT"])
+    made_by = f"{command}, commit {commit()}"
     RESULTS.mkdir(exist_ok=True)
     if "invivo" in chosen.only:
         save_results(in_vivo(chosen, made_by), RESULTS / "unet.json")
@@ -79,7 +71,7 @@ def main() -> None:
 
 
 def in_vivo(chosen, made_by: str) -> Results:
-    """Train both networks on every fold of the labelled scans, and score them."""
+    """Train both networks on every fold of the labelled scans, and evaluate them."""
     labelled = chosen.data / "t2starw-multicentre"
     scans = bids_scans(labelled)
     methods = []
@@ -97,25 +89,25 @@ def in_vivo(chosen, made_by: str) -> Results:
                 subject,
                 template=chosen.data / "amu7t-template",
             )
-        found = [
-            scored(scan, models[scan.subject], group=scan.subject)
-            for scan in tqdm(scans, desc=f"scoring {name}")
+        scores = [
+            scan_scores(scan, models[scan.subject])
+            for scan in tqdm(scans, desc=f"evaluating {name}")
             if scan.manual
         ]
-        methods.append(Method(name, found, facts(models[subject], protocol)))
+        methods.append(Method(name, scores, costs(models[subject], protocol)))
     return Results(
         "Network and U-Net, trained alike on the same folds",
         f"Both from scratch, {STEPS['invivo']} steps of 8 windows of 80 x 80 pixels, protocol "
         f"default at the rate {RATE:g}; leave one subject out; labelled slices, threshold 0.5, "
-        f"window on the cord. The references are probably corrected automatic masks. A short "
-        f"training: it compares the two, and says little of what either can reach.",
+        f"window on the cord. The references are probably corrected automatic masks. The training "
+        f"is short: it compares the networks, but does not show what either can reach.",
         made_by,
         methods,
     )
 
 
 def ex_vivo(folder: Path, made_by: str) -> Results:
-    """Train both networks on slices of one made-up cord at 0.1 mm, and score them on others."""
+    """Train both networks on slices of a synthetic cord at 0.1 mm, and test on other slices."""
     cord = folder / "cord"
     if not cord.exists():
         write_cord(cord.with_name("cord.partly"))
@@ -125,15 +117,14 @@ def ex_vivo(folder: Path, made_by: str) -> Results:
     for name, network in NETWORKS.items():
         protocol = short(load_protocol("exvivo"), network, STEPS["exvivo"], batch=3, size=160)
         model = trained([cord], folder / name, protocol, "validate,test")
-        found = scored_slices(test[0], model)
-        methods.append(Method(name, found, facts(model, protocol)))
+        methods.append(Method(name, slice_scores(test[0], model), costs(model, protocol)))
     return Results(
-        "Ex vivo in small: a made-up cord at 0.1 mm",
-        f"Slices of one made-up cord, evenly spaced in turns: {PARTS['train']} trained on, "
-        f"{PARTS['validate']} validated, {PARTS['test']} tested. From scratch, "
+        "Small ex vivo experiment: a synthetic cord at 0.1 mm",
+        f"Interleaved slices of one synthetic cord: {PARTS['train']} for training, "
+        f"{PARTS['validate']} for validation, {PARTS['test']} for testing. From scratch, "
         f"{STEPS['exvivo']} steps of 3 windows of 160 x 160 pixels instead of the paper's 19,200 "
-        f"of 11 of 200 x 200, else the protocol exvivo. In plane, threshold 0.5. The cord is made "
-        f"up and tidy: this shows the experiment, and says little of real cords.",
+        f"of 11 of 200 x 200; otherwise the protocol exvivo. In plane, threshold 0.5. The cord is "
+        f"synthetic and free of artefacts: this shows the experiment, not results on real cords.",
         made_by,
         methods,
     )
@@ -161,7 +152,7 @@ def short(protocol: Protocol, network: dict, steps: int, *, rate=None, **windows
 
 
 def trained(folders, out: Path, protocol: Protocol, split: str, *, template=None):
-    """Train one model, unless it is there."""
+    """Train one model unless it exists, and load it."""
     if not (out / "model.json").exists():
         with tqdm(desc=f"{out.parent.name}/{out.name}", total=protocol.optimiser.steps) as bar:
             train(
@@ -178,8 +169,8 @@ def trained(folders, out: Path, protocol: Protocol, split: str, *, template=None
     return gmseg.load_model(out / "model.json")
 
 
-def facts(model, protocol: Protocol) -> dict:
-    """Return what a network costs: times are measured now, so nothing else should run."""
+def costs(model, protocol: Protocol) -> dict:
+    """Return parameters, arithmetic and times of a network; run nothing else meanwhile."""
     keras = backend.import_keras()
     from gmseg.core.network import logits_of
 
@@ -198,7 +189,7 @@ def facts(model, protocol: Protocol) -> dict:
 
 
 def shortest(call) -> float:
-    """Return the shortest time of a call, in seconds, after two that warm it up."""
+    """Return the shortest time of a call in seconds, after two calls to warm up."""
     times = []
     for _ in range(TIMED + 2):
         began = time.perf_counter()
@@ -208,7 +199,7 @@ def shortest(call) -> float:
 
 
 def convolution_parameters(network) -> int:
-    """Return how many parameters a network's convolutions have, as the paper counts them."""
+    """Return the number of parameters of the convolutions, which the paper counts."""
     return sum(
         layer.count_params()
         for layer in network.layers
@@ -216,25 +207,25 @@ def convolution_parameters(network) -> int:
     )
 
 
-# --------------------------------------------------------------------------------- scoring
+# ------------------------------------------------------------------------------ evaluation
 
 
 def segmented(item, model):
     """Return a scan's mask, its reference and its affine."""
     scan, references = read_labelled(item)
-    ready = pipeline.prepare(scan, model, name=item.scan, cord=references[0])
-    windows = segment.predict_windows(load_predictor(model), ready.windows)
-    return pipeline.soft_on_scan(windows, ready) > model.threshold, references[0], scan.affine
+    prepared = pipeline.prepare(scan, model, name=item.scan, cord=references[0])
+    windows = pipeline.predict_windows(load_predictor(model), prepared.windows)
+    return pipeline.soft_on_scan(windows, prepared) > model.threshold, references[0], scan.affine
 
 
-def scored(item, model, *, group: str) -> dict:
-    """Return a scan's scores over its labelled slices."""
+def scan_scores(item, model) -> dict:
+    """Return the scores of a scan over its labelled slices."""
     mask, reference, affine = segmented(item, model)
     scores = metrics.compare_labelled(mask, reference, affine)
-    return {"name": item.name, "group": group, "scores": scores}
+    return {"name": item.name, "group": item.subject, "scores": scores}
 
 
-def scored_slices(item, model) -> list[dict]:
+def slice_scores(item, model) -> list[dict]:
     """Return the scores of each slice of a scan."""
     mask, reference, affine = segmented(item, model)
     return [
@@ -243,11 +234,11 @@ def scored_slices(item, model) -> list[dict]:
     ]
 
 
-# -------------------------------------------------------------------------- a made-up cord
+# ------------------------------------------------------------------------ the synthetic cord
 
 
 def write_cord(folder: Path) -> None:
-    """Write slices of one made-up cord as three scans: to train, to validate, to test."""
+    """Write slices of one synthetic cord as three scans: to train, to validate, to test."""
     count = sum(PARTS.values())
     cord = make_phantom(
         seed=CORD_SEED,
@@ -264,15 +255,15 @@ def write_cord(folder: Path) -> None:
         labels = folder / "derivatives" / "labels" / f"sub-{part}" / "anat"
         for place, values, end in ((scans, scan, ""), (labels, gm, "_gmseg-manual")):
             place.mkdir(parents=True)
-            part_of_it = nib.Nifti1Image(values[..., slices], cord.image.affine)
-            nib.save(part_of_it, place / f"sub-{part}_T2star{end}.nii.gz")
+            image = nib.Nifti1Image(values[..., slices], cord.image.affine)
+            nib.save(image, place / f"sub-{part}_T2star{end}.nii.gz")
 
 
 def split_slices() -> dict[str, list[int]]:
-    """Return which slices of the cord train, validate and test, all of them evenly spaced."""
+    """Return the slices to train, to validate and to test, each evenly spaced along the cord."""
     places = [((k + 0.5) / count, part) for part, count in PARTS.items() for k in range(count)]
     order = [part for _, part in sorted(places)]
-    return {part: [k for k, one in enumerate(order) if one == part] for part in PARTS}
+    return {part: [k for k, name in enumerate(order) if name == part] for part in PARTS}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""The documentation's pictures are those that the code draws today."""
+"""The pictures of the documentation are current, and its links are valid."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -10,38 +9,29 @@ from matplotlib.image import imread
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+PAGES = ["README.md", "data/README.md", "models/README.md", "experiments/README.md"]
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    spec = importlib.util.spec_from_file_location("figures", ROOT / "experiments" / "figures.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    script.IMAGES = tmp_path_factory.mktemp("img")
-    script.main()
-    return script.IMAGES
+    import figures
+
+    folder = tmp_path_factory.mktemp("img")
+    figures.main(out=folder)
+    return folder
 
 
 @pytest.mark.parametrize("name", ["architecture.png", "pipeline.png", "receptive_field.png"])
-def test_pictures_are_not_stale(drawn, name):
-    stored, today = (imread(folder / name)[..., :3] for folder in (DOCS / "img", drawn))
-    assert stored.shape == today.shape, "python experiments/figures.py, and commit it"
-    # another version of matplotlib or of its fonts may move an edge by a pixel, no more
-    changed = np.abs(stored - today).max(axis=2) > 0.25
-    assert changed.mean() < 0.01, "python experiments/figures.py, and commit it"
+def test_pictures_are_current(drawn, name):
+    stored, current = (imread(folder / name)[..., :3] for folder in (DOCS / "img", drawn))
+    assert stored.shape == current.shape, "run python experiments/figures.py and commit the result"
+    # other versions of matplotlib or its fonts may move an edge by a pixel
+    changed = np.abs(stored - current).max(axis=2) > 0.25
+    assert changed.mean() < 0.01, "run python experiments/figures.py and commit the result"
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        *(f"docs/{p.name}" for p in DOCS.glob("*.md")),
-        "data/README.md",
-        "models/README.md",
-    ],
-)
+@pytest.mark.parametrize("page", [*PAGES, *(f"docs/{page.name}" for page in DOCS.glob("*.md"))])
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text)
-    lost = [link for link in links if not ((ROOT / page).parent / link).exists()]
-    assert lost == []
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []

@@ -1,7 +1,6 @@
-"""The cross-validation's page: honest folds, kept predictions, no folders of this machine."""
+"""The cross-validation: unseen subjects only, reused predictions, no folders of this machine."""
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -11,24 +10,19 @@ import pytest
 from gmseg import InputError
 from gmseg.core.model import Model
 from gmseg.datasets.phantom import make_phantom
+from gmseg.evaluation.calibration import Reliability
+from gmseg.evaluation.metrics import METRICS
+from gmseg.evaluation.score_table import shown
 from gmseg.models.backend import import_keras
 from gmseg.models.registry import save_model
+from gmseg.paper.results import load_results
 
-DOCS = Path(__file__).resolve().parents[2] / "experiments"
-OTHERS = "1 scans: sub-b_run-1_T2starw; and 4 made-up phantoms"
+cross_validation = pytest.importorskip("cross_validation")  # absent from the source distribution
+import cross_validation_page  # noqa: E402
+from folds import check_unseen  # noqa: E402
+from pages import number  # noqa: E402
 
-
-@pytest.fixture(scope="module")
-def script():
-    if not (DOCS / "cross_validation.py").is_file():
-        pytest.skip("the scripts of docs/ are not in the source distribution")
-    sys.path.insert(0, str(DOCS))
-    try:
-        import cross_validation
-
-        yield cross_validation
-    finally:
-        sys.path.remove(str(DOCS))
+OTHERS = "1 scans: sub-b_run-1_T2starw; and 4 synthetic phantoms"
 
 
 # ------------------------------------------------------------------------------------- folds
@@ -47,25 +41,21 @@ def card(**fields):
             "scans of a",
         ),
         (OTHERS + "; begun with the weights of w (1 scans: sub-a_T2starw)", "", "scans of a"),
-        (OTHERS, "gmseg train X --from w", "does not say what that was trained on"),
-        (OTHERS + "; begun with the weights of w (unknown)", "--from w", "does not say"),
+        (OTHERS, "gmseg train X --from w", "whose training scans are unknown"),
+        (OTHERS + "; begun with the weights of w (unknown)", "--from w", "are unknown"),
         ("unknown", "unknown", "names no scan"),
     ],
 )
-def test_folds_that_may_have_seen_the_subject_are_refused(script, trained_on, command, fault):
-    from cross_validation_folds import check_unseen
-
+def test_folds_that_may_have_seen_the_subject_are_refused(trained_on, command, fault):
     with pytest.raises(InputError, match=fault):
         check_unseen(card(trained_on=trained_on, command=command), "a", "FOLDS/a/model.json")
 
 
-def test_honest_folds_pass(script):
-    from cross_validation_folds import check_unseen
-
+def test_folds_without_the_subject_are_accepted():
     check_unseen(card(trained_on=OTHERS, command="gmseg train"), "a", "a/model.json")
-    began = OTHERS + "; begun with the weights of w (1 scans: sub-c_T2starw)"
-    check_unseen(card(trained_on=began, command="--from w"), "a", "a/model.json")
-    # a longer name is somebody else
+    start = OTHERS + "; begun with the weights of w (1 scans: sub-c_T2starw)"
+    check_unseen(card(trained_on=start, command="--from w"), "a", "a/model.json")
+    # a longer name is another subject
     check_unseen(card(trained_on="1 scans: sub-ab_T2starw"), "a", "a/model.json")
 
 
@@ -74,7 +64,7 @@ def test_honest_folds_pass(script):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Two subjects, scanned twice, in the shared folder's layout."""
+    """Write two subjects, scanned twice, in the layout of the shared folder."""
     root = tmp_path_factory.mktemp("secret") / "data"
     for i, name in enumerate(("sub-aSes1_run-1_T2starw", "sub-b_run-1_T2starw")):
         inner = f"{name.split('_')[0]}/anat"
@@ -94,15 +84,15 @@ def phantom(seed):
 
 
 def write(scans, labels, seed, *names):
-    made = phantom(seed)
-    truth = np.asarray(made.mask.dataobj)
+    synthetic = phantom(seed)
+    tissues = np.asarray(synthetic.mask.dataobj)
     for folder, name, values in zip(
-        (scans, labels, labels), names, (None, truth == 1, truth > 0), strict=True
+        (scans, labels, labels), names, (None, tissues == 1, tissues > 0), strict=True
     ):
         folder.mkdir(parents=True, exist_ok=True)
-        image = made.image
+        image = synthetic.image
         if values is not None:
-            image = nib.Nifti1Image(values.astype(np.uint8), made.mask.affine)
+            image = nib.Nifti1Image(values.astype(np.uint8), synthetic.mask.affine)
         nib.save(image, folder / f"{name}.nii.gz")
 
 
@@ -123,34 +113,23 @@ def write_model(folder, trained_on, seed=0):
 
 
 @pytest.fixture
-def run(script, data, tmp_path, monkeypatch):
-    """Return the function that runs the script on folds, and the folders of folds and page."""
-    monkeypatch.setattr(script, "PIXELS_MM", (0.8,))
-    monkeypatch.setattr(script, "PHANTOM_SLICES", 1)
+def run(data, tmp_path, monkeypatch):
+    """Return what runs the script on folds, and the folders of folds and page."""
+    monkeypatch.setattr(cross_validation, "PIXELS_MM", (0.8,))
+    monkeypatch.setattr(cross_validation, "PHANTOM_SLICES", 1)
     write_model(tmp_path / "other", "unknown", seed=1)
     folds, out = tmp_path / "folds", tmp_path / "out"
+    options = ["--published", tmp_path / "other" / "model.json", "--out", out]
+    options += ["--results", out / "results"]
 
     def run(*more):
-        other = str(tmp_path / "other" / "model.json")
-        script.main(
-            [
-                str(data),
-                str(folds),
-                "--published",
-                other,
-                "--out",
-                str(out),
-                "--results",
-                str(out / "results"),
-                *more,
-            ]
-        )
+        cross_validation.main([str(word) for word in (data, folds, *options, *more)])
         return (out / "cross-validation.md").read_text()
 
     return run, folds, out
 
 
-def test_page_picture_and_predictions(run, tmp_path):
+def test_page_picture_and_predictions_are_written(run, tmp_path):
     run, folds, out = run
     write_model(folds / "a", OTHERS)
     page = run()
@@ -175,7 +154,7 @@ def test_page_picture_and_predictions(run, tmp_path):
     assert all(file.stat().st_mtime_ns > kept[file] for file in files)
 
 
-def test_nothing_is_predicted_with_a_fold_that_saw_its_subject(run):
+def test_fold_that_saw_its_subject_predicts_nothing(run):
     run, folds, out = run
     write_model(folds / "b", OTHERS)
     with pytest.raises(InputError, match="was trained on scans of b"):
@@ -184,41 +163,43 @@ def test_nothing_is_predicted_with_a_fold_that_saw_its_subject(run):
     assert {file.name for file in folds.glob("*/*")} == {"model.json", "model.weights.h5"}
 
 
-def test_folders_of_nobody_are_refused(run):
+def test_folders_of_unknown_subjects_are_refused(run):
     run, folds, _ = run
-    with pytest.raises(InputError, match="holds no PERSON/model"):
+    with pytest.raises(InputError, match="holds no SUBJECT/model"):
         run()
     write_model(folds / "c", OTHERS)
-    with pytest.raises(InputError, match=r"nobody is called c; .* \(a, b\)"):
+    with pytest.raises(InputError, match=r"there is no subject c; .* \(a, b\)"):
         run()
 
 
-def test_masks_that_were_the_networks_own_output_are_noticed(script):
-    from cross_validation_page import _step
-
-    from gmseg.evaluation.calibration import Reliability
-
+def test_references_that_began_as_network_output_are_noticed():
     even = np.arange(10) / 10 + 0.05
-    leaping = np.where(even < 0.5, even / 4, 1 - (1 - even) / 4)
+    steep = np.where(even < 0.5, even / 4, 1 - (1 - even) / 4)
     tables = {
         name: {"table": Reliability(np.ones(10), even, shares)}
-        for name, shares in (("even", even), ("leaping", leaping))
+        for name, shares in (("even", even), ("steep", steep))
     }
-    assert _step({"published": tables["even"], "fold": tables["leaping"]}) == ""
-    text = _step({"published": tables["leaping"], "fold": tables["even"]})
-    assert "leaps from 11.2 to 88.8 %" in text
+    assert cross_validation_page._step({"published": tables["even"], "fold": tables["steep"]}) == ""
+    text = cross_validation_page._step({"published": tables["steep"], "fold": tables["even"]})
+    assert "rises\nfrom 11.2 to 88.8 %" in text
     assert "45.0 to 55.0 %" in text
 
 
-def test_numbers_have_three_digits(script):
-    from cross_validation_page import number
-
-    assert [number(v) for v in (0.87, 12.345, 103.4, 0, 0.02634)] == [
-        "0.870",
-        "12.3",
-        "103",
-        "0",
-        "0.0263",
-    ]
+def test_numbers_have_three_digits():
+    expected = ["0.870", "12.3", "103", "0", "0.0263"]
+    assert [number(value) for value in (0.87, 12.345, 103.4, 0, 0.02634)] == expected
     assert number(1.5, sign=True) == "+1.50"
     assert number(float("nan")) == "-"
+
+
+def test_stored_results_are_those_of_the_page():
+    """The table over the labelled slices is that of data/results."""
+    page = (cross_validation.ROOT / "docs" / "cross-validation.md").read_text(encoding="utf-8")
+    results = load_results(cross_validation.ROOT / "data" / "results" / "cross-validation.json")
+    for method, name in zip(results.methods, ("fold model", "published"), strict=True):
+        for scan in method.scans:
+            start = f"| `{scan['name']}` | {name} | "
+            row = page.split(start)[1].splitlines()[0].removesuffix(" |").split(" | ")
+            for key, cell in zip(METRICS, row, strict=True):
+                if key != "TNR":  # five digits are stored, which round differently to four
+                    assert cell == shown(key, scan["scores"][key])

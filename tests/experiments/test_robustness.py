@@ -1,7 +1,4 @@
-"""The page on spoiled scans: what it counts, and how a scan comes to its line."""
-
-import sys
-from pathlib import Path
+"""The page of degraded scans: what it counts, and how a record comes about."""
 
 import numpy as np
 import pytest
@@ -9,133 +6,92 @@ import pytest
 from gmseg import load_model
 from gmseg.datasets.degradations import DEGRADATIONS
 
-DOCS = Path(__file__).resolve().parents[2] / "experiments"
+robustness = pytest.importorskip("robustness")  # absent from the source distribution
+import robustness_page as page  # noqa: E402
+
+GRADES = {"none": 1} | {name: len(way.values) for name, way in DEGRADATIONS.items()}
 
 
-@pytest.fixture(scope="module")
-def scripts():
-    if not (DOCS / "robustness.py").is_file():
-        pytest.skip("the scripts of docs/ are not in the source distribution")
-    sys.path.insert(0, str(DOCS))
-    try:
-        import robustness
-        import robustness_page
-
-        yield robustness, robustness_page
-    finally:
-        sys.path.remove(str(DOCS))
-
-
-WAYS = {"as it is": 1} | {name: len(way.values) for name, way in DEGRADATIONS.items()}
-
-
-def made_up_records():
-    """Dice falls as expected; every deserved flag but the mildest of each is raised."""
+def records_of_slices():
+    """Return records whose Dice falls as expected, with all expected flags but the mildest."""
     rng = np.random.default_rng(0)
     return [
-        a_record(system, subject, spoil, grade, rng)
+        record_of_slices(system, subject, degradation, grade, rng)
         for system in ("fold", "published", "release")
         for subject in ("a", "b", "c")
-        for spoil, grades in WAYS.items()
-        for grade in range(grades)
+        for degradation, count in GRADES.items()
+        for grade in range(count)
     ]
 
 
-def whole_and_choices():
-    """Two scans as they are, one with a flag, one with a low confidence; and two choices."""
-    for system in ("fold", "published"):
-        yield {
-            "system": system,
-            "scan": "one",
-            "spoil": "whole",
-            "grade": 0,
-            "subject": "a",
-            "flags": ["edge"],
-            "told": ["the cord is cut"],
-            "expected": [0.8],
-        }
-        yield {
-            "system": system,
-            "scan": "two",
-            "spoil": "whole",
-            "grade": 0,
-            "subject": "b",
-            "flags": [],
-            "told": [],
-            "expected": [0.2, None],
-        }
-        for grade, (name, dice) in enumerate({"nothing": 0.9, "much": 0.8}.items()):
-            yield {
-                "system": system,
-                "scan": "one",
-                "spoil": "choice",
-                "grade": grade,
-                "subject": "a",
-                "choice": name,
-                "dice": dice,
-            }
-
-
-def a_record(system, subject, spoil, grade, rng):
-    dice = 0.9 - 0.2 * grade * (spoil != "as it is")
-    record = {
-        "system": system,
-        "scan": subject,
-        "subject": subject,
-        "spoil": spoil,
-        "grade": grade,
-        "dice": dice,
-    }
+def record_of_slices(system, subject, degradation, grade, rng):
+    dice = 0.9 - 0.2 * grade * (degradation != "none")
+    record = {"system": system, "scan": subject, "subject": subject, "dice": dice}
+    record |= {"degradation": degradation, "grade": grade}
     if system == "release":
         return record
-    flag = DEGRADATIONS[spoil].deserves if spoil in DEGRADATIONS and grade else None
+    flag = page.expected_flag(degradation) if grade else None
     slices = np.clip(dice + rng.normal(0, 0.02, 4), 0, 1)
     return record | {
         "slice_dice": [*slices, None],
-        "expected": [*(slices - 0.1), None],
+        "soft_dice": [*(slices - 0.1), None],
         "flags": [flag] if flag else [],
         "window": "image centre",
     }
 
 
-def test_the_page_counts_what_was_raised_and_ranks_what_was_foretold(scripts):
-    _, page = scripts
-    text, knots, pairs = page.write_page(made_up_records())
-    assert "| as it is |  | 0.900 (0.90) | 0.900 (0.90) | 0.900 (0.90) |" in text
+def records_of_whole_scans():
+    """Return two whole scans, one with a flag, one with a low expected Dice; and two options."""
+    edge = {"flags": ["edge"], "texts": ["the cord is cut"], "soft_dice": [0.8]}
+    low = {"flags": [], "texts": [], "soft_dice": [0.2, None]}
+    for system in ("fold", "published"):
+        common = {"system": system, "subject": "a", "grade": 0}
+        yield common | {"scan": "one", "degradation": "whole"} | edge
+        yield common | {"scan": "two", "degradation": "whole", "subject": "b"} | low
+        for grade, (name, dice) in enumerate({"none": 0.9, "much": 0.8}.items()):
+            scan = {"scan": "one", "degradation": "option", "option": name, "dice": dice}
+            yield common | scan | {"grade": grade}
+
+
+def test_flags_are_counted_and_expected_dice_is_ranked():
+    records = [*records_of_slices(), *records_of_whole_scans()]
+    text, curve, pairs = page.write_page(records)
+    assert "| none |  | 0.900 (0.90) | 0.900 (0.90) | 0.900 (0.90) |" in text
     assert "| cut | edge | 6 of 9 | 6 of 9 |" in text
     assert "| mirrored | orientation | 0 of 3 | 0 of 3 |" in text
     rho = float(text.split("slices: **")[1].split("**")[0])
     assert 0.95 < rho <= 1
-    assert (
-        len(pairs[0])
-        == len(pairs[1])
-        == 4 * 3 * (1 + sum(len(w.values) for w in DEGRADATIONS.values()))
-    )
-    assert [at for at, _ in knots] == sorted(at for at, _ in knots)
+    assert len(pairs[0]) == len(pairs[1]) == 4 * 3 * sum(GRADES.values())
+    assert [at for at, _ in curve] == sorted(at for at, _ in curve)
     page.draw_confidence(pairs)
 
 
-def test_the_page_tells_of_whole_scans_and_of_choices(scripts):
-    _, page = scripts
-    text, *_ = page.write_page([*made_up_records(), *whole_and_choices()])
-    ours, others = text.split("### Whole scans")[1].split("## Limits")[0].split("published weights")
+def test_whole_scans_and_options_are_listed():
+    text, *_ = page.write_page([*records_of_slices(), *records_of_whole_scans()])
+    whole = text.split("### Whole scans")[1].split("## Limits")[0]
+    ours, others = whole.split("published weights")
     assert "2 scans, 2 with flags" in ours
     assert "- one: the cord is cut\n- two: low-confidence\n" in ours
     assert "2 scans, 1 with flags" in others
-    assert "low-confidence" not in others  # there is no curve for them
+    assert "low-confidence" not in others  # these weights have no curve
     assert "| much | 0.8000 (0.800) | 0.8000 (0.800) |" in text
 
 
-def test_a_scan_is_spoiled_segmented_and_scored(scripts):
-    make, _ = scripts
-    case = make.made_up(10_001)
-    assert case.data.shape[2] == make.SLICES
+def test_scan_is_degraded_segmented_and_scored():
+    case = robustness.synthetic_case(10_001)
+    assert case.data.shape[2] == robustness.SLICES
     good, lost = (
-        make.one("fold", load_model(), "a", case, "x", spoil, grade)
-        for spoil, grade in (("as it is", 0), ("slices lost", 1))
+        robustness.evaluate_degraded("fold", load_model(), "a", case, "x", degradation, grade)
+        for degradation, grade in (("none", 0), ("slices lost", 1))
     )
     assert good["dice"] > 0.75
-    assert len(good["slice_dice"]) == len(good["expected"]) == make.SLICES
+    assert len(good["slice_dice"]) == len(good["soft_dice"]) == robustness.SLICES
     assert good["flags"] == []
     assert lost["flags"] == ["no-gm"]
     assert lost["dice"] < good["dice"] - 0.2
+
+
+def test_limits_of_the_page_are_current():
+    stored = page.PAGE.read_text(encoding="utf-8")
+    between = stored.split(page.BEGIN)[1].split(page.END)[0]
+    assert between.strip() == page.limits_table(), "python experiments/robustness_page.py"
