@@ -1,6 +1,6 @@
 """The page and the picture of ``robustness.py``.
 
-Run by itself, ``python experiments/robustness_page.py`` brings the page's table of limits up to
+Run as a script, ``python experiments/robustness_page.py`` brings the page's table of limits up to
 date, which needs no records.
 """
 

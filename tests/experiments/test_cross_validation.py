@@ -117,6 +117,7 @@ def run(data, tmp_path, monkeypatch):
     """Return what runs the script on folds, and the folders of folds and page."""
     monkeypatch.setattr(cross_validation, "PIXELS_MM", (0.8,))
     monkeypatch.setattr(cross_validation, "PHANTOM_SLICES", 1)
+    monkeypatch.setattr(cross_validation, "SITES", cross_validation.SITES[:1])
     write_model(tmp_path / "other", "unknown", seed=1)
     folds, out = tmp_path / "folds", tmp_path / "out"
     options = ["--published", tmp_path / "other" / "model.json", "--out", out]
