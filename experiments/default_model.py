@@ -142,7 +142,8 @@ def label(data: Path, model: Model, out: Path) -> None:
         # a second run has no cord mask: its window is at the cord of the first run
         centre = nib.affines.apply_affine(first.affine, np.argwhere(cord).mean(axis=0))
         prepared = pipeline.prepare(scan, model, name=path, centre=(centre[0], centre[1]))
-        soft = pipeline.soft_on_scan(averaged(predict, prepared.windows), prepared)
+        soft_windows = averaged(predict, prepared.windows)
+        soft = pipeline.restore(soft_windows, prepared.centres, prepared.grid)
         mask = (soft > THRESHOLD).astype(np.uint8)
         areas = geometry.slice_areas_mm2(mask, scan.affine)
         implausible = (areas < AREA_MM2[0]) | (areas > AREA_MM2[1])

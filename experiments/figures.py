@@ -114,7 +114,7 @@ def pipeline_steps() -> tuple[list, np.ndarray, np.ndarray]:
     k = scan.shape[2] // 2
     prepared = pipeline.prepare(scan, model)
     soft_windows = pipeline.predict_windows(load_predictor(model), prepared.windows)
-    soft = pipeline.soft_on_scan(soft_windows, prepared)
+    soft = pipeline.restore(soft_windows, prepared.centres, prepared.grid)
     native = scan.get_fdata()[..., k]
     sizes_mm = scan.header.get_zooms()
     working_mm = (model.voxel_size_mm, model.voxel_size_mm)

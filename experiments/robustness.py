@@ -238,7 +238,7 @@ def as_released(case, model) -> np.ndarray:
         return np.zeros(scan.shape, bool)
     soft = pipeline.predict_windows(load_predictor(model), prepared.windows)
     over = (soft > PAPER_THRESHOLD).astype(np.float32)
-    return pipeline.soft_on_scan(over, prepared) > 0.5
+    return pipeline.restore(over, prepared.centres, prepared.grid) > 0.5
 
 
 if __name__ == "__main__":

@@ -215,7 +215,8 @@ def segmented(item, model):
     scan, references = read_labelled(item)
     prepared = pipeline.prepare(scan, model, name=item.scan, cord=references[0])
     windows = pipeline.predict_windows(load_predictor(model), prepared.windows)
-    return pipeline.soft_on_scan(windows, prepared) > model.threshold, references[0], scan.affine
+    soft = pipeline.restore(windows, prepared.centres, prepared.grid)
+    return soft > model.threshold, references[0], scan.affine
 
 
 def scan_scores(item, model) -> dict:

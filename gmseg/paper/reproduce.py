@@ -203,7 +203,7 @@ def _segment(item: LabelledScan, model: Model, out: Path) -> None:
     windows = {PAPER_THRESHOLD: (soft > PAPER_THRESHOLD).astype(np.float32), 0.5: soft}
     for threshold, file in files.items():
         file.parent.mkdir(exist_ok=True)
-        mask = pipeline.soft_on_scan(windows[threshold], prepared) > 0.5
+        mask = pipeline.restore(windows[threshold], prepared.centres, prepared.grid) > 0.5
         image.write_image(image.like_scan(scan, mask.astype(np.uint8)), file)
 
 
