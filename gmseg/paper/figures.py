@@ -22,14 +22,13 @@ from gmseg.evaluation.metrics import dice
 from gmseg.inference.segment import segment
 from gmseg.io.files import atomic_path, check_folder, write_text
 from gmseg.io.image import like_scan
-from gmseg.io.resources import bundled
 from gmseg.io.tables import as_tsv
 from gmseg.models.backend import import_keras
 from gmseg.models.registry import load_model
 from gmseg.paper.network_diagrams import draw_architecture, draw_receptive_field
 from gmseg.paper.published import TRANSCRIBED, as_markdown, table_rows
 from gmseg.paper.result_figures import draw_boxes, draw_comparison, draw_extremes, draw_results
-from gmseg.paper.results import Results, load_results
+from gmseg.paper.results import Results, stored_results
 from gmseg.paper.sample_figures import draw_pairs, draw_sites
 from gmseg.training.augmentation import Augmentation
 from gmseg.training.protocol import load_protocol
@@ -116,7 +115,7 @@ def make_figures(
     if existing and not overwrite:
         raise InputError(f"{existing[0]}: exists; set `overwrite=True` to replace it")
     folder.mkdir(parents=True, exist_ok=True)
-    results = results or _cross_validation()
+    results = results or stored_results("cross-validation")
     page = ["# The figures of the paper, drawn by gmseg", ""]
     page += ["Perone, Calabrese & Cohen-Adad, Scientific Reports 8:5966 (2018).", ""]
     for done, drawn in enumerate(draw_all(dataset, results, cases), 1):
@@ -153,7 +152,7 @@ def draw_all(
         yield _sites_figure(chosen, source)
         yield from _network_figures()
         yield _augmentation_figure(chosen, source)
-        yield from _result_figures(results or _cross_validation())
+        yield from _result_figures(results or stored_results("cross-validation"))
         note = ""
         if cases is None:
             synthetic = scans if dataset is None else _synthetic_scans(scratch)
@@ -238,7 +237,7 @@ def _extremes_figure(cases: list[dict], note: str) -> PaperFigure:
 
 
 def _comparison_figure(name: str) -> PaperFigure:
-    results = load_results(bundled(f"data/results/{name}.json"))
+    results = stored_results(name)
     return PaperFigure(
         name,
         f"{results.title}. {results.how} Written by `{results.made_by}`. The paper's U-Net has "
@@ -288,10 +287,6 @@ def _synthetic_scans(scratch) -> list[LabelledScan]:
     folder = Path(scratch) / "challenge"
     write_challenge(folder, subjects=1, raters=4)
     return find_scans(folder)
-
-
-def _cross_validation() -> Results:
-    return load_results(bundled("data/results/cross-validation.json"))
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -59,10 +59,8 @@ def as_markdown(results: Results) -> str:
 
     Examples
     --------
-    >>> from gmseg.io.resources import bundled
-    >>> from gmseg.paper.results import load_results
-    >>> text = as_markdown(load_results(bundled("data/results/unet.json")))
-    >>> print(text.splitlines()[0])
+    >>> from gmseg.paper.results import stored_results
+    >>> print(as_markdown(stored_results("unet")).splitlines()[0])
     ### Network and U-Net, trained alike on the same folds
     """
     columns = _columns(results)
@@ -86,10 +84,8 @@ def as_text(results: Results) -> str:
 
     Examples
     --------
-    >>> from gmseg.io.resources import bundled
-    >>> from gmseg.paper.results import load_results
-    >>> text = as_text(load_results(bundled("data/results/cross-validation.json")))
-    >>> print(text.splitlines()[1].strip())
+    >>> from gmseg.paper.results import stored_results
+    >>> print(as_text(stored_results("cross-validation")).splitlines()[1].strip())
     DSC   0.917 ± 0.015      0.936 ± 0.025    0.85 ± 0.04
     """
     columns = {
@@ -111,9 +107,8 @@ def table_rows(results: Results) -> list[dict]:
 
     Examples
     --------
-    >>> from gmseg.io.resources import bundled
-    >>> from gmseg.paper.results import load_results
-    >>> rows = table_rows(load_results(bundled("data/results/cross-validation.json")))
+    >>> from gmseg.paper.results import stored_results
+    >>> rows = table_rows(stored_results("cross-validation"))
     >>> rows[0]["metric"], rows[0]["method"], round(rows[0]["mean"], 3)
     ('DSC', 'default, folds', 0.917)
     """

@@ -41,10 +41,8 @@ def draw_results(results: Results) -> Figure:
 
     Examples
     --------
-    >>> from gmseg.io.resources import bundled
-    >>> from gmseg.paper.results import load_results
-    >>> results = load_results(bundled("data/results/cross-validation.json"))
-    >>> draw_results(results).axes[0].get_title()
+    >>> from gmseg.paper.results import stored_results
+    >>> draw_results(stored_results("cross-validation")).axes[0].get_title()
     'DSC'
     """
     published = list(reversed(PUBLISHED))
@@ -197,10 +195,8 @@ def draw_comparison(results: Results) -> Figure:
 
     Examples
     --------
-    >>> from gmseg.io.resources import bundled
-    >>> from gmseg.paper.results import load_results
-    >>> figure = draw_comparison(load_results(bundled("data/results/unet.json")))
-    >>> figure.axes[0].get_title()
+    >>> from gmseg.paper.results import stored_results
+    >>> draw_comparison(stored_results("unet")).axes[0].get_title()
     'Dice of every scan'
     """
     methods = results.methods

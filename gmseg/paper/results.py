@@ -10,6 +10,7 @@ from pathlib import Path
 from gmseg.errors import InputError
 from gmseg.evaluation.metrics import METRICS, deviation_of, mean_of
 from gmseg.io.files import read_json, write_text
+from gmseg.io.resources import bundled
 
 _DIGITS = 5
 
@@ -80,15 +81,8 @@ def save_results(results: Results, path) -> None:
         Results to write.
     path : path-like
         File to write.
-
-    Examples
-    --------
-    >>> from gmseg.io.resources import bundled
-    >>> results = load_results(bundled("data/results/unet.json"))
-    >>> save_results(results, "again.json")  # doctest: +SKIP
     """
-    text = json.dumps(_rounded(asdict(results)), indent=1) + "\n"
-    write_text(path, text)
+    write_text(path, json.dumps(_rounded(asdict(results)), indent=1) + "\n")
 
 
 def load_results(path) -> Results:
@@ -108,13 +102,6 @@ def load_results(path) -> Results:
     ------
     gmseg.errors.InputError
         If the file holds something else.
-
-    Examples
-    --------
-    >>> from gmseg.io.resources import bundled
-    >>> results = load_results(bundled("data/results/unet.json"))
-    >>> [method.name for method in results.methods]
-    ['dilated convolutions', 'U-Net']
     """
     content = read_json(Path(path))
     try:
@@ -125,8 +112,19 @@ def load_results(path) -> Results:
         return Results(content["title"], content["how"], content["made_by"], methods)
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: holds no results of gmseg ({error}); write it with `save_results`"
+            f"{path}: holds no results of gmseg ({error}); give a file that gmseg wrote"
         ) from None
+
+
+def stored_results(name: str) -> Results:
+    """Return results that come with gmseg: ``"cross-validation"``, ``"unet"`` or ``"exvivo"``.
+
+    Examples
+    --------
+    >>> [method.name for method in stored_results("unet").methods]
+    ['dilated convolutions', 'U-Net']
+    """
+    return load_results(bundled(f"data/results/{name}.json"))
 
 
 def _with_nan(scan: dict) -> dict:

@@ -15,7 +15,7 @@ from gmseg.evaluation.metrics import METRICS
 from gmseg.evaluation.score_table import shown
 from gmseg.models.backend import import_keras
 from gmseg.models.registry import save_model
-from gmseg.paper.results import load_results
+from gmseg.paper.results import stored_results
 
 cross_validation = pytest.importorskip("cross_validation")  # absent from the source distribution
 import cross_validation_page  # noqa: E402
@@ -196,7 +196,7 @@ def test_numbers_have_three_digits():
 def test_stored_results_are_those_of_the_page():
     """The table over the labelled slices is that of data/results."""
     page = (cross_validation.ROOT / "docs" / "cross-validation.md").read_text(encoding="utf-8")
-    results = load_results(cross_validation.ROOT / "data" / "results" / "cross-validation.json")
+    results = stored_results("cross-validation")
     for method, name in zip(results.methods, ("fold model", "published"), strict=True):
         for scan in method.scans:
             start = f"| `{scan['name']}` | {name} | "

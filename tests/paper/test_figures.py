@@ -6,10 +6,9 @@ import pytest
 
 from gmseg import InputError
 from gmseg.datasets.phantom import write_challenge
-from gmseg.io.resources import bundled
 from gmseg.paper.figures import NAMES, make_figures, one_per_site
 from gmseg.paper.published import PUBLISHED, TRANSCRIBED
-from gmseg.paper.results import load_results
+from gmseg.paper.results import stored_results
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +55,14 @@ def test_existing_files_are_not_replaced(written):
 
 
 def test_stored_results_are_of_real_scans_of_unseen_subjects():
-    results = load_results(bundled("data/results/cross-validation.json"))
+    results = stored_results("cross-validation")
     assert {len(method.scans) for method in results.methods} == {6}
     assert "never saw the subject" in results.how
 
 
 @pytest.mark.parametrize("name", ["unet", "exvivo"])
 def test_stored_comparisons_are_of_networks_of_the_papers_sizes(name):
-    results = load_results(bundled(f"data/results/{name}.json"))
+    results = stored_results(name)
     assert [method.facts["parameters"] for method in results.methods] == [124_769, 776_321]
     ours, unet = (method.scans for method in results.methods)
     assert [scan["name"] for scan in ours] == [scan["name"] for scan in unet]
