@@ -1,4 +1,4 @@
-"""The machine, described without its name: processor, memory, system, versions."""
+"""Describe the machine without its name."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 import psutil
-from processes import cores_here
+from processes import available_cores
 
 from gmseg.io.resources import commit
 
@@ -15,53 +15,32 @@ PACKAGES = (
     "scipy",
     "nibabel",
     "onnxruntime",
-    "openvino",
     "keras",
     "tensorflow",
     "tensorflow-cpu",
     "distributed",
 )
-INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve")
 
 
-def described() -> dict[str, str]:
-    """Return what is told of the machine, as lines of a table."""
-    cores = len(cores_here()) or os.cpu_count()
-    physical = psutil.cpu_count(logical=False)
-    told = {
-        "processor": f"{_processor()}, {cores} cores for this process"
-        + (f" ({physical} physical in all)" if physical and physical != cores else ""),
-        "instructions": ", ".join(_instructions()) or "unknown",
+def describe() -> dict[str, str]:
+    """Return the description of the machine, one entry per line of the page."""
+    cores = len(available_cores()) or os.cpu_count()
+    return {
+        "processor": f"{_processor()}, {cores} cores for this process",
         "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
         "system": _system(),
         "Python": platform.python_version(),
         "packages": ", ".join(f"{name} {version}" for name, version in _versions()),
         "gmseg": commit(),
-        "busy before": f"{os.getloadavg()[0]:.1f} processes, mean of a minute",
+        "load before": f"{os.getloadavg()[0]:.1f} processes, mean of a minute",
     }
-    return told
 
 
 def _processor() -> str:
-    for line in _cpuinfo():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _instructions() -> list[str]:
-    for line in _cpuinfo():
-        if line.startswith(("flags", "Features")):
-            has = line.partition(":")[2].split()
-            return [name for name in INSTRUCTIONS if name in has]
-    return []
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _system() -> str:

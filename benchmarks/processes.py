@@ -1,4 +1,4 @@
-"""Whole processes: run one, let several take turns, compare them."""
+"""Run whole processes, let several take turns, and compare their measurements."""
 
 import itertools
 import json
@@ -16,20 +16,15 @@ _PROGRAM = Path(sys.executable).with_name("gmseg")
 GMSEG = [str(_PROGRAM)] if _PROGRAM.exists() else [*PYTHON, "-m", "gmseg"]
 
 
-def measured(command: list, cores: list[int] | None = None) -> dict:
-    """Run a command from start to end: its wall clock, its processor time, its peak memory.
+def measure(command: list, cores: list[int] | None = None) -> dict:
+    """Run a command and return its ``seconds``, ``cpu_seconds`` and ``peak_bytes``.
 
     Parameters
     ----------
     command : list
-        A program with its path, and its arguments.
+        Path of a program, and its arguments.
     cores : list of int, optional
-        Those that it is bound to.
-
-    Returns
-    -------
-    dict
-        ``seconds``, ``cpu_seconds``, ``peak_bytes``.
+        Cores that the process is bound to; all by default.
     """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
@@ -42,52 +37,47 @@ def measured(command: list, cores: list[int] | None = None) -> dict:
             text=True,
             check=False,
         )
-        told = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {"exit": None}
-    if told.pop("exit") != 0:
+        measured = json.loads(result.read_text("utf-8")) if result.exists() else {"exit": None}
+    if measured.pop("exit") != 0:
         shown = " ".join(Path(part).name for part in map(str, command[:3]))
         raise SystemExit(f"{shown} ... failed:\n{done.stderr[-2000:]}")
-    return told
+    return measured
 
 
-def in_turns(alternatives: dict[str, Callable[[], dict]], rounds: int, what: str) -> dict:
-    """Let alternatives take turns, A B C A B C, so that what else happens hits all of them.
-
-    Parameters
-    ----------
-    alternatives : dict of str to callable
-    rounds : int
-    what : str
-        Told on standard error.
+def take_turns(
+    alternatives: dict[str, Callable[[], dict]], rounds: int, title: str
+) -> dict[str, list[dict]]:
+    """Run alternatives in turns, A B C A B C, so that other load affects all of them alike.
 
     Returns
     -------
-    dict of str to list
-        What each of them returned, one entry per round.
+    dict of str to list of dict
+        Measurements of every alternative, one per round.
     """
-    found = {name: [] for name in alternatives}
+    measured: dict[str, list[dict]] = {name: [] for name in alternatives}
     for turn, name in itertools.product(range(rounds), alternatives):
-        found[name].append(alternatives[name]())
-        told = found[name][-1].get("seconds")
-        told = "" if told is None else f"  {told:.2f} s"
-        print(f"{what}, round {turn + 1} of {rounds}: {name}{told}", file=sys.stderr, flush=True)
-    return found
+        measured[name].append(alternatives[name]())
+        seconds = measured[name][-1].get("seconds")
+        shown = "" if seconds is None else f"  {seconds:.2f} s"
+        print(f"{title}, round {turn + 1} of {rounds}: {name}{shown}", file=sys.stderr, flush=True)
+    return measured
 
 
-def column(entries: list[dict], key: str) -> list[float]:
+def column(runs: list[dict], key: str) -> list[float]:
     """Return one value of every round."""
-    return [entry[key] for entry in entries]
+    return [run[key] for run in runs]
 
 
 def spread(values: list[float]) -> tuple[float, float, float]:
-    """Return median, lowest and highest."""
+    """Return median, minimum and maximum."""
     return statistics.median(values), min(values), max(values)
 
 
-def ratios(values: list[float], rivals: list[float]) -> tuple[float, float, float]:
-    """Return median, lowest and highest of the ratios, each of two values of one round."""
-    return spread([one / other for one, other in zip(values, rivals, strict=True)])
+def ratios(values: list[float], baseline: list[float]) -> tuple[float, float, float]:
+    """Return median, minimum and maximum of the ratios of two values of one round."""
+    return spread([value / other for value, other in zip(values, baseline, strict=True)])
 
 
-def cores_here() -> list[int]:
-    """Return the numbers of the cores that this process may use; none where that is not known."""
+def available_cores() -> list[int]:
+    """Return the numbers of the cores that this process may use; empty where unknown."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

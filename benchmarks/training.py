@@ -1,19 +1,22 @@
-"""Time training: ``python benchmarks/training.py``.
+"""Time training on synthetic phantoms: ``python benchmarks/training.py``.
 
-On made-up scans, by ``gmseg train``'s own function: seconds per slice that is trained on, what
-share of the time the network takes, and its arithmetic (three times that of a look: forward, and
-backward to the values and to the weights) against the machine's product of matrices. The engine is
-the one that ``KERAS_BACKEND`` names. Writes a table into docs/performance.md.
+Measures seconds per slice, the share of the time that the network takes, and its arithmetic
+compared with a matrix product. Training takes three times the multiply-adds of prediction: one
+pass forward, one back to the values, one back to the weights. ``KERAS_BACKEND`` names the engine.
+Writes a table to docs/performance.md.
 """
 
 import argparse
-import dataclasses
+import math
 import statistics
 import tempfile
 import time
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
-from arithmetic import rate
+import numpy as np
 
 from gmseg.datasets.phantom import write_challenge
 from gmseg.io.files import write_between
@@ -24,75 +27,85 @@ from gmseg.training.train import train
 
 PAGE = Path(__file__).parents[1] / "docs/performance.md"
 BEGIN, END = "<!-- training: python benchmarks/training.py -->", "<!-- end of training -->"
-WARM = 8  # steps that compile and warm up, untimed
+WARM_UP = 8  # steps that compile, not timed
+MATRIX_SIZE, PRODUCTS = 2048, 5
+HEAD = ("window", "batch", "ms per slice", "in the network", "G MA per slice", "of the product")
 
 
 def main():
-    """Train for some steps on windows of every size, and print a table."""
+    """Train for a few steps on windows of every size, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=48)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--windows", type=int, nargs="+", default=[80, 200])
     choices = parser.parse_args()
     keras = import_keras()
-    product = rate()
-    columns = [
-        "window",
-        "batch",
-        "ms per slice",
-        "in the network",
-        "G multiply-adds per slice",
-        "of the matrix product",
-    ]
-    lines = [f"| {' | '.join(columns)} |", "|--:" * len(columns) + "|"]
+    rate = matrix_rate()
+    lines = [f"| {' | '.join(HEAD)} |", "|--:" * len(HEAD) + "|"]
     for size in choices.windows:
-        taken, share, work = timed(keras, size, choices)
+        seconds, share, work = time_training(keras, size, choices.batch, choices.steps)
         lines.append(
-            f"| {size} x {size} | {choices.batch} | {1000 * taken:.0f} | {share:.1%} | "
-            f"{work / 1e9:.2f} | {work / taken / product:.0%} |"
+            f"| {size} x {size} | {choices.batch} | {1000 * seconds:.0f} | {share:.1%} | "
+            f"{work / 1e9:.2f} | {work / seconds / rate:.0%} |"
         )
         print(lines[-1], flush=True)
     about = (
-        f"Keras on {keras.backend.backend()}; the matrix product does "
-        f"{product / 1e9:.0f} G multiply-adds a second."
+        f"Keras on {keras.backend.backend()}; MA are multiply-adds. The matrix product does "
+        f"{rate / 1e9:.0f} G a second."
     )
     write_between(PAGE, BEGIN, END, "\n".join([about, "", *lines]))
 
 
-def timed(keras, size: int, choices) -> tuple[float, float, int]:
-    """Return seconds per slice, the network's share of them, and its multiply-adds."""
-    usual = load_protocol()
-    protocol = dataclasses.replace(
-        usual,
-        windows=dataclasses.replace(usual.windows, size=size, batch=choices.batch),
-        loss=dataclasses.replace(usual.loss, calibrate=False),
-        optimiser=dataclasses.replace(
-            usual.optimiser, steps=choices.steps + WARM, validate_every=choices.steps + WARM
-        ),
-    )
-    begins, ends = [], []
-    plain = keras.Model.train_on_batch
+def matrix_rate() -> float:
+    """Return multiply-adds per second of a single-precision matrix product, best of several."""
+    rng = np.random.default_rng(0)
+    first, second = (rng.random((MATRIX_SIZE, MATRIX_SIZE), np.float32) for _ in range(2))
+    first @ second  # starts the threads
+    best = math.inf
+    for _ in range(PRODUCTS):
+        start = time.perf_counter()
+        first @ second
+        best = min(best, time.perf_counter() - start)
+    return MATRIX_SIZE**3 / best
 
-    def train_on_batch(self, *batch, **more):
-        begins.append(time.perf_counter())
-        loss = plain(self, *batch, **more)
-        ends.append(time.perf_counter())
+
+def time_training(keras, size: int, batch: int, steps: int) -> tuple[float, float, int]:
+    """Return seconds per slice, the share of the network, and its multiply-adds per slice."""
+    default = load_protocol()
+    count = steps + WARM_UP
+    protocol = replace(
+        default,
+        windows=replace(default.windows, size=size, batch=batch),
+        loss=replace(default.loss, calibrate=False),
+        optimiser=replace(default.optimiser, steps=count, validate_every=count),
+    )
+    with timed_steps(keras) as times, tempfile.TemporaryDirectory() as name:
+        write_challenge(Path(name) / "data", subjects=2, seed=1)
+        train(Path(name) / "data", Path(name) / "out", protocol=protocol, split="all")
+    starts, ends = zip(*times[WARM_UP:], strict=True)
+    wholes = [after - before for before, after in pairwise(starts)]
+    in_network = [end - start for start, end in zip(starts, ends, strict=True)][:-1]
+    work = 3 * multiply_adds(build(network_sizes(protocol.network)), size, size)
+    return statistics.median(wholes) / batch, sum(in_network) / sum(wholes), work
+
+
+@contextmanager
+def timed_steps(keras):
+    """Collect the start and the end of every training step of Keras."""
+    times = []
+    original = keras.Model.train_on_batch
+
+    def train_on_batch(self, *args, **kwargs):
+        start = time.perf_counter()
+        loss = original(self, *args, **kwargs)
+        times.append((start, time.perf_counter()))
         return loss
 
     keras.Model.train_on_batch = train_on_batch
     try:
-        with tempfile.TemporaryDirectory() as name:
-            write_challenge(Path(name) / "data", subjects=2, seed=1)
-            train(Path(name) / "data", Path(name) / "out", protocol=protocol, split="all")
+        yield times
     finally:
-        keras.Model.train_on_batch = plain
-    steps = [
-        after - before for before, after in zip(begins[WARM:-1], begins[WARM + 1 :], strict=True)
-    ]
-    within = [end - begin for begin, end in zip(begins[WARM:-1], ends[WARM:-1], strict=True)]
-    taken = statistics.median(steps) / choices.batch
-    work = 3 * multiply_adds(build(network_sizes(protocol.network)), size, size)
-    return taken, sum(within) / sum(steps), work
+        keras.Model.train_on_batch = original
 
 
 if __name__ == "__main__":
