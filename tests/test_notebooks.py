@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom, is thin, and was stored clean and with its outputs."""
+"""Every notebook runs from top to bottom, is short, and is stored clean with its outputs."""
 
 import ast
 import re
@@ -15,9 +15,11 @@ from gmseg.training.protocol import load_protocol, shortened
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-SECONDS = 120
-LINES_PER_CELL = 15
+MAX_SECONDS = 120
+MAX_LINES_PER_CELL = 15
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home|work|root|tmp|Users)\b|[A-Za-z]:\\+Users", re.I)
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+HINT = "execute and store it again (make notebooks)"
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -30,49 +32,45 @@ def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def texts(content):
-    """Yield every string in a notebook but the pictures, whose letters mean nothing."""
+def strings(content):
+    """Yield every string in a notebook except encoded images."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, dict):
         for key, value in content.items():
-            # a slider keeps its picture as {"data": ...} or under image/png
+            # a slider stores its image as {"data": ...} or as image/png
             if not key.startswith("image/"):
-                yield from texts(value)
+                yield from strings(value)
     elif isinstance(content, list):
         for value in content:
-            yield from texts(value)
+            yield from strings(value)
 
 
-def kinds(cell):
-    """Return what a cell shows: names of streams and types of pictures and values."""
-    found = set()
+def output_kinds(cell):
+    """Return the names of the streams and the types of the values that a cell shows."""
+    kinds = set()
     for output in cell.outputs:
-        found |= {output.name} if output.output_type == "stream" else set(output.get("data", ()))
-    return found
+        kinds |= {output.name} if output.output_type == "stream" else set(output.get("data", ()))
+    return kinds
 
 
-def told(cell):
-    """Return what a cell prints, but for versions and differences of rounding."""
+def printed_lines(cell):
+    """Return the lines that a cell prints, without versions and rounding errors."""
     text = "".join(output.text for output in cell.outputs if output.output_type == "stream")
     lines = text.splitlines()
     return [line for line in lines if not re.search(r"^gmseg \d|largest difference", line)]
 
 
-def assert_tells_the_same(ran, stored):
-    """Words are the same, and numbers nearly so: they may differ a little between machines."""
-    number = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
-    hint = "execute and store it again (make notebooks)"
-    assert [number.sub("#", line) for line in ran] == [number.sub("#", li) for li in stored], hint
-    numbers = (
-        [float(n) for line in lines for n in number.findall(line)] for lines in (ran, stored)
-    )
-    assert next(numbers) == pytest.approx(next(numbers), rel=0.05, abs=2e-3), hint
+def assert_same_lines(lines, stored):
+    """Words must be equal; numbers may differ a little between machines."""
+    assert [NUMBER.sub("#", line) for line in lines] == [NUMBER.sub("#", li) for li in stored], HINT
+    numbers, expected = ([float(n) for n in NUMBER.findall("\n".join(x))] for x in (lines, stored))
+    assert numbers == pytest.approx(expected, rel=0.05, abs=2e-3), HINT
 
 
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
-    """Let the kernel python3 be this environment's Python, whatever is registered elsewhere."""
+    """Make the kernel python3 the Python of this environment, whatever else is registered."""
     write_kernel_spec(tmp_path / "jupyter" / "kernels" / "python3")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
@@ -80,78 +78,78 @@ def kernel(tmp_path, monkeypatch):
     return "python3"
 
 
-def test_the_notebooks_that_the_paper_links_to_are_there():
+def test_the_notebooks_that_the_paper_links_to_exist():
     names = {"challenge-opensource-model", "challenge-pytorch-opensource-model"}
     assert names <= {path.stem for path in NOTEBOOKS}
 
 
 @each_notebook
-def test_runs_from_top_to_bottom_and_shows_what_is_stored(path, kernel, tmp_path):
+def test_it_runs_from_top_to_bottom_and_shows_the_stored_outputs(path, kernel, tmp_path):
     if "pytorch" in path.stem:
         pytest.importorskip("torch")
     folder = tmp_path / "notebooks"
     shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns(".*"))
     notebook = read(folder / path.name)
-    started = time.monotonic()
+    resources = {"metadata": {"path": str(folder)}}
+    start = time.monotonic()
     nbclient.NotebookClient(
-        notebook, kernel_name=kernel, timeout=SECONDS, resources={"metadata": {"path": str(folder)}}
+        notebook, kernel_name=kernel, timeout=MAX_SECONDS, resources=resources
     ).execute()
-    assert time.monotonic() - started < SECONDS
-    for ran, stored in zip(code_cells(notebook), code_cells(read(path)), strict=True):
-        assert kinds(ran) == kinds(stored), f"execute and store it again: {stored.source}"
-        if path.stem != "train-gm-challenge":  # where roundings grow from step to step
-            assert_tells_the_same(told(ran), told(stored))
-    assert {file.name for file in folder.iterdir()} == {
-        file.name for file in FOLDER.iterdir() if not file.name.startswith(".")
-    }, "it wrote a file beside itself"
+    assert time.monotonic() - start < MAX_SECONDS
+    for cell, stored in zip(code_cells(notebook), code_cells(read(path)), strict=True):
+        assert output_kinds(cell) == output_kinds(stored), f"{HINT}: {stored.source}"
+        if path.stem != "train-gm-challenge":  # rounding errors grow from step to step
+            assert_same_lines(printed_lines(cell), printed_lines(stored))
+    names = {file.name for file in FOLDER.iterdir() if not file.name.startswith(".")}
+    assert {file.name for file in folder.iterdir()} == names, "it wrote a file into its folder"
 
 
 @each_notebook
-def test_is_stored_clean(path):
+def test_it_is_stored_clean(path):
     notebook = read(path)
     nbformat.validate(notebook)
     assert path.stat().st_size < 1e6
     assert notebook.metadata.kernelspec.name == "python3"
-    assert [match[0] for text in texts(notebook) if (match := MACHINE_PATH.search(text))] == []
+    assert [match[0] for text in strings(notebook) if (match := MACHINE_PATH.search(text))] == []
     for number, cell in enumerate(code_cells(notebook), 1):
         assert cell.execution_count == number
         assert "execution" not in cell.metadata  # times, which change with every run
         assert all(output.output_type != "error" for output in cell.outputs)
-        assert "stderr" not in kinds(cell)
+        assert "stderr" not in output_kinds(cell)
 
 
 @each_notebook
-def test_calls_the_package_and_has_no_logic_of_its_own(path):
+def test_it_calls_the_package_and_has_no_logic_of_its_own(path):
     for cell in code_cells(read(path)):
         source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("%"))
         lines = [line for line in source.splitlines() if line.strip() and line.strip()[0] != "#"]
-        assert len(lines) <= LINES_PER_CELL, cell.source
+        assert len(lines) <= MAX_LINES_PER_CELL, cell.source
         for node in ast.walk(ast.parse(source)):
             assert not isinstance(node, ast.ClassDef), cell.source
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno <= 1, cell.source
 
 
-def test_the_training_notebook_is_a_trial_unless_told_otherwise():
+def test_the_training_notebook_is_a_trial_by_default():
     notebook = read(FOLDER / "train-gm-challenge.ipynb")
-    chosen = {}
-    exec(code_cells(notebook)[0].source, chosen)
-    assert chosen["STEPS"] < 100
-    assert [chosen[name] for name in ("CHALLENGE", "OUT", "SPLIT", "START")] == [None] * 4
+    settings = {}
+    exec(code_cells(notebook)[0].source, settings)
+    assert settings["STEPS"] < 100
+    assert [settings[name] for name in ("CHALLENGE", "OUT", "SPLIT", "START")] == [None] * 4
     [shortening] = [c.source for c in code_cells(notebook) if "shortened(protocol," in c.source]
     assert "shortened(protocol, STEPS, " in shortening
     paper = load_protocol("paper2018")
     assert shortened(paper, None, batch=4, size=80) is paper
-    said = notebook.cells[0].source
+    introduction = notebook.cells[0].source
     windows = paper.optimiser.steps * paper.windows.batch
     for number in (f"{paper.optimiser.steps:,} steps", f"{windows:,} windows", "10.5 PFLOP"):
-        assert number in said
+        assert number in introduction
     assert 1.045e16 < windows * 4.97e9 * 2 * 3 < 1.055e16
 
 
-def test_the_training_notebook_prints_no_recalled_value_without_saying_so():
+def test_the_training_notebook_marks_every_recalled_value():
     for cell in code_cells(read(FOLDER / "train-gm-challenge.ipynb")):
-        shown = "".join(text for output in cell.outputs for text in texts(output))
+        shown = "".join(text for output in cell.outputs for text in strings(output))
         if "[recalled]" in shown or "0.85 ±" in shown:
             assert "verify against the paper" in shown
             assert "transcribed" in shown
