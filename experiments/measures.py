@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 import gmseg
-from gmseg.datasets.anatomy import cord_shapes, coverage, cut_at, draw_subject
+from gmseg.datasets.anatomy import cord_shapes, coverage, section_at, draw_subject
 from gmseg.datasets.phantom import make_phantom
 from gmseg.io.files import write_between
 from gmseg.morphometry.areas import HALVES, SIDES
@@ -89,7 +89,7 @@ def outline(seed, image):
     parts = round(pixel_mm / FINE_MM)
     soft, truth = np.zeros(shape, np.float32), []
     for k in range(shape[2]):
-        cut = cut_at(subject, affine[2, 3] + k * affine[2, 2], (0, 0), subject.level)
+        cut = section_at(subject, affine[2, 3] + k * affine[2, 2], (0, 0), subject.level)
         box = [near(affine[i, 3], affine[i, i], shape[i], cut.centre[i]) for i in (0, 1)]
         x, y = (fine_positions(affine[i, 3], affine[i, i], box[i], parts) for i in (0, 1))
         _, gm, across, along = cord_shapes(subject, cut, x, y)

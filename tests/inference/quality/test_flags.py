@@ -112,7 +112,7 @@ def test_every_flag_has_a_reason_and_none_is_raised_that_is_not_in_the_table():
 def cord():
     made = make_phantom(seed=10_007, spacing_mm=(0.5, 0.5, 5.0), shape=(160, 160, 4))
     labels = np.asarray(made.mask.dataobj)
-    return degradations.labelled(made.image, labels == 1, labels > 0)
+    return degradations.labelled_volume(made.image, labels == 1, labels > 0)
 
 
 def raised(case):
@@ -143,4 +143,4 @@ def test_a_good_cord_raises_none(cord):
 def test_a_spoiled_cord_raises_the_flag_that_it_deserves(cord, way):
     spoil = DEGRADATIONS[way]
     spoiled = spoil.change(cord, spoil.values[len(spoil.values) // 2], np.random.default_rng(0))
-    assert spoil.deserves in raised(spoiled)
+    assert spoil.flag in raised(spoiled)
