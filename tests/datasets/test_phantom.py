@@ -1,4 +1,4 @@
-"""Made-up cords: are they the right way round, the right size, true to their truth, repeatable?"""
+"""Synthetic phantoms: orientation, sizes, labels and repeatability."""
 
 from itertools import combinations
 
@@ -15,12 +15,12 @@ def voxels(image):
     return np.asarray(image.dataobj)
 
 
-def dice(one, other):
-    return 2 * (one & other).sum() / (one.sum() + other.sum())
+def dice(first, second):
+    return 2 * (first & second).sum() / (first.sum() + second.sum())
 
 
 def around(phantom, k, right_mm, front_mm, reach_mm=2.0):
-    """Mean of the scan in a square around a place given from the cord's centre."""
+    """Return the scan's mean in a square at an offset from the cord's centre."""
     world = (*(phantom.centre_mm[k] + (right_mm, front_mm)), 0)
     i, j, _ = np.rint(nib.affines.apply_affine(np.linalg.inv(phantom.image.affine), world))
     n = round(reach_mm / phantom.image.header.get_zooms()[0])
@@ -36,7 +36,7 @@ def phantom():
 
 @pytest.fixture(scope="module")
 def challenge(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("made") / "new" / "challenge"
+    folder = tmp_path_factory.mktemp("parent") / "new" / "challenge"
     return folder, write_challenge(folder, subjects=2, sites=2, seed=5, shape=(80, 80, 2))
 
 
@@ -56,15 +56,15 @@ def test_grid_types_and_values(phantom):
     np.testing.assert_array_equal(voxels(phantom.mask) == 1, phantom.gm_fraction >= 0.5)
 
 
-def test_image_centre_is_world_zero_and_the_cord_is_where_it_is_said_to_be():
+def test_image_centre_is_world_zero_and_the_cord_lies_at_its_centre():
     phantom = make_phantom(seed=1, shape=(97, 81, 3), offset_mm=(6.0, -4.0), drift_mm=0)
     middle = nib.affines.apply_affine(phantom.image.affine, (48, 40, 1))
     np.testing.assert_allclose(middle, 0, atol=1e-6)
     np.testing.assert_allclose(phantom.centre_mm[1], (6, -4), atol=1e-6)
     for k in range(3):
         cord = np.argwhere(voxels(phantom.mask)[..., k] > 0).mean(0)
-        found = nib.affines.apply_affine(phantom.image.affine, (*cord, k))[:2]
-        np.testing.assert_allclose(found, phantom.centre_mm[k], atol=0.08)
+        place = nib.affines.apply_affine(phantom.image.affine, (*cord, k))[:2]
+        np.testing.assert_allclose(place, phantom.centre_mm[k], atol=0.08)
 
 
 def test_vertebral_body_is_in_front_and_spinous_process_behind():
@@ -79,7 +79,7 @@ def test_vertebral_body_is_in_front_and_spinous_process_behind():
 
 
 @pytest.mark.parametrize("seed", [2, 11])
-def test_stout_horns_point_forward_and_slender_ones_nearly_reach_the_surface_behind(seed):
+def test_anterior_horns_are_wide_and_posterior_horns_nearly_reach_the_surface(seed):
     phantom = make_phantom(seed=seed, spacing_mm=(0.25, 0.25, 5.0), shape=(80, 80, 1), level=6.0)
     gm, cord = voxels(phantom.mask)[..., 0] == 1, voxels(phantom.mask)[..., 0] > 0
     assert label(gm)[1] == 1, "the commissure joins both halves"
@@ -100,7 +100,7 @@ def test_fractions_add_up_to_the_area(spacing):
     np.testing.assert_allclose(summed, phantom.gm_area_mm2, rtol=0.02)
 
 
-def test_same_seed_is_the_same_cord_on_any_grid():
+def test_same_seed_gives_the_same_cord_on_any_grid():
     fine = make_phantom(seed=8, spacing_mm=(0.25, 0.25, 5.0), shape=(80, 80, 3))
     coarse = make_phantom(seed=8, spacing_mm=(0.6, 0.5, 5.0), shape=(40, 44, 3), site=2)
     np.testing.assert_allclose(fine.gm_area_mm2, coarse.gm_area_mm2)
@@ -132,7 +132,7 @@ def test_contrast_is_that_of_a_t2star_weighted_scan(site):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_sizes_are_those_of_people(seed):
+def test_sizes_are_anatomical(seed):
     phantom = make_phantom(seed=seed, shape=(48, 48, 5), spacing_mm=(0.5, 0.5, 10.0))
     cord = voxels(phantom.mask) > 0
     area_mm2 = cord.sum((0, 1)) * 0.25
@@ -160,7 +160,7 @@ def test_levels_descend_from_the_top_slice():
     assert len(set(numbers)) == 8
 
 
-def test_noise_and_bias_do_what_they_say():
+def test_noise_and_bias_have_the_given_strength():
     clean, noisy = (make_phantom(seed=2, shape=(64, 64, 1), noise=n, bias=0) for n in (0, 0.05))
     difference = voxels(noisy.image).astype(float) - voxels(clean.image)
     bright = voxels(clean.image) > 0.4 * SITES[0].gain
@@ -186,12 +186,12 @@ def test_noise_and_bias_do_what_they_say():
         {"supersample": 2},
     ],
 )
-def test_nonsense_is_refused(wrong):
+def test_unusable_numbers_are_refused(wrong):
     with pytest.raises(InputError):
         make_phantom(**{"seed": 0, "shape": (16, 16, 1), **wrong})
 
 
-def test_challenge_is_laid_out_like_the_real_one(challenge):
+def test_challenge_has_the_layout_of_the_real_one(challenge):
     folder, written = challenge
     expected = {
         f"site{site}-sc{number:02d}-{rest}"
@@ -222,50 +222,50 @@ def test_raters_nearly_agree(challenge, stem):
     folder, _ = challenge
     masks = [voxels(nib.load(folder / f"{stem}-mask-r{r}.nii.gz")) for r in (1, 2, 3, 4)]
     assert all(set(np.unique(mask)) == {0, 1, 2} for mask in masks)
-    for one, other in combinations(masks, 2):
-        assert 0.8 <= dice(one == 1, other == 1) <= 0.99
+    for first, second in combinations(masks, 2):
+        assert 0.8 <= dice(first == 1, second == 1) <= 0.99
 
 
-def test_raters_follow_the_truth(challenge):
+def test_raters_agree_with_the_exact_labels(challenge):
     folder, _ = challenge
     rng = np.random.default_rng([5, 1, 1])  # as write_challenge draws subject 1 of site 1
     seed, offset_mm = int(rng.integers(2**31)), tuple(rng.uniform(-3, 3, 2))
-    truth = make_phantom(seed=seed, shape=(80, 80, 2), offset_mm=offset_mm)
+    exact = make_phantom(seed=seed, shape=(80, 80, 2), offset_mm=offset_mm)
     scan = nib.load(folder / "site1-sc01-image.nii.gz")
-    np.testing.assert_array_equal(voxels(scan), voxels(truth.image))
+    np.testing.assert_array_equal(voxels(scan), voxels(exact.image))
     for r in (1, 2, 3, 4):
         mask = voxels(nib.load(folder / f"site1-sc01-mask-r{r}.nii.gz"))
-        assert 0.8 <= dice(mask == 1, voxels(truth.mask) == 1) <= 0.99
-        assert dice(mask > 0, voxels(truth.mask) > 0) > 0.95
+        assert 0.8 <= dice(mask == 1, voxels(exact.mask) == 1) <= 0.99
+        assert dice(mask > 0, voxels(exact.mask) > 0) > 0.95
 
 
 def test_subjects_differ_and_do_not_depend_on_how_many_are_written(challenge, tmp_path):
     folder, _ = challenge
     write_challenge(tmp_path, subjects=1, sites=1, raters=1, seed=5, shape=(80, 80, 2))
     for name in ("site1-sc01-image.nii.gz", "site1-sc01-mask-r1.nii.gz"):
-        alone, among = (voxels(nib.load(place / name)) for place in (tmp_path, folder))
-        np.testing.assert_array_equal(alone, among)
+        few, many = (voxels(nib.load(place / name)) for place in (tmp_path, folder))
+        np.testing.assert_array_equal(few, many)
     first, second = (voxels(nib.load(folder / f"site1-sc0{n}-mask-r1.nii.gz")) for n in (1, 2))
     assert dice(first == 1, second == 1) < 0.9
 
 
-def test_existing_files_are_not_overwritten_unless_asked(tmp_path):
+def test_existing_files_are_kept_without_overwrite(tmp_path):
     small = {"subjects": 1, "sites": 1, "raters": 1, "shape": (32, 32, 1)}
     mine = tmp_path / "site9-sc01-image.nii.gz"
     mine.write_bytes(b"a real challenge's file")
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="exists; set `overwrite=True`"):
         write_challenge(tmp_path, **small)
     assert [path.name for path in tmp_path.iterdir()] == [mine.name]
     assert len(write_challenge(tmp_path, **small, overwrite=True)) == 3
     assert mine.read_bytes() == b"a real challenge's file"
     with pytest.raises(InputError, match="is a file"):
         write_challenge(mine, **small)
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be created"):
         write_challenge(mine / "below", **small)
 
 
 @pytest.mark.parametrize("wrong", [{"subjects": 0}, {"sites": 5}, {"raters": 0}, {"seed": -1}])
-def test_challenge_of_nonsense_writes_nothing(tmp_path, wrong):
+def test_challenge_with_unusable_numbers_writes_nothing(tmp_path, wrong):
     with pytest.raises(InputError):
         write_challenge(tmp_path / "new", **wrong)
     assert not (tmp_path / "new").exists()
