@@ -1,4 +1,4 @@
-"""Labelled scans on disk: which files belong together, and which belong to one subject."""
+"""Read labelled scans, and check all of them before work starts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,26 @@ from gmseg.datasets.folders import LabelledScan
 from gmseg.errors import InputError
 from gmseg.evaluation.evaluate import majority
 from gmseg.io import image as gm_image
-
-# ------------------------------------------------------------------------------------- read
+from gmseg.io.image_file import open_image
 
 
 def read_labelled(item: LabelledScan) -> tuple[nib.Nifti1Image, list[np.ndarray]]:
-    """Read a scan and its references: nibabel image, and bool masks of its shape."""
+    """Read a scan and its references.
+
+    Returns
+    -------
+    scan : nibabel.Nifti1Image
+    references : list of numpy.ndarray
+        bool, the scan's shape, one per rater.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If a file cannot be read, or a reference does not fit the scan.
+    """
     scan = gm_image.read_scan(item.scan)
     if not np.isfinite(np.asarray(scan.dataobj)).all():
-        raise InputError(f"{item.scan}: holds NaN or infinite voxels; replace them to train on it")
+        raise InputError(f"{item.scan}: holds NaN or infinite voxels; replace them")
     challenge = item.gm_label is not None
     return scan, [
         gm_image.read_mask(
@@ -28,47 +39,29 @@ def read_labelled(item: LabelledScan) -> tuple[nib.Nifti1Image, list[np.ndarray]
 
 
 def check_scans(scans: list[LabelledScan]) -> list[str]:
-    """Read every file and describe what was found.
-
-    Parameters
-    ----------
-    scans : list of LabelledScan
+    """Read every file and describe the data.
 
     Returns
     -------
     list of str
-        Lines to show before anything starts: how many scans, subjects, sites and raters
-        there are, and what is odd though usable.
+        The number of scans, subjects, sites and raters; then a line for everything unusual
+        that does not prevent the use of a scan.
 
     Raises
     ------
     gmseg.errors.InputError
-        With every fault of every file.
+        If a file cannot be used; the message lists the faults of all files.
     """
     faults, notes = [], []
     files = [item.scan.resolve() for item in scans]
-    if twice := {file.name for file in files if files.count(file) > 1}:
-        faults.append(f"{', '.join(sorted(twice))}: given twice")
+    if repeated := {file.name for file in files if files.count(file) > 1}:
+        faults.append(f"{', '.join(sorted(repeated))}: given twice")
     raters = max(len(item.references) for item in scans)
     for item in scans:
         try:
-            scan, masks = read_labelled(item)
-            if item.cord is not None:
-                gm_image.read_mask(item.cord, scan, what="cord mask")
+            notes += _check_scan(item, raters)
         except InputError as error:
             faults.append(str(error))
-            continue
-        if len(item.references) < raters:
-            notes.append(f"{item.name}: {len(item.references)} of {raters} raters")
-        for file in item.references:
-            difference = gm_image.affine_difference_mm(nib.load(file).affine, scan.affine)
-            if difference > gm_image.GRID_MM:
-                notes.append(
-                    f"{file.name}: affine differs from the image's by {difference:.3g} mm; "
-                    f"taken voxel by voxel"
-                )
-        if not majority(masks).any():
-            notes.append(f"{item.name}: its raters have no majority anywhere")
     if faults:
         raise InputError(f"{len(faults)} of {len(scans)} scans cannot be used: {'; '.join(faults)}")
     sites = {item.site for item in scans} - {""}
@@ -80,4 +73,22 @@ def check_scans(scans: list[LabelledScan]) -> list[str]:
     return [summary, *notes]
 
 
-# ------------------------------------------------------------------------------------ split
+def _check_scan(item: LabelledScan, raters: int) -> list[str]:
+    """Read one scan and its masks, and return what is unusual."""
+    scan, masks = read_labelled(item)
+    if item.cord is not None:
+        gm_image.read_mask(item.cord, scan, what="cord mask")
+    notes = []
+    if len(item.references) < raters:
+        notes.append(f"{item.name}: {len(item.references)} of {raters} raters")
+    for file in item.references:
+        affine = open_image(file).affine
+        difference = gm_image.affine_difference_mm(affine, scan.affine)
+        if difference > gm_image.GRID_MM:
+            notes.append(
+                f"{file.name}: affine differs from the image's by {difference:.3g} mm; "
+                f"taken voxel by voxel"
+            )
+    if not majority(masks).any():
+        notes.append(f"{item.name}: no voxel is gray matter for most raters")
+    return notes
