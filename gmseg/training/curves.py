@@ -1,4 +1,4 @@
-"""TODO."""
+"""Curves of a training run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ def draw_curves(rows) -> Figure:
     Parameters
     ----------
     rows : list of (int, float, float)
-        Step, mean loss since the row before, Dice (NaN where nobody was held out).
+        Step, mean loss since the row before, Dice (NaN without held-out subjects).
 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> len(draw_curves([(100, 0.4, 0.7), (200, 0.3, 0.8)]).axes)
+    2
     """
     step, loss, dice = np.asarray(rows, float).reshape(-1, 3).T
     figure = Figure(figsize=(6.4, 2.8), layout="constrained")
@@ -27,7 +32,7 @@ def draw_curves(rows) -> Figure:
     left.yaxis.set(major_formatter="{x:g}", minor_locator=NullLocator())
     right.plot(step, dice, "o-", color="#0072b2", markersize=3)
     if not np.isfinite(dice).any():
-        right.text(0.5, 0.5, "nobody held out", transform=right.transAxes, ha="center")
+        right.text(0.5, 0.5, "no subject held out", transform=right.transAxes, ha="center")
     for ax, name in ((left, "loss"), (right, "validation Dice")):
         ax.set_xlabel("step")
         ax.set_ylabel(name)

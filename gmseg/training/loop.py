@@ -1,4 +1,4 @@
-"""TODO."""
+"""The training loop: steps, validations, checkpoints and logs."""
 
 from __future__ import annotations
 
@@ -8,39 +8,179 @@ import io
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from gmseg.io.files import atomic_path, write_text
+import numpy as np
+
+from gmseg.errors import InputError
+from gmseg.io.files import write_text
+from gmseg.models.backend import import_keras
+from gmseg.training import checkpoint
+from gmseg.training.losses import poly_rate
 from gmseg.training.protocol import Protocol
 from gmseg.training.samples import TrainingSet, make_batch
+from gmseg.training.validation import Case, mean_dice
+
+
+@dataclass
+class Run:
+    """A training run: its networks, its state and what it validates on.
+
+    Attributes
+    ----------
+    out : pathlib.Path
+        Folder of the log and the checkpoint.
+    protocol : Protocol
+    seed : int
+    network : keras.Model
+        The compiled network up to the logits, which is trained.
+    averaged : keras.Model
+        The same network with the sigmoid, for the running average of the weights.
+    state : checkpoint.State
+    identity : str
+        What another run must share to continue from this run's checkpoint.
+    cases : list of Case
+        Held-out scans.
+    early_stop : int or None
+        Validations without a better Dice before the run stops.
+    """
+
+    out: Path
+    protocol: Protocol
+    seed: int
+    network: Any
+    averaged: Any
+    state: checkpoint.State
+    identity: str
+    cases: list[Case]
+    early_stop: int | None
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        checkpoint.save(self.out / checkpoint.NAME, self.network, self.state, self.identity)
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether enough validations have passed since the best."""
+        if self.early_stop is None:
+            return False
+        return self.state.validations_since_best() >= self.early_stop
+
+
+def run_steps(
+    run: Run,
+    training_set: TrainingSet,
+    *,
+    tensorboard: bool = False,
+    progress: Callable[[dict], None] | None = None,
+) -> None:
+    """Train until the last step or an early stop.
+
+    Parameters
+    ----------
+    run : Run
+    training_set : TrainingSet
+    tensorboard, progress
+        See `gmseg.training.train.train`.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If the loss is no longer finite.
+    KeyboardInterrupt
+        After Ctrl-C: the step is finished and a checkpoint written.
+    """
+    run.out.mkdir(parents=True, exist_ok=True)
+    optimiser, state = run.protocol.optimiser, run.state
+    started, waited = time.perf_counter(), 0.0
+    with (
+        _interruptible() as interrupted,
+        _batches(training_set, run.protocol, run.seed, state.step) as batches,
+        _event_writer(run.out / "tensorboard" if tensorboard else None) as write_events,
+    ):
+        while state.step < optimiser.steps and not interrupted.is_set() and not run.stopped_early:
+            before = time.perf_counter()
+            windows, masks = next(batches)
+            waited += time.perf_counter() - before
+            _train_step(run, windows, masks)
+            due = state.step % optimiser.validate_every == 0 or state.step == optimiser.steps
+            if state.step % checkpoint.AVERAGE_EVERY == 0 or due:
+                state.update_average(run.network.get_weights(), optimiser.average)
+            if due:
+                _validate(run)
+                rate = poly_rate(state.step - 1, optimiser)
+                write_events(state.step, loss=state.loss, dice=state.dice, rate=rate)
+            if progress is not None:
+                waiting = waited / (time.perf_counter() - started)
+                numbers = {"loss": state.loss, "dice": state.dice, "waiting": waiting}
+                progress({"step": state.step, "steps": optimiser.steps, **numbers})
+    if interrupted.is_set() and state.step < optimiser.steps:
+        run.save()
+        raise KeyboardInterrupt
+
+
+def _train_step(run: Run, windows: np.ndarray, masks: np.ndarray) -> None:
+    keras = import_keras()
+    network, state = run.network, run.state
+    network.optimizer.learning_rate = poly_rate(state.step, run.protocol.optimiser)
+    if keras.backend.backend() == "torch":
+        # its dropout draws from a global state that no checkpoint holds; on TensorFlow this
+        # call would clear caches and take three times as long
+        keras.utils.set_random_seed((run.seed * 1_000_003 + state.step) % 2**32)
+    network.reset_metrics()  # older Keras would return the mean of all steps
+    loss = float(network.train_on_batch(windows, masks))
+    if not np.isfinite(loss):
+        raise InputError(
+            f"{run.out}: the loss is not a number at step {state.step}; "
+            f"start again with a lower [optimiser] rate"
+        )
+    state.losses.append(loss)
+    state.step += 1
+
+
+def _validate(run: Run) -> None:
+    """Score the averaged weights; write the checkpoint and the log."""
+    run.averaged.set_weights(run.state.average)
+    run.state.add_validation(mean_dice(run.averaged, run.cases))
+    run.save()
+    text = io.StringIO()
+    rows = [["step", "loss", "validation_dice"], *run.state.rows]
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(run.out / "log.csv", text.getvalue())
 
 
 @contextlib.contextmanager
-def _batches(source: TrainingSet, protocol: Protocol, seed: int, step: int) -> Iterator[Iterator]:
-    """Make batches ahead of their use; which ones does not depend on how many at a time."""
-    workers = max(1, (os.cpu_count() or 2) // 2)  # the engine needs the others
+def _batches(
+    training_set: TrainingSet, protocol: Protocol, seed: int, first: int
+) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray]]]:
+    """Yield the batches from step `first`, made ahead; they do not depend on the threads."""
+    workers = max(1, (os.cpu_count() or 2) // 2)  # the network needs the others
     with ThreadPoolExecutor(workers) as pool:
 
-        def ahead():
-            waiting, next_step = deque(), step
+        def batches():
+            waiting: deque[Future] = deque()
+            step = first
             while True:
-                while len(waiting) <= workers and next_step < protocol.optimiser.steps:
-                    waiting.append(pool.submit(make_batch, source, protocol, seed, next_step))
-                    next_step += 1
+                while len(waiting) <= workers and step < protocol.optimiser.steps:
+                    waiting.append(pool.submit(make_batch, training_set, protocol, seed, step))
+                    step += 1
                 yield waiting.popleft().result()
 
         try:
-            yield ahead()
+            yield batches()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextlib.contextmanager
-def _events(folder: Path | None) -> Iterator[Callable]:
-    """Return what writes numbers for TensorBoard; nothing where no folder is given."""
+def _event_writer(folder: Path | None) -> Iterator[Callable]:
+    """Yield a function that writes numbers for TensorBoard, or does nothing without a folder."""
     if folder is None:
         yield lambda *_, **__: None
         return
@@ -59,29 +199,16 @@ def _events(folder: Path | None) -> Iterator[Callable]:
         writer.close()
 
 
-def _write_log(path: Path, rows: list) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([["step", "loss", "validation_dice"], *rows])
-    write_text(path, text.getvalue())
-
-
-def _write_curves(path: Path, rows: list) -> None:
-    from gmseg.training.curves import draw_curves
-
-    with atomic_path(path) as temporary:
-        draw_curves(rows).savefig(temporary, format="png", dpi=150)
-
-
 @contextlib.contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """Within it, Ctrl-C sets an event, so that a step is finished instead of torn down."""
-    asked = threading.Event()
+    """Yield an event that Ctrl-C sets, so that the current step is finished."""
+    interrupted = threading.Event()
     try:
-        before = signal.signal(signal.SIGINT, lambda *_: asked.set())
-    except ValueError:  # not in the main thread: signals are somebody else's
-        yield asked
+        before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+    except ValueError:  # only the main thread may handle signals
+        yield interrupted
         return
     try:
-        yield asked
+        yield interrupted
     finally:
         signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Loss and learning rate."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ from gmseg.training.protocol import Optimiser
 
 
 def make_loss(cross_entropy: float) -> Callable:
-    """Return the loss of logits: Dice with a share of cross-entropy.
+    """Return the loss: 1 - Dice, mixed with a share of cross-entropy.
+
+    Parameters
+    ----------
+    cross_entropy : float
+        Weight of the cross-entropy, 0 to 1.
+
+    Returns
+    -------
+    callable
+        Function of reference and logits, tensors (n, rows, columns, 1). It takes logits, since
+        engines differ in how they clip probabilities.
 
     Notes
     -----
-    It takes the output before the sigmoid: of probabilities, TensorFlow's graphs look for the
-    logits behind them, other engines cut them off at 1e-7, and the losses differ where a network
-    is sure and wrong.
-
-    The Dice part is the paper's, smooth 1 over the flattened batch, as 1 - Dice. Alone, it
-    is best served by calling GM whatever is GM with a probability over about 0.4, so that
-    areas come out too large where the border is uncertain. Cross-entropy wants the
-    probability itself. It is counted per pixel of GM, so that both parts pull about equally
-    at the border, however much background there is.
+    Dice is the paper's, smooth 1 over the flattened batch. Alone, it is best where GM is every
+    pixel with a probability over about 0.4, so that areas come out too large. Cross-entropy is
+    best at the probability. It is divided by the pixels of GM, so that both parts weigh about
+    the same at the border, however much background there is.
     """
     from keras import losses, ops
 
@@ -38,7 +44,12 @@ def make_loss(cross_entropy: float) -> Callable:
 def poly_rate(step: int, optimiser: Optimiser) -> float:
     """Return the learning rate of a step: rate * (1 - n/N)^power (paper, "Training").
 
-    n is the step's epoch of N, each of ``optimiser.epoch`` steps.
+    n is the step's epoch of N epochs, each of ``optimiser.epoch`` steps.
+
+    Examples
+    --------
+    >>> poly_rate(50, Optimiser(rate=0.001, power=1.0, steps=100))
+    0.0005
     """
     epochs = -(-optimiser.steps // optimiser.epoch)
     return optimiser.rate * (1 - (step // optimiser.epoch) / epochs) ** optimiser.power

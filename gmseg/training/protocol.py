@@ -1,11 +1,12 @@
-"""Protocols: everything that a training run depends on, but the data and the seed."""
+"""Protocols: all settings of a training run except the data and the seed."""
 
 from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from gmseg.errors import InputError
 from gmseg.io.resources import bundled
@@ -16,7 +17,7 @@ from gmseg.training.template import Template
 
 @dataclass(frozen=True)
 class Windows:
-    """Which windows are trained on: see ``models/protocols/default.toml``."""
+    """Windows of the training: see ``models/protocols/default.toml``."""
 
     spacing_mm: float = 0.25
     standardise: str = "volume"
@@ -32,7 +33,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Phantoms:
-    """How much of the training is made up: see ``models/protocols/default.toml``."""
+    """Synthetic phantoms in the training: see ``models/protocols/default.toml``."""
 
     share: float = 0.0
     count: int = 0
@@ -41,7 +42,7 @@ class Phantoms:
 
 @dataclass(frozen=True)
 class Loss:
-    """Share of cross-entropy in the loss, the rest being Dice; whether areas are set right."""
+    """Share of cross-entropy in the loss (the rest is Dice), and whether to calibrate areas."""
 
     cross_entropy: float = 0.25
     calibrate: bool = False
@@ -49,7 +50,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """Adam with the poly schedule, averaging of weights, and how often to validate."""
+    """Adam with the poly schedule, averaging of weights, and steps between validations."""
 
     rate: float = 1.5e-3
     power: float = 0.9
@@ -61,7 +62,7 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything that a training run depends on, but the data and the seed."""
+    """All settings of a training run except the data and the seed."""
 
     name: str
     network: dict
@@ -73,7 +74,7 @@ class Protocol:
     optimiser: Optimiser
 
 
-_SECTIONS = {
+_SECTIONS: dict[str, Any] = {
     "windows": Windows,
     "phantoms": Phantoms,
     "template": Template,
@@ -84,17 +85,22 @@ _SECTIONS = {
 
 
 def load_protocol(name="default") -> Protocol:
-    """Read a protocol.
+    """Return a protocol.
 
     Parameters
     ----------
     name : str or path-like
-        A known name or a TOML file.
+        Name of a protocol of the package, or a TOML file.
 
     Raises
     ------
     gmseg.errors.InputError
-        If there is none, or it holds something unknown.
+        If there is no such protocol, or a setting is unknown or cannot be used.
+
+    Examples
+    --------
+    >>> load_protocol("paper2018").windows.size
+    200
     """
     path = Path(name)
     if path.suffix != ".toml":
@@ -110,28 +116,19 @@ def load_protocol(name="default") -> Protocol:
 
 
 def protocol_of(name: str, content: dict, *, source: str = "the protocol") -> Protocol:
-    """Return a protocol from its sections; what is missing has its default value."""
+    """Return a protocol from its sections, with default values for missing settings.
+
+    Examples
+    --------
+    >>> protocol_of("mine", {"optimiser": {"steps": 50}}).optimiser.steps
+    50
+    """
     if unknown := content.keys() - _SECTIONS.keys() - {"network"}:
         raise InputError(f"{source}: unknown section {', '.join(sorted(unknown))}; remove it")
     network = content.get("network", {})
     if not sizes_fit(network):
-        raise InputError(f"{source}: [network] describes no network that can be built; repair it")
-    parts = {}
-    for section, kind in _SECTIONS.items():
-        values = content.get(section, {})
-        if not isinstance(values, dict):
-            raise InputError(f"{source}: {section} is no section; write [{section}]")
-        if unknown := values.keys() - kind.__dataclass_fields__.keys():
-            unknown = ", ".join(sorted(unknown))
-            raise InputError(f"{source}: [{section}] has unknown {unknown}; remove it")
-        for key, value in values.items():
-            if not _fits(key, value, kind.__dataclass_fields__[key].default):
-                raise InputError(
-                    f"{source}: [{section}] {key} = {value!r} cannot be used; see the default"
-                )
-        parts[section] = kind(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        )
+        raise InputError(f"{source}: [network] describes no network that can be built; correct it")
+    parts = {name: _section(name, content.get(name, {}), source) for name in _SECTIONS}
     if parts["windows"].size % (step := window_step(network)):
         raise InputError(f"{source}: [windows] size must be a multiple of {step} for this network")
     if parts["phantoms"].share > 0 and parts["phantoms"].count == 0:
@@ -139,22 +136,42 @@ def protocol_of(name: str, content: dict, *, source: str = "the protocol") -> Pr
     return Protocol(name=name, network=network, **parts)
 
 
+def _section(section: str, values, source: str):
+    """Return a section of a protocol as its dataclass, after checking its values."""
+    if not isinstance(values, dict):
+        raise InputError(f"{source}: {section} is not a section; write [{section}]")
+    defaults = {field.name: field.default for field in fields(_SECTIONS[section])}
+    if unknown := sorted(values.keys() - defaults.keys()):
+        raise InputError(f"{source}: [{section}] has unknown {', '.join(unknown)}; remove it")
+    for key, value in values.items():
+        if not _fits(key, value, defaults[key]):
+            raise InputError(
+                f"{source}: [{section}] {key} = {value!r} cannot be used; see default.toml"
+            )
+    ranges = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    return _SECTIONS[section](**ranges)
+
+
 def shortened(protocol: Protocol, steps: int | None, *, batch: int, size: int) -> Protocol:
-    """Return a protocol for a trial: few steps, of few and small windows.
+    """Return a protocol for a trial: few steps with few and small windows.
 
     Parameters
     ----------
     protocol : Protocol
     steps : int or None
-        How many steps, with four validations among them; None gives the whole protocol back,
-        as it is.
+        Number of steps, with four validations; None returns the protocol unchanged.
     batch, size : int
-        Windows per step, and their rows and columns.
+        Windows per step, and rows and columns of a window.
 
     Raises
     ------
     gmseg.errors.InputError
-        If a number makes no sense.
+        If a number cannot be used.
+
+    Examples
+    --------
+    >>> shortened(load_protocol("paper2018"), 40, batch=2, size=64).optimiser.validate_every
+    10
     """
     if steps is None:
         return protocol
@@ -165,7 +182,7 @@ def shortened(protocol: Protocol, steps: int | None, *, batch: int, size: int) -
     optimiser = replace(
         whole,
         steps=steps,
-        epoch=max(1, whole.epoch * steps // whole.steps),  # the rate falls as in the whole
+        epoch=max(1, whole.epoch * steps // whole.steps),  # the rate falls in the same way
         validate_every=max(1, steps // 4),
     )
     windows = replace(protocol.windows, batch=batch, size=size)
@@ -180,22 +197,12 @@ _CHOICES = {
     "raters": ("each", "majority"),
     "centre": ("cord", "image"),
 }
-_SHARES = {
-    "near_cord",
-    "small_field",
-    "share",
-    "flip",
-    "blur",
-    "sharpen",
-    "coarse",
-    "noise",
-    "cross_entropy",
-    "average",
-}
+_SHARES = {"near_cord", "small_field", "share", "flip", "blur", "sharpen", "coarse", "noise"}
+_SHARES |= {"cross_entropy", "average"}
 
 
 def _fits(key: str, value, default) -> bool:
-    """Return whether a value is of its default's kind and within its limits."""
+    """Return whether a value has the type of its default and is within its limits."""
     if isinstance(default, tuple):
         return (
             isinstance(value, list)

@@ -1,39 +1,34 @@
-"""Training: loss, schedule, loop."""
+"""Train a network on labelled scans: check, describe, build, run the loop, finish."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from gmseg.core import model
-from gmseg.datasets.folders import LabelledScan, find_scans, without_masks
+from gmseg.core.model import Model
+from gmseg.datasets.folders import LabelledScan, find_scans, unlabelled_scans
 from gmseg.datasets.labelled import check_scans
 from gmseg.datasets.splits import split_by_subject, subjects_named
 from gmseg.errors import InputError
-from gmseg.io.files import check_folder, sha256
+from gmseg.io.files import atomic_path, check_folder, sha256
 from gmseg.models import registry
 from gmseg.models.backend import import_keras
 from gmseg.models.factory import build, network_entry, network_sizes
 from gmseg.training import checkpoint
-from gmseg.training.loop import _batches, _events, _interruptible, _write_curves, _write_log
-from gmseg.training.losses import make_loss, poly_rate
+from gmseg.training.loop import Run, run_steps
+from gmseg.training.losses import make_loss
 from gmseg.training.protocol import Protocol, load_protocol
 from gmseg.training.samples import INFERENCE_WINDOW, TrainingSet, prepare_training_set
 from gmseg.training.validation import calibrate, mean_dice, read_cases
 
-_GM_SHARE = 0.02  # of a window, about: where a network begins that has learnt nothing
-
-
-# ------------------------------------------------------------------------- loss and schedule
-
-
-# ---------------------------------------------------------------------------------- training
+_OUTPUTS = ("checkpoint.npz", "model.json", "model.weights.h5", "log.csv", "curves.png")
+_GM_SHARE = 0.02  # GM in a window, about: the output of a new network
+_LEAST_SHIFT = 0.005  # a smaller one would be written as 0.00
 
 
 def train(
@@ -52,247 +47,246 @@ def train(
     commit: str = "unknown",
     describe: Callable[[str], None] | None = None,
     progress: Callable[[dict], None] | None = None,
-) -> model.Model:
-    """Train a network on folders with GM masks.
+) -> Model:
+    """Train a network on folders with GM masks, and return the model written to `out`.
 
     Parameters
     ----------
     dataset : path-like or list of path-like
-        GM Challenge or BIDS folders: see `gmseg.datasets.folders.find_scans`.
+        Folders for `gmseg.datasets.folders.find_scans`.
     out : path-like
-        Folder for ``model.weights.h5``, ``model.json``, ``log.csv``, ``curves.png`` and the
-        checkpoint; created if missing.
-    protocol : str or path-like
-        See `load_protocol`.
-    split : str, optional
-        Subjects to validate on, never trained on; ``"all"``; ``"challenge"``: see
-        `gmseg.datasets.splits.split_by_subject`.
+        Output folder; created if missing.
+    protocol, split
+        See `load_protocol` and `gmseg.datasets.splits.split_by_subject`.
     start : str, path-like or Model, optional
-        A model whose weights to begin with, of the protocol's sizes; by default from scratch.
+        Model whose weights are the first ones; random weights by default.
     template : path-like, optional
-        See `gmseg.training.template.read_template`; without it nothing is painted from a template.
+        See `gmseg.training.template.read_template`.
     early_stop : int, optional
-        Stop after so many validations without a better Dice, and keep the best weights.
-    tensorboard : bool
-        Write loss, Dice and rate for TensorBoard, too, into ``out/tensorboard``.
+        Validations without a better Dice before the run stops and keeps its best weights.
+    tensorboard, resume : bool
+        Whether to write ``out/tensorboard``, and to continue from the checkpoint in `out`.
     seed : int
-    resume : bool
-        Go on from the checkpoint in `out`.
+        Seed of the first weights and the samples.
     command, commit : str
-        Provenance, for the model's card.
-    describe : callable, optional
-        Called with lines about the data before anything starts.
-    progress : callable, optional
-        Called after every step with a dict: step, steps, loss, dice, waiting (share of the
-        time spent waiting for samples).
-
-    Returns
-    -------
-    gmseg.Model
-        The network after the last step (its running average where the protocol has one; the
-        best of all validations with `early_stop`).
+        Provenance for the model card.
+    describe, progress : callable, optional
+        Functions of a line about the data, before the first step, and of a dict after every
+        step: step, steps, loss, dice, waiting (share of the time spent waiting for samples).
 
     Raises
     ------
     gmseg.errors.InputError
         If the data or the protocol cannot be used, or `out` holds another run.
     KeyboardInterrupt
-        After Ctrl-C: the step was finished and a checkpoint written.
+        After Ctrl-C: the step is finished and a checkpoint written.
     """
-    keras = import_keras()
-    from gmseg.core.network import logits_of
+    out = _check_out(out, resume)
+    folders = dataset if isinstance(dataset, list | tuple) else [dataset]
+    plan = _check(folders, out, protocol, split, start, template, early_stop, tensorboard, seed)
+    _describe(plan, folders, resume, describe)
+    run = _build(plan)
+    training_set = prepare_training_set(plan.training, plan.protocol, template)
+    draft = replace(_draft(plan, training_set), command=command, commit=commit)
+    run.cases = read_cases(plan.held_out, draft, plan.protocol.windows.centre)
+    run_steps(run, training_set, tensorboard=tensorboard, progress=progress)
+    return _finish(run, plan, draft)
 
+
+# ------------------------------------------------------------------------------------- check
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The choices of a run, checked."""
+
+    out: Path
+    protocol: Protocol
+    seed: int
+    training: list[LabelledScan]
+    held_out: list[LabelledScan]
+    start: Model | None
+    template: Path | None
+    early_stop: int | None
+
+
+def _check_out(out, resume: bool) -> Path:
+    """Return the output folder; refuse one that holds another run."""
+    out = check_folder(out)
+    for name in _OUTPUTS:
+        if (out / name).exists() and not (resume and (out / checkpoint.NAME).exists()):
+            raise InputError(
+                f"{out / name}: exists; set `resume=True` to continue, or choose another `out`"
+            )
+    return out
+
+
+def _check(
+    folders, out, protocol, split, start, template, early_stop, tensorboard: bool, seed: int
+) -> _Plan:
+    """Return the choices of a run, or say which of them cannot be used."""
+    import_keras()
     if not isinstance(protocol, Protocol):
         protocol = load_protocol(protocol)
-    out = check_folder(out)
-    saved = out / "checkpoint.npz"
-    for name in ("checkpoint.npz", "model.json", "model.weights.h5", "log.csv", "curves.png"):
-        if (out / name).exists() and not (resume and saved.exists()):
-            raise InputError(f"{out / name}: exists; use --resume to go on, or another --out")
-    folders = dataset if isinstance(dataset, list | tuple) else [dataset]
-    found = [scan for folder in folders for scan in find_scans(folder)]
-    training, held_out = split_by_subject(found, split)
+    scans = [scan for folder in folders for scan in find_scans(folder)]
+    training, held_out = split_by_subject(scans, split)
     if early_stop and not held_out:
-        raise InputError("--early-stop: needs somebody held out; choose another --split")
+        raise InputError("`early_stop` needs held-out subjects; choose another `split`")
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise InputError("--tensorboard: is not installed; pip install tensorboard")
+        raise InputError("`tensorboard=True` needs TensorBoard; pip install tensorboard")
     if start is not None:
-        start = start if isinstance(start, model.Model) else registry.load_model(start)
+        start = start if isinstance(start, Model) else registry.load_model(start)
         _check_start(start, network_sizes(protocol.network), held_out)
-    lines = _description(folders, training, held_out, protocol, start)
-    if resume and not saved.exists():
-        lines.append(f"{out} holds no checkpoint: this run starts from the beginning")
-    for line in lines:
-        if describe is not None:
-            describe(line)
-
-    keras.utils.set_random_seed(seed)
-    sizes = network_sizes(protocol.network)
-    network, averaged = logits_of(build(sizes)), build(sizes)
-    network.get_layer("logits").bias.assign([np.log(_GM_SHARE / (1 - _GM_SHARE))])
-    if start is not None:
-        network.set_weights(registry.load_network(start).get_weights())
-    network.compile(
-        keras.optimizers.Adam(protocol.optimiser.rate), loss=make_loss(protocol.loss.cross_entropy)
-    )
-    network.optimizer.build(network.trainable_variables)
-    identity = _identity(protocol, seed, training, held_out, start, template)
-    state = checkpoint.State(network.get_weights(), network.get_weights())
-    if saved.exists():
-        state = checkpoint.load(saved, network, identity)
-
-    source = prepare_training_set(training, protocol, template)
-    card = {
-        "network": network_entry(sizes),
-        "voxel_size_mm": protocol.windows.spacing_mm,
-        "window": INFERENCE_WINDOW,
-        "standardise": protocol.windows.standardise,
-        "trained_on": _trained_on(training, protocol, source, start),
-        "command": command,
-        "commit": commit,
-    }
-    if protocol.windows.standardise == "training":
-        card |= {"mean": source.mean, "std": source.std}
-    blank = model.Model(name="model", weights=out, weights_sha256="", **card)
-    validation = read_cases(held_out, blank, protocol.windows.centre)
-
-    def validate() -> None:
-        averaged.set_weights(state.average)
-        state.validated(mean_dice(averaged, validation))
-        checkpoint.save(saved, network, state, identity)
-        _write_log(out / "log.csv", state.rows)
-
-    out.mkdir(parents=True, exist_ok=True)
-    optimiser, started, waited = protocol.optimiser, time.perf_counter(), 0.0
-    with (
-        _interruptible() as interrupted,
-        _batches(source, protocol, seed, state.step) as batches,
-        _events(out / "tensorboard" if tensorboard else None) as write_event,
-    ):
-        while state.step < optimiser.steps and not interrupted.is_set():
-            if early_stop and state.validations_since_best() >= early_stop:
-                break
-            before = time.perf_counter()
-            windows, masks = next(batches)
-            waited += time.perf_counter() - before
-            network.optimizer.learning_rate = poly_rate(state.step, optimiser)
-            if keras.backend.backend() == "torch":
-                # its dropout draws from a global state, which no checkpoint holds; on
-                # TensorFlow this would clear caches and take three times as long
-                keras.utils.set_random_seed((seed * 1_000_003 + state.step) % 2**32)
-            network.reset_metrics()  # or older Keras returns the mean of all steps
-            state.losses.append(float(network.train_on_batch(windows, masks)))
-            if not np.isfinite(state.losses[-1]):
-                raise InputError(
-                    f"{out}: the loss is no number any more at step {state.step}; "
-                    f"start again with a lower [optimiser] rate"
-                )
-            state.step += 1
-            last = state.step == optimiser.steps
-            due = state.step % optimiser.validate_every == 0 or last
-            if state.step % checkpoint.AVERAGE_EVERY == 0 or due:
-                state.follow(network.get_weights(), optimiser.average)
-            if due:
-                validate()
-                write_event(
-                    state.step,
-                    loss=state.loss,
-                    dice=state.dice,
-                    rate=poly_rate(state.step - 1, optimiser),
-                )
-            if progress is not None:
-                progress(
-                    {
-                        "step": state.step,
-                        "steps": optimiser.steps,
-                        "loss": state.loss,
-                        "dice": state.dice,
-                        "waiting": waited / (time.perf_counter() - started),
-                    }
-                )
-    if interrupted.is_set() and state.step < optimiser.steps:
-        checkpoint.save(saved, network, state, identity)
-        raise KeyboardInterrupt
-    averaged.set_weights(state.best if early_stop else state.average)
-    if protocol.loss.calibrate:
-        manual = [scan for scan in training if scan.manual]
-        shift = calibrate(averaged, read_cases(manual, blank))
-        if abs(shift) >= 0.005:  # else it says 0.00
-            card["trained_on"] += f"; logits shifted by {-shift:.2f} to give their areas"
-    if held_out:
-        place = {"cord": "on the reference", "image": "at the image's centre"}
-        score = {
-            "what": "mean Dice over labelled slices, native grid, window "
-            + place[protocol.windows.centre],
-            "on": ", ".join(item.name for item in held_out),
-            "value": round(mean_dice(averaged, validation), 4),
-        }
-        card["scores"] = [score]
-    _write_curves(out / "curves.png", state.rows)
-    return registry.save_model(averaged, out, "model", **card)
+    template = Path(template) if template is not None else None
+    return _Plan(out, protocol, seed, training, held_out, start, template, early_stop or None)
 
 
-def _check_start(start: model.Model, sizes, held_out: list[LabelledScan]) -> None:
-    """Refuse to begin with a network of another shape, or one that has seen the held-out."""
+def _check_start(start: Model, sizes, held_out: list[LabelledScan]) -> None:
+    """Refuse a model with a network of other sizes, or one trained on held-out subjects."""
     theirs, ours = network_entry(network_sizes(start.network)), network_entry(sizes)
-    for what in sorted((theirs.keys() | ours.keys()) - {"dropout", "batchnorm_momentum"}):
-        if theirs.get(what) != ours.get(what):
+    for key in sorted((theirs.keys() | ours.keys()) - {"dropout", "batchnorm_momentum"}):
+        if theirs.get(key) != ours.get(key):
             raise InputError(
-                f"--from {start.name}: its network has {what} {theirs.get(what)}, the "
-                f"protocol's {ours.get(what)}; change the protocol's [network]"
+                f"`start={start.name}`: its network has {key} {theirs.get(key)}, the "
+                f"protocol's {ours.get(key)}; change the protocol's [network]"
             )
     seen = subjects_named(start.trained_on) & {scan.subject for scan in held_out}
     if seen:
         raise InputError(
-            f"--from {start.name}: was trained on {', '.join(sorted(seen))}, who are held out; "
-            f"hold out others, or begin with another model"
+            f"`start={start.name}`: was trained on the held-out subjects "
+            f"{', '.join(sorted(seen))}; hold out others, or start from another model"
         )
 
 
-def _description(folders, training, held_out, protocol: Protocol, start) -> list[str]:
-    """Return what to tell before anything starts; every fault of the data is raised here."""
-    lines = check_scans(training + held_out)
-    if left_out := [name for folder in folders for name in without_masks(folder)]:
-        lines.append(f"left out, for they have no mask: {', '.join(left_out)}")
-    subjects = sorted({scan.subject for scan in training})
+def _describe(plan: _Plan, folders, resume: bool, describe: Callable | None) -> None:
+    """Read and check the data, and describe the data and the run in lines of text."""
+    lines = check_scans(plan.training + plan.held_out)
+    if left_out := [scan.name for folder in folders for scan in unlabelled_scans(folder)]:
+        lines.append(f"left out because they have no mask: {', '.join(left_out)}")
+    subjects = sorted({scan.subject for scan in plan.training})
     lines.append(f"trained on: {', '.join(subjects)}")
-    names = ", ".join(scan.name for scan in held_out)
-    lines.append(f"held out: {names or 'nobody, so nothing is validated'}")
-    if start is None and protocol.name == "default":
-        lines.append("the protocol default is made to go on from a model: --from default")
+    names = ", ".join(scan.name for scan in plan.held_out)
+    lines.append(f"held out: {names or 'none, so there is no validation'}")
+    start = plan.start
+    if start is None and plan.protocol.name == "default":
+        lines.append("the protocol default is made to continue from a model, and none is given")
     if start is not None and not subjects_named(start.trained_on):
-        lines.append(f"{start.name}'s card names no subjects: it may have seen those held out")
-    return lines
+        lines.append(f"the card of {start.name} names no subjects: held-out ones may be among them")
+    if resume and not (plan.out / checkpoint.NAME).exists():
+        lines.append(f"{plan.out} holds no checkpoint: this run starts from the beginning")
+    if describe is not None:
+        for line in lines:
+            describe(line)
 
 
-def _identity(protocol: Protocol, seed: int, training, held_out, start, template) -> str:
-    """Return what two runs must have in common for one to go on from the other's checkpoint."""
-    maps = sorted(Path(template).glob("*_[gw]m.nii.gz")) if template is not None else []
+# ------------------------------------------------------------------------------------- build
+
+
+def _build(plan: _Plan) -> Run:
+    """Return the run with compiled networks, and the state of its checkpoint if there is one."""
+    keras = import_keras()
+    from gmseg.core.network import logits_of
+
+    protocol = plan.protocol
+    keras.utils.set_random_seed(plan.seed)
+    sizes = network_sizes(protocol.network)
+    network, averaged = logits_of(build(sizes)), build(sizes)
+    network.get_layer("logits").bias.assign([np.log(_GM_SHARE / (1 - _GM_SHARE))])
+    if plan.start is not None:
+        network.set_weights(registry.load_network(plan.start).get_weights())
+    network.compile(
+        keras.optimizers.Adam(protocol.optimiser.rate), loss=make_loss(protocol.loss.cross_entropy)
+    )
+    network.optimizer.build(network.trainable_variables)
+    identity = _identity(plan)
+    state = checkpoint.State(network.get_weights(), network.get_weights())
+    if (plan.out / checkpoint.NAME).exists():
+        state = checkpoint.load(plan.out / checkpoint.NAME, network, identity)
+    early_stop = plan.early_stop
+    return Run(plan.out, protocol, plan.seed, network, averaged, state, identity, [], early_stop)
+
+
+def _identity(plan: _Plan) -> str:
+    """Return what two runs must share for one to continue from the other's checkpoint."""
+    maps = sorted(plan.template.glob("*_[gw]m.nii.gz")) if plan.template is not None else []
     scans = {
         kind: {item.name: [sha256(f) for f in (item.scan, *item.references)] for item in items}
-        for kind, items in (("training", training), ("held_out", held_out))
+        for kind, items in (("training", plan.training), ("held_out", plan.held_out))
     }
     return json.dumps(
         {
-            "protocol": asdict(protocol),
-            "seed": seed,
+            "protocol": asdict(plan.protocol),
+            "seed": plan.seed,
             **scans,
-            "start": start.weights_sha256 if start is not None else None,
+            "start": plan.start.weights_sha256 if plan.start is not None else None,
             "template": [sha256(file) for file in maps],
         }
     )
 
 
-def _trained_on(
-    training: list[LabelledScan], protocol: Protocol, source: TrainingSet, start
-) -> str:
-    text = f"{len(training)} scans: {', '.join(item.name for item in training)}"
-    if automatic := [item.name for item in training if not item.manual]:
+def _draft(plan: _Plan, training_set: TrainingSet) -> Model:
+    """Return the card of the model to be trained, without weights."""
+    windows = plan.protocol.windows
+    own = windows.standardise == "training"
+    return Model(
+        name="model",
+        weights=plan.out,
+        weights_sha256="",
+        network=network_entry(network_sizes(plan.protocol.network)),
+        voxel_size_mm=windows.spacing_mm,
+        window=INFERENCE_WINDOW,
+        standardise=windows.standardise,
+        mean=training_set.mean if own else None,
+        std=training_set.std if own else None,
+        trained_on=_trained_on(plan, training_set),
+    )
+
+
+def _trained_on(plan: _Plan, training_set: TrainingSet) -> str:
+    protocol, start = plan.protocol, plan.start
+    text = f"{len(plan.training)} scans: {', '.join(item.name for item in plan.training)}"
+    if automatic := [item.name for item in plan.training if not item.manual]:
         text += f" (with automatic masks: {', '.join(automatic)})"
-    if source.sections is not None and protocol.template.share > 0:
+    if training_set.sections is not None and protocol.template.share > 0:
         text += f"; template cross-sections over {protocol.template.share:.0%} of the known cords"
     if protocol.phantoms.share > 0:
-        text += f"; and {protocol.phantoms.count} made-up phantoms"
+        text += f"; and {protocol.phantoms.count} synthetic phantoms"
     if start is not None:
         text += f"; begun with the weights of {start.name} ({start.trained_on})"
     return text
+
+
+# ------------------------------------------------------------------------------------ finish
+
+
+def _finish(run: Run, plan: _Plan, draft: Model) -> Model:
+    """Choose and calibrate the weights, score them, draw the curves and write the model."""
+    network, state, protocol = run.averaged, run.state, run.protocol
+    network.set_weights(state.best if run.early_stop else state.average)
+    if protocol.loss.calibrate:
+        manual = [scan for scan in plan.training if scan.manual]
+        shift = calibrate(network, read_cases(manual, draft))
+        if abs(shift) >= _LEAST_SHIFT:
+            text = f"{draft.trained_on}; logits shifted by {-shift:.2f} to give their areas"
+            draft = replace(draft, trained_on=text)
+    if run.cases:
+        place = {"cord": "on the reference", "image": "at the image's centre"}
+        score = {
+            "what": "mean Dice over labelled slices, native grid, window "
+            + place[protocol.windows.centre],
+            "on": ", ".join(item.name for item in plan.held_out),
+            "value": round(mean_dice(network, run.cases), 4),
+        }
+        draft = replace(draft, scores=[score])
+    _write_curves(run.out / "curves.png", state.rows)
+    card = asdict(draft)
+    for key in ("name", "weights", "weights_sha256"):
+        del card[key]
+    return registry.save_model(network, run.out, "model", **card)
+
+
+def _write_curves(path: Path, rows: list) -> None:
+    from gmseg.training.curves import draw_curves
+
+    with atomic_path(path) as temporary:
+        draw_curves(rows).savefig(temporary, format="png", dpi=150)
