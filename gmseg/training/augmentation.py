@@ -1,4 +1,4 @@
-"""One random transform, applied alike to slice and mask; and intensities of other scanners."""
+"""Random transforms of slice and mask together, and of the intensities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import ndimage
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a window may be changed: see ``models/protocols/default.toml`` for units."""
+    """Limits of the random transforms: see ``models/protocols/default.toml`` for units."""
 
     flip: float = 0.0
     rotation_deg: float = 0.0
@@ -37,9 +37,9 @@ class Augmentation:
 
 
 def random_coordinates(
-    rng: np.random.Generator, centre, size: int, how: Augmentation, spacing_mm: float = 0.25
+    rng: np.random.Generator, centre, size: int, limits: Augmentation, spacing_mm: float = 0.25
 ) -> np.ndarray:
-    """Draw where each pixel of a window comes from on its slice.
+    """Draw a random transform: the position on the slice of every pixel of a window.
 
     Parameters
     ----------
@@ -48,59 +48,66 @@ def random_coordinates(
         Row and column of the window's centre on the slice.
     size : int
         Rows and columns of the window.
-    how : Augmentation
+    limits : Augmentation
     spacing_mm : float
-        Of the working grid.
+        Spacing of the working grid.
 
     Returns
     -------
     numpy.ndarray
-        (2, size, size): row and column on the slice. An affine transform about the centre
-        and a smooth random displacement: the same array warps slice and mask.
+        (2, size, size): row and column on the slice, after an affine transform about the
+        centre and a smooth displacement. The same array warps slice and mask.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> random_coordinates(rng, (10, 20), 2, Augmentation(), 0.25)[0]
+    array([[ 9.,  9.],
+           [10., 10.]])
     """
 
     def within(limit, shape=None):
         return rng.uniform(-limit, limit, shape)
 
-    angle = np.deg2rad(within(how.rotation_deg))
+    angle = np.deg2rad(within(limits.rotation_deg))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    skew = np.array([[1, within(how.shear)], [within(how.shear), 1]])
-    zoom = np.exp(within(how.scale) + within(how.stretch, 2))
-    mirror = [-1.0 if rng.random() < how.flip else 1.0, 1.0]
+    skew = np.array([[1, within(limits.shear)], [within(limits.shear), 1]])
+    zoom = np.exp(within(limits.scale) + within(limits.stretch, 2))
+    mirror = [-1.0 if rng.random() < limits.flip else 1.0, 1.0]
     grid = np.stack(np.meshgrid(*[np.arange(size) - size // 2] * 2, indexing="ij"))
     matrix = turn @ skew @ np.diag(zoom * mirror)
     coordinates = np.tensordot(matrix, grid, axes=1)
-    if how.elastic_strain > 0:
-        smooth = rng.uniform(*how.elastic_smooth_mm) / spacing_mm
+    if limits.elastic_strain > 0:
+        smooth = rng.uniform(*limits.elastic_smooth_mm) / spacing_mm
         push = smooth_noise(rng, (2, size, size), smooth)
-        # wide waves may be high, short ones must be low, or the cord is torn
-        coordinates += push * smooth * rng.uniform(0, how.elastic_strain)
-    if how.elastic_alpha > 0:  # the paper's: Simard, Steinkraus & Platt, ICDAR 2003
+        # long waves may be high, short ones must be low, or the transform folds
+        coordinates += push * smooth * rng.uniform(0, limits.elastic_strain)
+    if limits.elastic_alpha > 0:  # the paper's, of Simard, Steinkraus & Platt, ICDAR 2003
         push = rng.uniform(-1, 1, (2, size, size))
-        blurred = ndimage.gaussian_filter(push, (0, how.elastic_sigma, how.elastic_sigma))
-        coordinates += how.elastic_alpha * blurred
-    coordinates += within(how.shift * size, (2, 1, 1))
+        blurred = ndimage.gaussian_filter(push, (0, limits.elastic_sigma, limits.elastic_sigma))
+        coordinates += limits.elastic_alpha * blurred
+    coordinates += within(limits.shift * size, (2, 1, 1))
     return coordinates + np.reshape(centre, (2, 1, 1))
 
 
 def warp(plane: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-    """Sample a slice or mask (rows, columns) at coordinates, linearly; 0 outside."""
+    """Sample a slice or mask, (rows, columns), at coordinates, linearly; 0 outside."""
     return ndimage.map_coordinates(
         plane, coordinates, output=np.float32, order=1, mode="constant", cval=0.0
     )
 
 
 def smooth_noise(rng: np.random.Generator, shape, smooth: float) -> np.ndarray:
-    """Return noise of unit variance, smooth over `smooth` pixels in the last two axes."""
+    """Return noise of about unit variance, smooth over `smooth` pixels in the last two axes."""
     size = np.array(shape[-2:])
-    # coarse noise, enlarged: as smooth as a wide Gaussian filter and much quicker
+    # enlarged coarse noise is as smooth as after a wide Gaussian filter, and much faster
     coarse = np.maximum(np.ceil(size / smooth).astype(int) + 3, 4)
     noise = rng.standard_normal((*shape[:-2], *coarse))
-    where = np.meshgrid(
+    positions = np.meshgrid(
         *[np.linspace(1, c - 2, n) for c, n in zip(coarse, size, strict=True)], indexing="ij"
     )
     planes = [
-        ndimage.map_coordinates(plane, where, order=3, mode="mirror")
+        ndimage.map_coordinates(plane, positions, order=3, mode="mirror")
         for plane in noise.reshape(-1, *coarse)
     ]
     field = np.reshape(planes, shape)
@@ -109,16 +116,16 @@ def smooth_noise(rng: np.random.Generator, shape, smooth: float) -> np.ndarray:
 
 
 def change_intensity(
-    rng: np.random.Generator, window: np.ndarray, how: Augmentation, spacing_mm: float = 0.25
+    rng: np.random.Generator, window: np.ndarray, limits: Augmentation, spacing_mm: float = 0.25
 ) -> np.ndarray:
-    """Give a standardised window the intensities of another scanner.
+    """Return a standardised window with the intensities of another scanner.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     window : numpy.ndarray
         (rows, columns), standardised.
-    how : Augmentation
+    limits : Augmentation
     spacing_mm : float
 
     Returns
@@ -126,27 +133,27 @@ def change_intensity(
     numpy.ndarray
         float32, the same shape.
     """
-    if rng.random() < how.blur:
-        window = ndimage.gaussian_filter(window, rng.uniform(*how.blur_mm) / spacing_mm)
-    elif rng.random() < how.sharpen:
+    if rng.random() < limits.blur:
+        window = ndimage.gaussian_filter(window, rng.uniform(*limits.blur_mm) / spacing_mm)
+    elif rng.random() < limits.sharpen:
         soft = ndimage.gaussian_filter(window, 0.3 / spacing_mm)
-        window = window + rng.uniform(0, how.sharpen_amount) * (window - soft)
+        window = window + rng.uniform(0, limits.sharpen_amount) * (window - soft)
     low, high = np.percentile(window, (1, 99))
     width = max(float(high - low), 1e-3)
-    if how.gamma > 0:
+    if limits.gamma > 0:
         unit = np.clip((window - low) / width, 0, 2)
-        window = low + width * unit ** np.exp(rng.uniform(-how.gamma, how.gamma))
-    if how.bias_field > 0:
+        window = low + width * unit ** np.exp(rng.uniform(-limits.gamma, limits.gamma))
+    if limits.bias_field > 0:
         log_field = smooth_noise(rng, window.shape, rng.uniform(40, 120))
-        window = low + (window - low) * np.exp(rng.uniform(0, 2) * how.bias_field * log_field)
-    window = window * np.exp(rng.uniform(-how.contrast, how.contrast))
-    window = window + rng.uniform(-how.brightness, how.brightness)
-    level = rng.uniform(0, how.noise_level) if rng.random() < how.noise else 0.0
-    if rng.random() < how.coarse:
-        window = _acquired_coarser(rng, window, rng.uniform(*how.coarse_mm) / spacing_mm, level)
+        window = low + (window - low) * np.exp(rng.uniform(0, 2) * limits.bias_field * log_field)
+    window = window * np.exp(rng.uniform(-limits.contrast, limits.contrast))
+    window = window + rng.uniform(-limits.brightness, limits.brightness)
+    level = rng.uniform(0, limits.noise_level) if rng.random() < limits.noise else 0.0
+    if rng.random() < limits.coarse:
+        window = _acquired_coarser(rng, window, rng.uniform(*limits.coarse_mm) / spacing_mm, level)
     elif level > 0:
         noise = rng.standard_normal(window.shape)
-        if rng.random() < 0.5:  # as coarse as the scan's own pixels before resampling
+        if rng.random() < 0.5:  # as coarse as pixels before resampling
             grain = rng.uniform(0.4, 1.2)
             noise = ndimage.gaussian_filter(noise, grain) * 2 * np.sqrt(np.pi) * grain
         window = window + noise * level
@@ -154,7 +161,7 @@ def change_intensity(
 
 
 def _acquired_coarser(rng, window: np.ndarray, step: float, noise: float) -> np.ndarray:
-    """Sample a window every `step` pixels, add noise there, and bring it back linearly."""
+    """Sample a window every `step` pixels, add noise, and interpolate back linearly."""
     shape = np.ceil(np.array(window.shape) / step).astype(int) + 1
     start = -rng.uniform(0, 1, 2) * step / 2
     blurred = ndimage.gaussian_filter(window, 0.35 * step)

@@ -1,4 +1,4 @@
-"""Training samples: labelled scans and phantoms, cut into augmented windows."""
+"""Training samples: augmented windows of labelled scans and synthetic phantoms."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gmseg.core import windows as window
 from gmseg.core.resampling import to_working_grid
-from gmseg.datasets import phantom
+from gmseg.core.windows import centres_of_mass, cut, locate
 from gmseg.datasets.folders import LabelledScan
 from gmseg.datasets.labelled import read_labelled
+from gmseg.datasets.phantom import make_phantom
+from gmseg.datasets.scanner import SITES
 from gmseg.errors import InputError
 from gmseg.evaluation.evaluate import majority
 from gmseg.io.image import read_mask
 from gmseg.training.augmentation import change_intensity, random_coordinates, warp
-from gmseg.training.protocol import Protocol
+from gmseg.training.protocol import Protocol, Windows
 from gmseg.training.template import Sections, paste_section, read_template
 
 INFERENCE_WINDOW = 200
-_REACH_WINDOWS = 2.0  # of a scan, so many windows' widths around the cord are kept
+_KEPT_WINDOWS = 2.0  # side of the part of a scan around the cord that is kept, in windows
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,13 @@ class TrainingScan:
     slices : numpy.ndarray
         float32, (slices, rows, columns): scan values.
     masks : numpy.ndarray
-        float32, (raters, slices, rows, columns): share of GM in 0-1.
+        float32, (raters, slices, rows, columns): share of GM, 0 to 1.
     cords : numpy.ndarray or None
-        float32, (slices, rows, columns): the same of cord, where its mask is known.
+        float32, (slices, rows, columns): share of cord, if there is a cord mask.
     centres : numpy.ndarray
-        (slices, 2), of the windows: the GM's centre or the image's.
+        (slices, 2): centres of the windows, on the GM or the image.
     mean, std : float
-        Of the windows around those centres, in scan values.
+        Mean and standard deviation of the windows around those centres, in scan values.
     """
 
     slices: np.ndarray
@@ -51,16 +52,16 @@ class TrainingScan:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What training samples are made of: all that `prepare_training_set` reads or makes up.
+    """All data that training samples are drawn from.
 
     Attributes
     ----------
     subjects : list of list of TrainingScan
-        The scans of each: everybody is seen equally often, however many sessions there are.
+        Scans of each subject; subjects are drawn equally often, whatever their number of scans.
     phantoms : list of TrainingScan
     sections : gmseg.training.template.Sections or None
     mean, std : float
-        Over the scans, in scan values: the training set's.
+        Mean and standard deviation over the scans, in scan values.
     """
 
     subjects: list[list[TrainingScan]]
@@ -73,7 +74,7 @@ class TrainingSet:
 def prepare_training_set(
     items: list[LabelledScan], protocol: Protocol, template=None
 ) -> TrainingSet:
-    """Read labelled scans and a template, and make up phantoms, as a protocol wants them."""
+    """Read labelled scans and a template, and make the phantoms, for a protocol."""
     sections = read_template(template) if template is not None else None
     scans = [prepare_training_scan(item, protocol) for item in items]
     sizes = np.array([len(scan.slices) for scan in scans])
@@ -93,21 +94,21 @@ def prepare_training_set(
 
 
 def prepare_training_scan(item: LabelledScan, protocol: Protocol) -> TrainingScan:
-    """Read a labelled scan and bring it to the working grid.
+    """Read a labelled scan and resample it to the working grid.
 
-    Slices without GM in the reference are left out: raters often label a part, so that an
-    empty slice does not mean that there is no gray matter in it.
+    Slices without reference GM are left out: raters often label a part of the slices, so an
+    empty slice may contain gray matter.
     """
     scan, references = read_labelled(item)
-    cord = item.cord and read_mask(item.cord, scan, what="cord mask")
+    cord = read_mask(item.cord, scan, what="cord mask") if item.cord is not None else None
     if protocol.windows.raters == "majority":
         references = [majority(references)]
         if not references[0].any():
-            raise InputError(f"{item.scan}: its raters agree nowhere; remove it or its raters")
-    made = _training_scan(np.asarray(scan.dataobj), references, scan.affine, protocol, cord)
-    if len(made.slices) == 0 or made.std == 0:
+            raise InputError(f"{item.scan}: its raters agree nowhere; remove the scan")
+    prepared = _training_scan(np.asarray(scan.dataobj), references, scan.affine, protocol, cord)
+    if len(prepared.slices) == 0 or prepared.std == 0:
         raise InputError(f"{item.scan}: has nothing to train on around its GM; remove it")
-    return made
+    return prepared
 
 
 def _training_scan(data, references, affine, protocol: Protocol, cord) -> TrainingScan:
@@ -118,16 +119,15 @@ def _training_scan(data, references, affine, protocol: Protocol, cord) -> Traini
 
     grid = to_working_grid(data, affine, spacing_mm)
     masks = [on_grid(mask) for mask in references]
-    anybody = np.max(masks, axis=0)
-    keep = (anybody > 0.5).any(axis=(0, 1))
+    any_rater = np.max(masks, axis=0)
+    keep = (any_rater > 0.5).any(axis=(0, 1))
     if protocol.windows.centre == "image":
-        centres = window.locate(grid, centre="image")
+        centres = locate(grid, centre="image")
     else:
-        centres = window.locate(grid, cord=window.middles(anybody))
-    windows = window.cut(grid.data, centres, INFERENCE_WINDOW)  # of all slices, as at inference
-    reach = round(_REACH_WINDOWS * INFERENCE_WINDOW)
-    low = np.maximum(centres.min(axis=0) - reach // 2, 0)
-    high = centres.max(axis=0) + reach // 2
+        centres = locate(grid, cord=centres_of_mass(any_rater))
+    windows = cut(grid.data, centres, INFERENCE_WINDOW)  # of all slices, as at inference
+    reach = round(_KEPT_WINDOWS * INFERENCE_WINDOW) // 2
+    low, high = np.maximum(centres.min(axis=0) - reach, 0), centres.max(axis=0) + reach
 
     def kept(volume):
         inner = volume[low[0] : high[0], low[1] : high[1], keep]
@@ -144,86 +144,95 @@ def _training_scan(data, references, affine, protocol: Protocol, cord) -> Traini
 
 
 def prepare_phantoms(protocol: Protocol) -> list[TrainingScan]:
-    """Make up labelled scans: the label is the true share of GM in each voxel."""
-    how, found = protocol.phantoms, []
-    for i in range(how.count):
-        number = i % len(phantom.SITES)
-        site = phantom.SITES[number]
-        made = phantom.make_phantom(
-            seed=i, site=number + 1, spacing_mm=site.spacing_mm, shape=(*site.shape[:2], how.slices)
+    """Make synthetic phantoms; their label is the exact share of GM in each voxel."""
+    scans = []
+    for i in range(protocol.phantoms.count):
+        number = i % len(SITES)
+        spacing_mm, shape = SITES[number].spacing_mm, SITES[number].shape[:2]
+        phantom = make_phantom(
+            seed=i, site=number + 1, spacing_mm=spacing_mm, shape=(*shape, protocol.phantoms.slices)
         )
-        data, cord = (np.asarray(part.dataobj) for part in (made.image, made.mask))
-        found.append(
-            _training_scan(data, [made.gm_fraction], made.image.affine, protocol, cord > 0)
-        )
-    return found
+        data, labels = (np.asarray(part.dataobj) for part in (phantom.image, phantom.mask))
+        gm, affine = phantom.gm_fraction, phantom.image.affine
+        scans.append(_training_scan(data, [gm], affine, protocol, labels > 0))
+    return scans
 
 
 def make_sample(
-    rng: np.random.Generator, source: TrainingSet, protocol: Protocol
+    rng: np.random.Generator, training_set: TrainingSet, protocol: Protocol
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one training pair.
 
     Returns
     -------
     window, mask : numpy.ndarray
-        float32, (size, size) each: standardised and augmented; share of GM in 0-1.
+        float32, (size, size) each: standardised and augmented; share of GM, 0 to 1.
     """
-    how, spacing_mm = protocol.windows, protocol.windows.spacing_mm
-    pool = source.subjects[rng.integers(len(source.subjects))]
-    if rng.random() < protocol.phantoms.share:
-        pool = source.phantoms
-    scan = pool[rng.integers(len(pool))]
-    k = rng.integers(len(scan.slices))
-    plane, centre = scan.slices[k], scan.centres[k]
-    mask = scan.masks[rng.integers(len(scan.masks)), k]
-    painted = rng.random() < protocol.template.share
-    if painted and source.sections is not None and scan.cords is not None:
-        plane, mask = paste_section(
-            rng, plane, mask, scan.cords[k], source.sections, protocol.template, spacing_mm
-        )
-    if how.centre == "cord" and rng.random() < how.near_cord:
-        radius = how.near_cord_mm / spacing_mm * np.sqrt(rng.random())
-        angle = rng.uniform(0, 2 * np.pi)
-        centre = centre + radius * np.array([np.cos(angle), np.sin(angle)])
-    elif how.centre == "cord":
-        centre = rng.uniform((0, 0), plane.shape)
+    windows, spacing_mm = protocol.windows, protocol.windows.spacing_mm
+    scan, plane, mask, centre = _draw_slice(rng, training_set, protocol)
+    if windows.centre == "cord":
+        centre = _draw_centre(rng, centre, plane.shape, windows)
     mean, std = scan.mean, scan.std
-    if how.standardise == "training":
-        mean, std = source.mean, source.std
-    small_field = rng.random() < how.small_field
-    # a small field changes the mean and s.d. of the whole window: only then all of it is made
-    size = INFERENCE_WINDOW if small_field else how.size
-    where = random_coordinates(rng, centre, size, protocol.augmentation, spacing_mm)
-    plane, mask = warp(plane, where), warp(mask, where)
+    if windows.standardise == "training":
+        mean, std = training_set.mean, training_set.std
+    small_field = rng.random() < windows.small_field
+    # a small field changes mean and s.d. of the whole window, so all of it is needed
+    size = INFERENCE_WINDOW if small_field else windows.size
+    coordinates = random_coordinates(rng, centre, size, protocol.augmentation, spacing_mm)
+    plane, mask = warp(plane, coordinates), warp(mask, coordinates)
     if small_field:
         before = plane.mean() + 1e-6, plane.std() + 1e-6
-        plane, mask = _blank_outside_field(rng, plane, mask, how.small_field_mm, spacing_mm)
-        if how.standardise == "volume":
-            # the scan's own mean and std would have changed as this slice's do
+        plane, mask = _blank_outside_field(rng, plane, mask, windows.small_field_mm, spacing_mm)
+        if windows.standardise == "volume":
+            # mean and s.d. of the scan would change like those of this slice
             mean *= plane.mean() / before[0]
             std *= max(plane.std() / before[1], 0.1)
-    start = size // 2 - how.size // 2
-    inner = slice(start, start + how.size)
+    start = size // 2 - windows.size // 2
+    inner = slice(start, start + windows.size)
     plane = (plane[inner, inner] - mean) / std
     return change_intensity(rng, plane, protocol.augmentation, spacing_mm), mask[inner, inner]
 
 
+def _draw_slice(rng, training_set: TrainingSet, protocol: Protocol):
+    """Draw a slice, with a template section pasted in for some; return its scan and centre too."""
+    scans = training_set.subjects[rng.integers(len(training_set.subjects))]
+    if rng.random() < protocol.phantoms.share:
+        scans = training_set.phantoms
+    scan = scans[rng.integers(len(scans))]
+    k = rng.integers(len(scan.slices))
+    plane, mask = scan.slices[k], scan.masks[rng.integers(len(scan.masks)), k]
+    pasted = rng.random() < protocol.template.share
+    if pasted and training_set.sections is not None and scan.cords is not None:
+        cord, spacing_mm = scan.cords[k], protocol.windows.spacing_mm
+        sections, template = training_set.sections, protocol.template
+        plane, mask = paste_section(rng, plane, mask, cord, sections, template, spacing_mm)
+    return scan, plane, mask, scan.centres[k]
+
+
+def _draw_centre(rng, centre, shape, windows: Windows):
+    """Draw the centre of a window: near the cord, or anywhere in the slice."""
+    if rng.random() >= windows.near_cord:
+        return rng.uniform((0, 0), shape)
+    radius = windows.near_cord_mm / windows.spacing_mm * np.sqrt(rng.random())
+    angle = rng.uniform(0, 2 * np.pi)
+    return centre + radius * np.array([np.cos(angle), np.sin(angle)])
+
+
 def _blank_outside_field(rng, plane, mask, field_mm, spacing_mm):
-    """Set everything outside a random rectangle about the middle to scan value 0."""
+    """Set everything outside a random rectangle near the middle to scan value 0."""
     size = np.array(plane.shape)
     half = rng.uniform(*field_mm, 2) / spacing_mm / 2
     middle = size / 2 + rng.uniform(-0.3, 0.3, 2) * half
     low, high = np.maximum(middle - half, 0).astype(int), (middle + half).astype(int)
-    seen = np.zeros(plane.shape, np.float32)
-    seen[low[0] : high[0], low[1] : high[1]] = 1
-    return plane * seen, mask * seen
+    field = np.zeros(plane.shape, np.float32)
+    field[low[0] : high[0], low[1] : high[1]] = 1
+    return plane * field, mask * field
 
 
 def make_batch(
-    source: TrainingSet, protocol: Protocol, seed: int, step: int
+    training_set: TrainingSet, protocol: Protocol, seed: int, step: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Make the batch of one step: it depends on seed and step alone, so runs can resume.
+    """Return the batch of one step, which depends on seed and step alone, so that runs can resume.
 
     Returns
     -------
@@ -231,7 +240,7 @@ def make_batch(
         float32, (batch, size, size, 1).
     """
     pairs = [
-        make_sample(np.random.default_rng([seed, step, i]), source, protocol)
+        make_sample(np.random.default_rng([seed, step, i]), training_set, protocol)
         for i in range(protocol.windows.batch)
     ]
     windows, masks = (np.stack(part)[..., None] for part in zip(*pairs, strict=True))

@@ -48,6 +48,10 @@ def read_cases(items: list[LabelledScan], model: Model, centre: str = "cord") ->
     return cases
 
 
+def _restored(soft_windows: np.ndarray, case: Case) -> np.ndarray:
+    return pipeline.restore(soft_windows, case.ready.centres, case.ready.grid)
+
+
 def mean_dice(network, cases: list[Case], threshold: float = 0.5) -> float:
     """Return the mean Dice on the native grids, over the slices with reference GM.
 
@@ -57,7 +61,7 @@ def mean_dice(network, cases: list[Case], threshold: float = 0.5) -> float:
     scores = []
     for case in cases:
         soft = pipeline.predict_windows(predict, case.ready.windows)
-        mask = pipeline.soft_on_scan(soft, case.ready) > threshold
+        mask = _restored(soft, case) > threshold
         raters = [metrics.dice_labelled(mask, rater, case.axis) for rater in case.references]
         scores.append(np.mean(raters))
     return float(np.mean(scores)) if scores else float("nan")
@@ -92,7 +96,7 @@ def logit_shift(cases: list[Case], soft_windows: list[np.ndarray], threshold: fl
         ratios = []
         for case, reference, soft in labelled:
             shifted = 1 / (1 + np.exp(shift) * (1 / soft - 1))
-            mask = pipeline.soft_on_scan(shifted.astype(np.float32), case.ready) > threshold
+            mask = _restored(shifted.astype(np.float32), case) > threshold
             keep = metrics.labelled_slices(reference, case.axis)
             area = np.compress(keep, mask, axis=case.axis).sum()
             ratios.append(area / reference.sum())
