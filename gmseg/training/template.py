@@ -1,4 +1,4 @@
-"""Template cross-sections: gray matter of known shape, pasted over the cord of a real slice."""
+"""Template cross-sections: gray matter of known shape, painted over the cord of a slice."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gmseg.errors import InputError
 from gmseg.io.image import read_scan
 from gmseg.training.augmentation import smooth_noise
 
-_HALF_MM = 13.0  # of the patch around the cord that is painted anew
+_HALF_MM = 13.0  # half side of the repainted square around the cord
 _LEAST_CORD_MM2 = 20.0
 
 
 @dataclass(frozen=True)
 class Template:
-    """How template cross-sections are painted: see ``models/protocols/default.toml``."""
+    """Limits of the painting: see ``models/protocols/default.toml`` for units."""
 
     share: float = 0.0
     rotation_deg: float = 10.0
@@ -34,14 +34,14 @@ class Template:
 
 @dataclass(frozen=True)
 class Sections:
-    """A template's axial cross-sections.
+    """Axial cross-sections of a template.
 
     Attributes
     ----------
     gm, cord : numpy.ndarray
-        float32, (slices, rows, columns), LAS: share of gray matter and of cord, 0-1.
+        float32, (slices, rows, columns), LAS: share of gray matter and of cord, 0 to 1.
     spacing_mm : (float, float)
-        Of rows and columns.
+        Spacing of rows and columns.
     """
 
     gm: np.ndarray
@@ -55,13 +55,13 @@ def read_template(folder) -> Sections:
     Parameters
     ----------
     folder : path-like
-        With one ``*_gm.nii.gz`` and one ``*_wm.nii.gz``, probabilities on one grid, as the
-        templates PAM50 and AMU7T of the Spinal Cord Toolbox have them.
+        Folder with one ``*_gm.nii.gz`` and one ``*_wm.nii.gz``, probabilities on one grid, as
+        in the templates PAM50 and AMU7T of the Spinal Cord Toolbox.
 
     Raises
     ------
     gmseg.errors.InputError
-        If there is none, or the two do not fit together.
+        If a map is missing, or their grids differ.
     """
     maps = []
     for tissue in ("gm", "wm"):
@@ -73,13 +73,13 @@ def read_template(folder) -> Sections:
             )
         maps.append(read_scan(files[0]))
     if maps[0].shape != maps[1].shape or not np.allclose(maps[0].affine, maps[1].affine, atol=1e-3):
-        raise InputError(f"{folder}: its gm and wm maps have different grids; get them again")
+        raise InputError(f"{folder}: its gm and wm maps have different grids; download them again")
     (gm, spacing_mm), (wm, _) = (to_las(part) for part in maps)
     gm, wm = (np.clip(np.moveaxis(part, 2, 0), 0, 1) for part in (gm, wm))
     cord = np.minimum(gm + wm, 1)
     keep = (gm > 0.5).any(axis=(1, 2))
     if not keep.any():
-        raise InputError(f"{folder}: its gm map holds no gray matter; get it again")
+        raise InputError(f"{folder}: its gm map holds no gray matter; download it again")
     inside = np.argwhere(cord[keep].max(axis=0) > 0.05)
     low, high = np.maximum(inside.min(0) - 4, 0), inside.max(0) + 5
     box = (keep, slice(low[0], high[0]), slice(low[1], high[1]))
@@ -96,7 +96,7 @@ def paste_section(
     mask: np.ndarray,
     cord: np.ndarray,
     sections: Sections,
-    how: Template,
+    limits: Template,
     spacing_mm: float = 0.25,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Paint a random cross-section of the template over the cord of a slice.
@@ -105,22 +105,22 @@ def paste_section(
     ----------
     rng : numpy.random.Generator
     plane, mask, cord : numpy.ndarray
-        float32, (rows, columns) of the working grid: scan values, share of GM, of cord.
+        float32, (rows, columns) on the working grid: scan values, share of GM, share of cord.
     sections : Sections
-    how : Template
+    limits : Template
     spacing_mm : float
-        Of the working grid.
+        Spacing of the working grid.
 
     Returns
     -------
     plane, mask : numpy.ndarray
-        Changed copies; the arguments themselves where the slice shows too little cord.
+        Changed copies; the arguments themselves if the slice shows too little cord.
 
     Notes
     -----
-    The cross-section takes place, size and width of the slice's own cord, and random shape,
-    brightness, contrast, texture, blur and noise, in the manner of SynthSeg (Billot et al.,
-    Medical Image Analysis 86:102789, 2023); what lies around the cord stays real.
+    The cross-section takes the place, size and width of the slice's cord, and random shape,
+    brightness, contrast, texture, blur and noise, as in SynthSeg (Billot et al., Medical Image
+    Analysis 86:102789, 2023). The surroundings of the cord stay real.
     """
     inside = cord > 0.5
     if inside.sum() * spacing_mm**2 < _LEAST_CORD_MM2:
@@ -129,61 +129,64 @@ def paste_section(
     low = np.maximum(np.rint(place - _HALF_MM / spacing_mm).astype(int), 0)
     high = np.minimum(np.rint(place + _HALF_MM / spacing_mm).astype(int), plane.shape)
     box = tuple(slice(*ends) for ends in zip(low, high, strict=True))
-    around, old = plane[box], cord[box]
-
-    gm, new = _deformed_section(rng, place - low, size, around.shape, sections, how, spacing_mm)
-    outside = ndimage.gaussian_filter((old < 0.05).astype(np.float32), 0.5 / spacing_mm)
-    outside *= ndimage.gaussian_filter(old, 1.0 / spacing_mm) > 0.02  # a ring around the cord
-    if outside.sum() == 0:
+    patch, old = plane[box], cord[box]
+    gm, new = _deformed_section(rng, place - low, size, patch.shape, sections, limits, spacing_mm)
+    ring = ndimage.gaussian_filter((old < 0.05).astype(np.float32), 0.5 / spacing_mm)
+    ring *= ndimage.gaussian_filter(old, 1.0 / spacing_mm) > 0.02  # around the cord
+    if ring.sum() == 0:
         return plane, mask
-    white = np.median(around[old > 0.5]) * np.exp(rng.uniform(-1, 1) * how.brightness)
-    fluid = float((around * outside).sum() / outside.sum())
-    cover = np.clip(1.5 * ndimage.gaussian_filter(old, 0.3 / spacing_mm), 0, 1)
-    painted = around * (1 - cover) + fluid * cover  # the slice without its own cord
-    tissue = white * (1 + rng.uniform(*how.contrast) * gm / np.maximum(new, 1e-3))
-    texture = smooth_noise(rng, around.shape, rng.uniform(0.6, 3.0) / spacing_mm)
-    tissue *= 1 + rng.uniform(0, how.texture) * np.clip(texture, -2, 2)
-    painted = painted * (1 - new) + tissue * new
-    noise = ndimage.gaussian_filter(rng.standard_normal(around.shape), 0.25 / spacing_mm)
-    painted += noise * new * rng.uniform(0, how.noise) * abs(white) / max(noise.std(), 1e-6)
-    painted = ndimage.gaussian_filter(painted, rng.uniform(*how.blur_mm) / spacing_mm)
-    # blurred inside only: the surroundings keep their own noise
+    fluid = float((patch * ring).sum() / ring.sum())
+    painted = _painted(rng, patch, old, gm, new, fluid, limits, spacing_mm)
+    # surroundings are not blurred, so that they keep their noise
     blend = np.clip(3 * ndimage.gaussian_filter(np.maximum(new, old), 0.5 / spacing_mm), 0, 1)
     plane, mask = plane.copy(), mask.copy()
-    plane[box] = painted * blend + around * (1 - blend)
+    plane[box] = painted * blend + patch * (1 - blend)
     mask[box] = gm
     return plane, mask
 
 
+def _painted(rng, patch, old, gm, new, fluid: float, limits: Template, spacing_mm) -> np.ndarray:
+    """Return a patch with its cord replaced by new GM and white matter in fluid."""
+    white = np.median(patch[old > 0.5]) * np.exp(rng.uniform(-1, 1) * limits.brightness)
+    cover = np.clip(1.5 * ndimage.gaussian_filter(old, 0.3 / spacing_mm), 0, 1)
+    painted = patch * (1 - cover) + fluid * cover  # the slice without its cord
+    tissue = white * (1 + rng.uniform(*limits.contrast) * gm / np.maximum(new, 1e-3))
+    texture = smooth_noise(rng, patch.shape, rng.uniform(0.6, 3.0) / spacing_mm)
+    tissue *= 1 + rng.uniform(0, limits.texture) * np.clip(texture, -2, 2)
+    painted = painted * (1 - new) + tissue * new
+    noise = ndimage.gaussian_filter(rng.standard_normal(patch.shape), 0.25 / spacing_mm)
+    painted += noise * new * rng.uniform(0, limits.noise) * abs(white) / max(noise.std(), 1e-6)
+    return ndimage.gaussian_filter(painted, rng.uniform(*limits.blur_mm) / spacing_mm)
+
+
 def _moments(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return a shape's centre and its standard deviations along both axes, in pixels."""
-    where = np.argwhere(inside)
-    return where.mean(axis=0), where.std(axis=0)
+    pixels = np.argwhere(inside)
+    return pixels.mean(axis=0), pixels.std(axis=0)
 
 
-def _deformed_section(rng, place, size, shape, sections: Sections, how: Template, spacing_mm):
-    """Return share of GM and of cord, (rows, columns), of a random section, deformed."""
+def _deformed_section(rng, place, size, shape, sections: Sections, limits: Template, spacing_mm):
+    """Return share of GM and of cord, (rows, columns), of a randomly deformed section."""
     k = rng.integers(len(sections.gm))
     centre, spread = _moments(sections.cord[k] > 0.5)
     grid = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij")).astype(float)
     offset = grid - np.reshape(place, (2, 1, 1))
-    angle = np.deg2rad(rng.uniform(-1, 1) * how.rotation_deg)
+    angle = np.deg2rad(rng.uniform(-1, 1) * limits.rotation_deg)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    # in units of the cord's spread along each axis; a little larger than the slice's own
+    # in units of the cord's standard deviation along each axis, on average a little larger
     unit = np.tensordot(turn, offset, axes=1) / np.reshape(size, (2, 1, 1))
     unit *= np.exp(rng.uniform(-0.08, 0.03, (2, 1, 1)))
     if rng.random() < 0.5:
         unit[0] = -unit[0]
     smooth = rng.uniform(1.5, 5.0) / spacing_mm
-    push = smooth_noise(rng, (2, *shape), smooth) * smooth * rng.uniform(0, how.elastic_strain)
+    push = smooth_noise(rng, (2, *shape), smooth) * smooth * rng.uniform(0, limits.elastic_strain)
     unit += push / np.reshape(size, (2, 1, 1))
-    # GM larger or smaller inside a cord that stays: strongest in the middle, none at 2 s.d.
+    # scale GM and not the cord: most in the middle, none at 2 s.d.
     inner = np.clip(1 - (unit**2).sum(axis=0) / 4, 0, 1)
-    unit *= np.exp(rng.uniform(-1, 1) * how.gm_size * inner)
-    where = unit * np.reshape(spread, (2, 1, 1)) + np.reshape(centre, (2, 1, 1))
-    sampled = (
-        ndimage.map_coordinates(part[k], where, output=np.float32, order=1, mode="constant")
+    unit *= np.exp(rng.uniform(-1, 1) * limits.gm_size * inner)
+    coordinates = unit * np.reshape(spread, (2, 1, 1)) + np.reshape(centre, (2, 1, 1))
+    gm, cord = (
+        ndimage.map_coordinates(part[k], coordinates, output=np.float32, order=1, mode="constant")
         for part in (sections.gm, sections.cord)
     )
-    gm, new = sampled
-    return np.minimum(gm, new), new
+    return np.minimum(gm, cord), cord

@@ -67,7 +67,6 @@ def train(
     tensorboard, resume : bool
         Whether to write ``out/tensorboard``, and to continue from the checkpoint in `out`.
     seed : int
-        Seed of the first weights and the samples.
     command, commit : str
         Provenance for the model card.
     describe, progress : callable, optional
@@ -81,8 +80,8 @@ def train(
     KeyboardInterrupt
         After Ctrl-C: the step is finished and a checkpoint written.
     """
-    out = _check_out(out, resume)
     folders = dataset if isinstance(dataset, list | tuple) else [dataset]
+    out = _check_out(out, resume)
     plan = _check(folders, out, protocol, split, start, template, early_stop, tensorboard, seed)
     _describe(plan, folders, resume, describe)
     run = _build(plan)
