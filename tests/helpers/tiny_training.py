@@ -1,4 +1,4 @@
-"""A data set and a protocol that are small enough for a test."""
+"""A dataset and a protocol small enough for a test."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from gmseg.training.protocol import Phantoms, load_protocol
 
 
 def small(**changes):
-    """The default protocol, small enough for a test."""
+    """Return the default protocol with small windows and few steps."""
     protocol = load_protocol()
     return dataclasses.replace(
         protocol,
@@ -23,17 +23,17 @@ def small(**changes):
 
 
 def write_dataset(root):
-    """A BIDS folder with two made-up subjects, one of them scanned twice."""
+    """Write a BIDS folder of two synthetic subjects, one with two sessions, and return it."""
     for i, name in enumerate(("sub-aSes1_T2starw", "sub-aSes2_T2starw", "sub-b_T2starw")):
-        made = make_phantom(seed=i, spacing_mm=(0.5, 0.5, 5), shape=(110, 110, 2))
-        gm = (np.asarray(made.mask.dataobj) == 1).astype(np.uint8)
-        gm[..., 1 - i % 2] = 0  # each rater labelled one slice
+        phantom = make_phantom(seed=i, spacing_mm=(0.5, 0.5, 5), shape=(110, 110, 2))
+        gm = (np.asarray(phantom.mask.dataobj) == 1).astype(np.uint8)
+        gm[..., 1 - i % 2] = 0  # only one slice is labelled
         inner = f"{name.split('_')[0]}/anat"
         for folder, data, end in (
-            (root / inner, made.image, ""),
+            (root / inner, phantom.image, ""),
             (
                 root / "derivatives/labels" / inner,
-                nib.Nifti1Image(gm, made.image.affine),
+                nib.Nifti1Image(gm, phantom.image.affine),
                 "_gmseg-manual",
             ),
         ):

@@ -1,4 +1,4 @@
-"""One transform for slice and mask; intensities."""
+"""Random transforms of slice and mask, and of intensities."""
 
 import dataclasses
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from gmseg.core.windows import cut
 from gmseg.training.augmentation import (
     Augmentation,
     change_intensity,
@@ -18,13 +19,11 @@ from gmseg.training.protocol import load_protocol
 STRONG = load_protocol("variety").augmentation
 
 
-def test_without_strength_nothing_moves():
+def test_limits_of_zero_change_nothing():
     plane = np.random.default_rng(0).random((60, 60)).astype(np.float32)
     where = random_coordinates(np.random.default_rng(1), (30, 30), 40, Augmentation())
     np.testing.assert_allclose(warp(plane, where), plane[10:50, 10:50], atol=1e-6)
-    # the windows of a pipeline are cut so as well
-    from gmseg.core.windows import cut
-
+    # the same window as at inference
     np.testing.assert_array_equal(
         cut(plane[..., None], np.array([[30, 30]]), 40)[0], plane[10:50, 10:50]
     )
@@ -32,20 +31,20 @@ def test_without_strength_nothing_moves():
 
 @pytest.mark.parametrize("protocol", ["variety", "paper2018"])
 @pytest.mark.parametrize("seed", range(10))
-def test_the_warped_mask_is_the_mask_of_the_warped_slice(seed, protocol):
-    how = load_protocol(protocol).augmentation
-    # a soft edge drawn at four times the resolution, warped there: the truth
+def test_mask_and_slice_are_warped_alike(seed, protocol):
+    limits = load_protocol(protocol).augmentation
+    # expected: the same shape at four times the resolution, warped there
     fine = np.zeros((800, 800), np.float32)
     rows, columns = np.ogrid[:800, :800]
     fine[((rows - 380) / 150) ** 2 + ((columns - 420) / 90) ** 2 < 1] = 1
     coarse = fine.reshape(200, 4, 200, 4).mean(axis=(1, 3))
-    where = random_coordinates(np.random.default_rng(seed), (100, 100), 120, how)
-    truth = ndimage.map_coordinates(fine, where * 4 + 1.5, order=1) > 0.5
+    where = random_coordinates(np.random.default_rng(seed), (100, 100), 120, limits)
+    expected = ndimage.map_coordinates(fine, where * 4 + 1.5, order=1) > 0.5
     mask = warp(coarse, where) > 0.5
-    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.99
+    assert 2 * (mask & expected).sum() / (mask.sum() + expected.sum()) > 0.99
 
 
-def test_the_papers_transforms_keep_within_their_limits():
+def test_transforms_of_the_paper_stay_within_their_limits():
     paper = dataclasses.replace(load_protocol("paper2018").augmentation, elastic_alpha=0)
     angles, shifts, sizes, flips = [], [], [], []
     for seed in range(300):
@@ -61,8 +60,8 @@ def test_the_papers_transforms_keep_within_their_limits():
     assert 0.4 < np.mean(flips) < 0.6
 
 
-def test_the_papers_elastic_transform():
-    """Simard's: uniform noise, Gaussian of sigma 4, times alpha 30, gives about 1.2 pixels."""
+def test_elastic_transform_of_the_paper():
+    """Uniform noise, a Gaussian of sigma 4 and alpha 30 give about 1.2 pixels (Simard)."""
     paper = Augmentation(elastic_alpha=30, elastic_sigma=4)
     still = random_coordinates(np.random.default_rng(0), (0, 0), 200, Augmentation())
     push = random_coordinates(np.random.default_rng(0), (0, 0), 200, paper) - still
@@ -70,15 +69,15 @@ def test_the_papers_elastic_transform():
     assert push.std() == pytest.approx(expected, rel=0.1)
 
 
-def test_coarse_pixels_lose_detail_and_keep_place():
+def test_coarse_pixels_lose_detail_and_keep_their_place():
     window = np.zeros((90, 90))
     window[30:60, 30:60] = 1
-    how = Augmentation(coarse=1, coarse_mm=(0.8, 0.8))
+    limits = Augmentation(coarse=1, coarse_mm=(0.8, 0.8))
     for seed in range(5):
-        out = change_intensity(np.random.default_rng(seed), window, how)
+        out = change_intensity(np.random.default_rng(seed), window, limits)
         assert out.sum() == pytest.approx(window.sum(), rel=0.05)
         np.testing.assert_allclose(ndimage.center_of_mass(out), (44.5, 44.5), atol=0.3)
-        assert 0.1 < out[44, 29] < 0.9  # what was sharp is now a ramp
+        assert 0.1 < out[44, 29] < 0.9  # the edge is now a ramp
         assert out[44, 44] == pytest.approx(1, abs=0.02)
 
 
@@ -97,14 +96,14 @@ def test_slice_and_mask_move_together_and_flips_happen():
 
 
 def test_transforms_differ_and_are_repeatable():
-    one, again, other = (
+    first, again, other = (
         random_coordinates(np.random.default_rng(s), (0, 0), 32, STRONG) for s in (1, 1, 2)
     )
-    np.testing.assert_array_equal(one, again)
-    assert np.abs(one - other).max() > 0.5
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.5
 
 
-def test_transforms_hardly_ever_fold():
+def test_transforms_rarely_fold():
     folded = []
     for seed in range(60):
         where = random_coordinates(np.random.default_rng(seed), (0, 0), 120, STRONG)

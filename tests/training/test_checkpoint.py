@@ -1,4 +1,4 @@
-"""The state of a run: averages, the best so far, and what may go wrong on disk."""
+"""The state of a run: averages, best weights, and faults on disk."""
 
 import numpy as np
 import pytest
@@ -18,35 +18,35 @@ def compiled(value=0.0):
     return network
 
 
-def test_the_average_forgets_slowly():
+def test_the_average_decays():
     state = checkpoint.State([np.zeros(1)], [np.zeros(1)])
     state.step = state.followed = 10**6
-    state.follow([np.ones(1)], decay=0.9)
-    assert state.average[0][0] == 0  # nothing passed
+    state.update_average([np.ones(1)], decay=0.9)
+    assert state.average[0][0] == 0  # no step since
     state.step += 7
-    state.follow([np.ones(1)], decay=0.9)
+    state.update_average([np.ones(1)], decay=0.9)
     assert state.average[0][0] == pytest.approx(1 - 0.9**7)
     state.step += 1
-    state.follow([np.full(1, 5.0)], decay=0.0)
+    state.update_average([np.full(1, 5.0)], decay=0.0)
     assert state.average[0][0] == 5
-    # early on, where the weights still run, little of them is kept
+    # early weights, which still change fast, soon lose weight
     state.step, state.followed = 10, 0
-    state.follow([np.full(1, 7.0)], decay=0.999)
+    state.update_average([np.full(1, 7.0)], decay=0.999)
     assert state.average[0][0] == pytest.approx(7, abs=1e-6)
 
 
-def test_the_best_weights_are_the_validations_best():
+def test_the_best_weights_are_those_of_the_best_validation():
     state = checkpoint.State([np.zeros(1)], [np.zeros(1)])
     for step, dice in enumerate((0.5, 0.8, 0.7, 0.8, 0.6), start=1):
         state.step, state.average, state.losses = step, [np.full(1, step)], [0.1, 0.3]
-        state.validated(dice)
+        state.add_validation(dice)
     assert state.best[0][0] == 2
     assert state.validations_since_best() == 3
     assert state.dice == 0.6
     assert state.loss == pytest.approx(0.2)
 
 
-def test_what_is_read_is_what_was_written(tmp_path):
+def test_a_checkpoint_is_read_as_written(tmp_path):
     network = compiled()
     network.train_on_batch(np.ones((4, 1)), np.ones((4, 1)))
     state = checkpoint.State([np.ones(1)], [np.zeros(1)], 7, 6, [[5, 0.25, float("nan")]], [0.5])
@@ -56,15 +56,13 @@ def test_what_is_read_is_what_was_written(tmp_path):
     assert (read.step, read.followed, read.losses) == (7, 6, [0.5])
     assert read.rows[0][:2] == [5, 0.25]
     assert (read.average[0][0], read.best[0][0]) == (1, 0)
-    for one, two in zip(
-        [*network.variables, *network.optimizer.variables],
-        [*other.variables, *other.optimizer.variables],
-        strict=True,
-    ):
-        np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
-    with pytest.raises(InputError, match="is of a run with another protocol"):
+    written = [*network.variables, *network.optimizer.variables]
+    restored = [*other.variables, *other.optimizer.variables]
+    for before, after in zip(written, restored, strict=True):
+        np.testing.assert_array_equal(np.asarray(before), np.asarray(after))
+    with pytest.raises(InputError, match="belongs to a run with another protocol"):
         checkpoint.load(tmp_path / "c.npz", other, "another run")
     whole = (tmp_path / "c.npz").read_bytes()
     (tmp_path / "c.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="is no checkpoint that can be read"):
+    with pytest.raises(InputError, match="is not a checkpoint that can be read"):
         checkpoint.load(tmp_path / "c.npz", other, "run")

@@ -1,4 +1,4 @@
-"""Protocols: TOML files that say how to train."""
+"""Protocols: TOML files with the settings of a training run."""
 
 import dataclasses
 import tomllib
@@ -11,7 +11,7 @@ from gmseg.training.protocol import load_protocol, shortened
 
 
 def test_default_protocol_is_complete():
-    """Every setting stands in the file: nothing is left to a default that nobody reads."""
+    """The file gives every setting; none is left to a default in the code."""
     content = tomllib.loads(bundled("models/protocols/default.toml").read_text())
     protocol = load_protocol("default")
     assert protocol.network == content.pop("network")
@@ -30,7 +30,7 @@ def test_protocols_that_cannot_be_used(tmp_path):
         ("[windows]\nbogus = 1\n", "has unknown bogus"),
         ("[bogus]\n", "unknown section bogus"),
         ("size = ", "is not TOML"),
-        ("windows = 5\n", "windows is no section"),
+        ("windows = 5\n", "windows is not a section"),
         ("[windows]\nsize = 300\n", "size = 300 cannot be used"),
         ("[windows]\nbatch = 0\n", "batch = 0 cannot be used"),
         ("[windows]\nsmall_field_mm = 3\n", "small_field_mm = 3 cannot be used"),
@@ -54,7 +54,7 @@ def test_protocols_that_cannot_be_used(tmp_path):
             load_protocol(bad)
 
 
-def test_the_papers_protocol():
+def test_the_protocol_of_the_paper():
     """The values that PAPER.md gives, each with its mark in the file."""
     paper = load_protocol("paper2018")
     assert paper.network == {
@@ -78,13 +78,13 @@ def test_the_papers_protocol():
         assert not [line for line in values if not any(mark in line for mark in marks)]
 
 
-def test_a_shortened_protocol_differs_in_length_and_windows_alone():
+def test_a_shortened_protocol_differs_in_length_and_windows():
     paper = load_protocol("paper2018")
     assert shortened(paper, None, batch=2, size=64) is paper
     trial = shortened(paper, 4000, batch=2, size=64)
     assert (trial.windows.batch, trial.windows.size) == (2, 64)
     assert (trial.optimiser.steps, trial.optimiser.validate_every) == (4000, 1000)
-    assert trial.optimiser.steps / trial.optimiser.epoch == 1000  # the rate falls as in the whole
+    assert trial.optimiser.steps / trial.optimiser.epoch == 1000  # the rate falls in the same way
     back = dataclasses.replace(
         trial, name=paper.name, windows=paper.windows, optimiser=paper.optimiser
     )

@@ -1,4 +1,4 @@
-"""Training samples: which windows, which masks."""
+"""Training samples: windows and their masks."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ def test_slices_without_labels_are_left_out(dataset):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_scan_with_bad_voxels_is_not_trained_on(dataset, tmp_path, value):
+def test_a_scan_with_bad_voxels_is_refused(dataset, tmp_path, value):
     item = bids_scans(dataset)[0]
     scan = nib.load(item.scan)
     data = scan.get_fdata()
@@ -37,8 +37,8 @@ def test_a_scan_with_bad_voxels_is_not_trained_on(dataset, tmp_path, value):
         samples.prepare_training_scan(item, load_protocol())
 
 
-def challenge_source(folder, raters):
-    """One subject whose two raters drew different sides of the cord."""
+def challenge_set(folder, raters):
+    """Return a training set of one subject whose raters labelled different sides of the cord."""
     write_challenge(folder, subjects=1, sites=1, raters=2, shape=(60, 60, 1))
     masks = sorted(folder.glob("*-mask-*"))
     for file, side in zip(masks, (slice(None, 30), slice(30, None)), strict=True):
@@ -56,29 +56,29 @@ def challenge_source(folder, raters):
 
 def test_every_rater_is_a_sample_or_their_majority(tmp_path):
     areas = set()
-    source, protocol = challenge_source(tmp_path / "each", "each")
+    training_set, protocol = challenge_set(tmp_path / "each", "each")
     for step in range(12):
-        _, masks = samples.make_batch(source, protocol, 0, step)
+        _, masks = samples.make_batch(training_set, protocol, 0, step)
         areas.add(round(float(masks[0, :100].sum() - masks[0, 100:].sum()), 1))
     assert len(areas) == 2  # one rater's side or the other's, never a mixture
-    source, protocol = challenge_source(tmp_path / "majority", "majority")
-    _, masks = samples.make_batch(source, protocol, 0, 0)
+    training_set, protocol = challenge_set(tmp_path / "majority", "majority")
+    _, masks = samples.make_batch(training_set, protocol, 0, 0)
     assert masks.sum() * 0.25**2 == pytest.approx(0.5**2, rel=0.05)  # the one voxel of both
 
 
-def test_the_papers_windows_are_the_pipelines(tmp_path):
-    """Without augmentation a training window is what the network sees at inference."""
-    source, protocol = challenge_source(tmp_path, "each")
-    windows, _ = samples.make_batch(source, protocol, 0, 0)
+def test_windows_of_the_paper_equal_those_at_inference(tmp_path):
+    """A training window without augmentation is the window at inference."""
+    training_set, protocol = challenge_set(tmp_path, "each")
+    windows, _ = samples.make_batch(training_set, protocol, 0, 0)
     scan = read_scan(tmp_path / "site1-sc01-image.nii.gz")
     ready = pipeline.prepare(scan, load_model(), centre="image")
     np.testing.assert_allclose(windows[..., 0], ready.windows, atol=1e-5)
 
 
 def test_batches_depend_on_seed_and_step_alone(dataset):
-    source = samples.prepare_training_set(bids_scans(dataset), small())
+    training_set = samples.prepare_training_set(bids_scans(dataset), small())
     batches = [
-        samples.make_batch(source, small(), seed, step)
+        samples.make_batch(training_set, small(), seed, step)
         for seed, step in ((1, 5), (1, 5), (1, 6), (2, 5))
     ]
     assert batches[0][0].shape == batches[0][1].shape == (2, 24, 24, 1)
@@ -98,9 +98,9 @@ def test_masks_lie_on_the_gray_matter_of_their_windows(dataset):
         phantoms=Phantoms(),
         windows=dataclasses.replace(protocol.windows, near_cord=1.0, small_field=0.0),
     )
-    source = samples.prepare_training_set(bids_scans(dataset), protocol)
+    training_set = samples.prepare_training_set(bids_scans(dataset), protocol)
     for seed in range(8):
-        plane, mask = samples.make_sample(np.random.default_rng(seed), source, protocol)
+        plane, mask = samples.make_sample(np.random.default_rng(seed), training_set, protocol)
         near = warp(mask, np.indices(mask.shape) + 0.0) > 0.9
         around = (np.roll(mask, 8, 0) + np.roll(mask, -8, 0) > 0.5) & (mask < 0.05)
         assert plane[near].mean() > plane[around].mean() - 0.05  # GM is brighter than WM

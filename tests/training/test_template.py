@@ -12,9 +12,9 @@ from gmseg.datasets.phantom import make_phantom
 from gmseg.training.protocol import load_protocol
 from gmseg.training.template import Sections, Template, paste_section, read_template
 
-HOW = load_protocol().template
-# the section as it is, in clear contrast
-CALM = Template(
+LIMITS = load_protocol().template
+# sections without deformation, in clear contrast
+PLAIN = Template(
     share=1,
     rotation_deg=0,
     elastic_strain=0,
@@ -28,13 +28,14 @@ CALM = Template(
 
 
 def write_template(folder, axes=((0, 1), (1, 1), (2, 1))):
-    """A small template: a cord of 12 x 8 mm with an H of gray matter, at 0.2 mm."""
-    made = make_phantom(seed=5, spacing_mm=(0.2, 0.2, 2), shape=(90, 80, 3))
-    labels = np.asarray(made.mask.dataobj)
-    maps = {"gm": made.gm_fraction, "wm": (labels > 0) - np.minimum(made.gm_fraction, labels > 0)}
+    """Write a small template: a cord of 12 x 8 mm at 0.2 mm."""
+    phantom = make_phantom(seed=5, spacing_mm=(0.2, 0.2, 2), shape=(90, 80, 3))
+    labels = np.asarray(phantom.mask.dataobj)
+    gm, cord = phantom.gm_fraction, labels > 0
+    maps = {"gm": gm, "wm": cord - np.minimum(gm, cord)}
     folder.mkdir(exist_ok=True)
     for tissue, data in maps.items():
-        image = nib.Nifti1Image(np.asarray(data, np.float32), made.image.affine)
+        image = nib.Nifti1Image(np.asarray(data, np.float32), phantom.image.affine)
         nib.save(image.as_reoriented(np.array(axes)), folder / f"T_{tissue}.nii.gz")
     return folder
 
@@ -46,16 +47,16 @@ def sections(tmp_path):
 
 @pytest.fixture
 def slice_():
-    made = make_phantom(seed=1, spacing_mm=(0.25, 0.25, 5), shape=(160, 160, 1), noise=0)
-    labels = np.asarray(made.mask.dataobj)[..., 0]
+    phantom = make_phantom(seed=1, spacing_mm=(0.25, 0.25, 5), shape=(160, 160, 1), noise=0)
+    labels = np.asarray(phantom.mask.dataobj)[..., 0]
     return (
-        np.asarray(made.image.dataobj)[..., 0].astype(np.float32),
-        made.gm_fraction[..., 0],
+        np.asarray(phantom.image.dataobj)[..., 0].astype(np.float32),
+        phantom.gm_fraction[..., 0],
         (labels > 0).astype(np.float32),
     )
 
 
-def test_any_orientation_gives_the_same_sections(tmp_path, sections):
+def test_orientation_does_not_change_the_sections(tmp_path, sections):
     turned = read_template(write_template(tmp_path / "turned", ((1, -1), (2, 1), (0, -1))))
     np.testing.assert_array_equal(turned.gm, sections.gm)
     assert turned.spacing_mm == pytest.approx(sections.spacing_mm)
@@ -64,21 +65,21 @@ def test_any_orientation_gives_the_same_sections(tmp_path, sections):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_mask_is_where_gray_matter_was_painted(sections, slice_, seed):
+def test_the_mask_covers_the_painted_gray_matter(sections, slice_, seed):
     plane, mask, cord = slice_
-    painted, gm = paste_section(np.random.default_rng(seed), plane, mask, cord, sections, CALM)
+    painted, gm = paste_section(np.random.default_rng(seed), plane, mask, cord, sections, PLAIN)
     inside = ndimage.binary_erosion(cord > 0.5, iterations=5)
     assert gm[cord < 0.5].max() < 0.5  # all of it inside the slice's own cord
     white, gray = painted[inside & (gm < 0.01)], painted[gm > 0.99]
     assert gray.mean() / white.mean() == pytest.approx(1.4, abs=0.03)
-    seen = (painted > 1.2 * np.median(white)) & inside
-    there = (gm > 0.5) & inside
-    assert 2 * (seen & there).sum() / (seen.sum() + there.sum()) > 0.95
+    bright = (painted > 1.2 * np.median(white)) & inside
+    labelled = (gm > 0.5) & inside
+    assert 2 * (bright & labelled).sum() / (bright.sum() + labelled.sum()) > 0.95
 
 
-def test_surroundings_and_arguments_are_left_alone(sections, slice_):
+def test_surroundings_and_arguments_do_not_change(sections, slice_):
     plane, mask, cord = (part.copy() for part in slice_)
-    painted, _ = paste_section(np.random.default_rng(0), plane, mask, cord, sections, HOW)
+    painted, _ = paste_section(np.random.default_rng(0), plane, mask, cord, sections, LIMITS)
     for part, before in zip((plane, mask, cord), slice_, strict=True):
         np.testing.assert_array_equal(part, before)
     far = ndimage.distance_transform_edt(cord < 0.5) > 4 / 0.25  # 4 mm
@@ -86,8 +87,8 @@ def test_surroundings_and_arguments_are_left_alone(sections, slice_):
     assert (painted[cord > 0.5] != plane[cord > 0.5]).mean() > 0.9
 
 
-def test_front_stays_in_front_and_size_is_the_cords(slice_):
-    """A cord of 40 x 30 pixels of 0.2 mm with a spot of GM in front: columns run to the front."""
+def test_the_section_takes_orientation_and_size_of_the_cord(slice_):
+    """A cord of 40 x 30 pixels of 0.2 mm has a spot of GM in front; columns run to the front."""
     rows, columns = np.ogrid[:60, :60]
     cord = (((rows - 30) / 20) ** 2 + ((columns - 30) / 15) ** 2 < 1).astype(np.float32)
     spot = ((rows - 30) ** 2 + (columns - 39) ** 2 < 9).astype(np.float32)
@@ -95,7 +96,7 @@ def test_front_stays_in_front_and_size_is_the_cords(slice_):
     inside = slice_[2] > 0.5
     middle, spread = np.argwhere(inside).mean(axis=0), np.argwhere(inside).std(axis=0)
     for seed in range(5):
-        _, gm = paste_section(np.random.default_rng(seed), *slice_, section, CALM)
+        _, gm = paste_section(np.random.default_rng(seed), *slice_, section, PLAIN)
         place = np.argwhere(gm > 0.5).mean(axis=0)
         # 9 of the cord's 15 pixels to the front, in units of its spread (half its half-width)
         ahead = (place - middle) / spread
@@ -105,9 +106,9 @@ def test_front_stays_in_front_and_size_is_the_cords(slice_):
 
 def test_gray_matter_varies_in_size_and_contrast(sections, slice_):
     areas, contrasts = [], []
-    how = dataclasses.replace(HOW, texture=0, noise=0)
+    limits = dataclasses.replace(LIMITS, texture=0, noise=0)
     for seed in range(30):
-        painted, gm = paste_section(np.random.default_rng(seed), *slice_, sections, how)
+        painted, gm = paste_section(np.random.default_rng(seed), *slice_, sections, limits)
         inside = ndimage.binary_erosion(slice_[2] > 0.5, iterations=5)
         areas.append(gm.sum())
         contrasts.append(painted[gm > 0.95].mean() / painted[inside & (gm < 0.05)].mean())
@@ -115,16 +116,16 @@ def test_gray_matter_varies_in_size_and_contrast(sections, slice_):
     assert min(contrasts) < 1.15 < 1.3 < max(contrasts)
 
 
-def test_a_slice_with_little_cord_stays(sections, slice_):
+def test_a_slice_with_little_cord_does_not_change(sections, slice_):
     plane, mask, _ = slice_
     cord = np.zeros_like(mask)
     cord[50:55, 50:55] = 1
-    same, also = paste_section(np.random.default_rng(0), plane, mask, cord, sections, HOW)
-    assert same is plane
-    assert also is mask
+    pasted = paste_section(np.random.default_rng(0), plane, mask, cord, sections, LIMITS)
+    assert pasted[0] is plane
+    assert pasted[1] is mask
 
 
-def test_folders_that_hold_no_template(tmp_path):
+def test_folders_without_a_template_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"holds 0 files \*_gm.nii.gz"):
         read_template(tmp_path)
     folder = write_template(tmp_path / "t")

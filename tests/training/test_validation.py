@@ -1,4 +1,4 @@
-"""Validation: mean Dice over raters and scans, and areas made right."""
+"""Validation: mean Dice over raters and scans, and calibration of areas."""
 
 import numpy as np
 import pytest
@@ -11,28 +11,28 @@ from gmseg.datasets.folders import find_scans
 from gmseg.datasets.labelled import read_labelled
 from gmseg.datasets.phantom import make_phantom, write_challenge
 from gmseg.evaluation import metrics
-from gmseg.inference import segment
+from gmseg.inference.engines import load_predictor
 from gmseg.io.image import check_scan
 from gmseg.models.registry import load_network
 from gmseg.training import validation
 
 
-def test_the_shift_makes_areas_right():
-    made = make_phantom(seed=3, spacing_mm=(0.5, 0.5, 5), shape=(110, 110, 2))
-    gm = np.asarray(made.mask.dataobj) == 1
-    scan = check_scan(made.image, name="phantom")
+def test_the_shift_corrects_areas():
+    phantom = make_phantom(seed=3, spacing_mm=(0.5, 0.5, 5), shape=(110, 110, 2))
+    gm = np.asarray(phantom.mask.dataobj) == 1
+    scan = check_scan(phantom.image, name="phantom")
     ready = pipeline.prepare(scan, load_model(), cord=gm)
     case = validation.Case(ready, [gm], 2)
-    truth = windows.cut(
+    soft_reference = windows.cut(
         to_working_grid(gm.astype(np.float32), scan.affine).data, ready.centres, 200
     )
-    logits = 8 * (ndimage.gaussian_filter(truth, (0, 1, 1)) - 0.5)
+    logits = 8 * (ndimage.gaussian_filter(soft_reference, (0, 1, 1)) - 0.5)
     for wrong in (1.5, -1.0, 0.0):
         soft = 1 / (1 + np.exp(-(logits + wrong)))
         assert validation.logit_shift([case], [soft]) == pytest.approx(wrong, abs=0.35)
-        mask = pipeline.soft_on_scan(soft, ready) > 0.5
+        mask = pipeline.restore(soft, ready.centres, ready.grid) > 0.5
         assert (wrong == 0) or abs(mask.sum() / gm.sum() - 1) > 0.1
-    assert validation.logit_shift([case], [np.zeros_like(truth)]) == 0
+    assert validation.logit_shift([case], [np.zeros_like(soft_reference)]) == 0
     assert validation.logit_shift([], []) == 0
 
 
@@ -43,8 +43,8 @@ def test_dice_is_averaged_over_raters_then_scans(tmp_path):
     for item in scans:
         scan, raters = read_labelled(item)
         ready = pipeline.prepare(scan, model, cord=raters[0] | raters[1])
-        soft = segment.predict_windows(segment.load_predictor(model), ready.windows)
-        mask = pipeline.soft_on_scan(soft, ready) > 0.5
+        soft = pipeline.predict_windows(load_predictor(model), ready.windows)
+        mask = pipeline.restore(soft, ready.centres, ready.grid) > 0.5
         expected.append(np.mean([metrics.dice(mask, rater) for rater in raters]))
     found = validation.mean_dice(load_network(model), validation.read_cases(scans, model))
     assert found == pytest.approx(np.mean(expected), abs=1e-4)
