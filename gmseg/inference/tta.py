@@ -137,7 +137,7 @@ def _warped(images: np.ndarray, transform: Transform, *, inverse: bool = False) 
     """Rotate and scale images about their centre, or undo it; cubic, to blur little."""
     angle = np.deg2rad(transform.rotation_deg)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix = transform.scale * rotation
+    matrix: np.ndarray = transform.scale * rotation
     if inverse:
         matrix = np.linalg.inv(matrix)
     centre = np.full(2, (images.shape[1] - 1) / 2)
