@@ -1,4 +1,4 @@
-"""Geometry: to the working grid and back."""
+"""To the working grid and back."""
 
 import hypothesis.extra.numpy as hnp
 import nibabel as nib
@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from nibabel.processing import resample_from_to
 from orientations import ALL_48, ROTATION, UPRIGHT, a_scan, reoriented, undone
 
-from gmseg.core import resampling as gm_grid
+from gmseg.core import resampling
 
 
 def to_grid(scan):
-    return gm_grid.to_working_grid(np.asarray(scan.dataobj), scan.affine)
+    return resampling.to_working_grid(np.asarray(scan.dataobj), scan.affine)
 
 
 @pytest.mark.parametrize("rotation", [UPRIGHT, ROTATION])
-def test_working_grid_is_what_nibabel_resamples(rotation):
+def test_working_grid_equals_nibabels(rotation):
     scan = a_scan(rotation=rotation)
     grid = to_grid(scan)
     assert nib.aff2axcodes(grid.affine) == ("L", "A", "S")
@@ -28,17 +28,17 @@ def test_working_grid_is_what_nibabel_resamples(rotation):
 
 
 @pytest.mark.parametrize("rotation", [UPRIGHT, ROTATION])
-def test_native_grid_is_what_nibabel_resamples(rotation):
+def test_native_grid_equals_nibabels(rotation):
     scan = a_scan(rotation=rotation)
     grid = to_grid(scan)
     values = np.random.default_rng(1).random(grid.data.shape).astype(np.float32)
     expected = resample_from_to(
         nib.Nifti1Image(values, grid.affine), (scan.shape, scan.affine), order=1, mode="nearest"
     ).get_fdata()
-    np.testing.assert_allclose(gm_grid.to_native_grid(values, grid), expected, atol=1e-4)
+    np.testing.assert_allclose(resampling.to_native_grid(values, grid), expected, atol=1e-4)
 
 
-def test_field_of_view_keeps_its_corner():
+def test_field_of_view_begins_at_the_same_corner():
     scan = a_scan()
     grid = to_grid(scan)
     corner = [-0.5, -0.5, -0.5]
@@ -50,14 +50,13 @@ def test_field_of_view_keeps_its_corner():
 
 
 @pytest.mark.parametrize("ornt", ALL_48, ids=range(48))
-def test_48_orders_and_flips_have_one_working_grid(ornt):
+def test_48_orders_and_flips_give_the_same_working_grid(ornt):
     scan = a_scan(rotation=ROTATION)
-    turned = reoriented(scan, ornt)
-    grid, other = to_grid(scan), to_grid(turned)
+    grid, other = to_grid(scan), to_grid(reoriented(scan, ornt))
     np.testing.assert_array_equal(other.data, grid.data)
     np.testing.assert_allclose(other.affine, grid.affine, atol=1e-9)
     values = np.random.default_rng(1).random(grid.data.shape).astype(np.float32)
-    native, back = gm_grid.to_native_grid(values, grid), gm_grid.to_native_grid(values, other)
+    native, back = resampling.to_native_grid(values, grid), resampling.to_native_grid(values, other)
     np.testing.assert_array_equal(undone(back, ornt), native)
 
 
@@ -67,10 +66,10 @@ def test_48_orders_and_flips_have_one_working_grid(ornt):
     spacing=st.tuples(st.floats(0.1, 2.0), st.floats(0.1, 2.0), st.floats(0.3, 10.0)),
     ornt=st.sampled_from(ALL_48),
 )
-def test_any_geometry_goes_there_and_back(shape, spacing, ornt):
+def test_any_geometry_goes_to_the_working_grid_and_back(shape, spacing, ornt):
     scan = reoriented(a_scan(shape, spacing), ornt)
     grid = to_grid(scan)
-    back = gm_grid.to_native_grid(grid.data, grid)
+    back = resampling.to_native_grid(grid.data, grid)
     assert back.shape == scan.shape
     low, high = scan.get_fdata().min(), scan.get_fdata().max()
     assert back.min() >= low - 1e-3
@@ -82,71 +81,32 @@ def test_any_geometry_goes_there_and_back(shape, spacing, ornt):
     ramp=hnp.arrays(np.float64, 3, elements=st.floats(-2, 2)),
     spacing=st.tuples(st.floats(0.3, 1.5), st.floats(0.3, 1.5)),
 )
-def test_a_ramp_in_world_space_stays_where_it_is(ramp, spacing):
+def test_a_ramp_in_world_space_keeps_its_place(ramp, spacing):
     scan = a_scan((30, 28, 4), (*spacing, 4.0), ROTATION)
     index = np.moveaxis(np.indices(scan.shape), 0, -1)
     data = nib.affines.apply_affine(scan.affine, index) @ ramp
-    grid = gm_grid.to_working_grid(data, scan.affine)
+    grid = resampling.to_working_grid(data, scan.affine)
     index = np.moveaxis(np.indices(grid.data.shape), 0, -1)
     expected = nib.affines.apply_affine(grid.affine, index) @ ramp
     inside = (slice(8, -8), slice(8, -8))
     np.testing.assert_allclose(grid.data[inside], expected[inside], atol=2e-3)
     np.testing.assert_allclose(
-        gm_grid.to_native_grid(grid.data, grid)[3:-3, 3:-3], data[3:-3, 3:-3], atol=4e-3
+        resampling.to_native_grid(grid.data, grid)[3:-3, 3:-3], data[3:-3, 3:-3], atol=4e-3
     )
 
 
-PARTS = st.tuples(*[st.floats(0, 1)] * 4)
-
-
-def part_of(shape, shares):
-    """Corner and shape of a part of the working grid, from shares of it."""
-    corner = [int(share * n) for share, n in zip(shares[:2], shape, strict=False)]
-    lengths = [
-        int(share * (n - at)) for share, n, at in zip(shares[2:], shape, corner, strict=False)
-    ]
-    return corner, lengths
-
-
-@settings(deadline=None)
-@given(shares=PARTS, ornt=st.sampled_from(ALL_48[::7]))
-def test_a_part_of_the_working_grid_is_that_of_the_whole(shares, ornt):
-    scan = reoriented(a_scan(rotation=ROTATION), ornt)
-    data = np.asarray(scan.dataobj)
-    whole = gm_grid.to_working_grid(data, scan.affine)
-    frame = gm_grid.frame_of(scan.shape, scan.affine)
-    (row, column), (rows, columns) = part_of(whole.shape, shares)
-    part = gm_grid.working_part(data, frame, (row, column), (rows, columns))
-    np.testing.assert_array_equal(part, whole.data[row : row + rows, column : column + columns])
-
-
-@settings(deadline=None)
-@given(shares=PARTS, ornt=st.sampled_from(ALL_48[::7]))
-def test_back_from_a_part_is_back_from_the_whole_that_is_zero_elsewhere(shares, ornt):
-    scan = reoriented(a_scan(rotation=ROTATION), ornt)
-    frame = gm_grid.frame_of(scan.shape, scan.affine)
-    corner, lengths = part_of(frame.shape, shares)
-    part = np.random.default_rng(1).random((*lengths, frame.shape[2])).astype(np.float32)
-    whole = np.zeros(frame.shape, np.float32)
-    whole[corner[0] : corner[0] + lengths[0], corner[1] : corner[1] + lengths[1]] = part
-    expected = gm_grid.to_native_grid(whole, frame)
-    np.testing.assert_allclose(gm_grid.to_native_grid(part, frame, corner), expected, atol=1e-6)
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 30), min_size=0, max_size=4), st.integers(0, 47))
-def test_what_was_scanned_is_where_the_working_grid_is_not_zero(rows, number):
-    scan = a_scan(rotation=ROTATION)
-    data = np.zeros(scan.shape, np.float32)
-    for row in rows:
-        data[row % data.shape[0], (3 * row) % data.shape[1]] = 1 + row
-    scan = reoriented(nib.Nifti1Image(data, scan.affine), ALL_48[number])
-    data = np.asarray(scan.dataobj)
-    extent = gm_grid.scanned_extent(data, gm_grid.frame_of(scan.shape, scan.affine))
-    seen = (gm_grid.to_working_grid(data, scan.affine).data != 0).any(axis=2)
-    if not rows:
-        assert extent is None
-        return
-    for axis, bounds in enumerate(extent):
-        some = np.flatnonzero(seen.any(axis=1 - axis))
-        assert bounds == (some[0], some[-1])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_voxel_that_is_not_finite_stays_in_its_slice(value):
+    scan = a_scan()
+    data = np.array(scan.dataobj)
+    clean = resampling.to_working_grid(data, scan.affine).data
+    data[20, 18, 2] = value
+    grid = resampling.to_working_grid(data, scan.affine)
+    bad = ~np.isfinite(grid.data)
+    rows, columns, slices = np.nonzero(bad)
+    assert set(slices) == {2}
+    # no farther than one voxel of the scan, 0.7 x 0.55 mm
+    assert np.ptp(rows) * 0.25 <= 2 * 0.7
+    assert np.ptp(columns) * 0.25 <= 2 * 0.55
+    np.testing.assert_array_equal(grid.data[~bad], clean[~bad])
+    assert set(np.nonzero(~np.isfinite(resampling.to_native_grid(grid.data, grid)))[2]) == {2}
