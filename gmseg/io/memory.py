@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,9 @@ from gmseg.errors import InputError
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
+# of a control group: limit, memory in use, and the entry of memory.stat for the pages of files
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_V2 = ("memory.max", "memory.current", "inactive_file")
 
 
 def available_bytes() -> int:
@@ -55,25 +60,19 @@ def _cgroup_bytes() -> Iterator[int]:
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            root, limit, usage, cache = (_CGROUPS, "memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            root, limit, usage, cache = (
-                _CGROUPS / "memory",
-                "memory.limit_in_bytes",
-                "memory.usage_in_bytes",
-                "total_inactive_file",
-            )
-        else:
+        if controllers and "memory" not in controllers.split(","):
             continue
+        root, names = (_CGROUPS / "memory", _V1) if controllers else (_CGROUPS, _V2)
         group = root / path.lstrip("/")
         while group.is_relative_to(root):  # the limit of any ancestor counts
-            try:
-                most = int((group / limit).read_text())
-                used = int((group / usage).read_text())
-                stat = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())
-                # pages of files are given up when memory is needed
-                yield max(0, most - used + int(stat.get(cache, 0)))
-            except (OSError, ValueError):  # "max" is no limit
-                pass
+            with contextlib.suppress(OSError, ValueError):  # "max" is no limit
+                yield _group_bytes(group, *names)
             group = group.parent
+
+
+def _group_bytes(group: Path, limit: str, usage: str, cache: str) -> int:
+    """Return what a control group leaves free."""
+    free = int((group / limit).read_text()) - int((group / usage).read_text())
+    # pages of files are given up when memory is needed
+    pages = re.search(rf"^{cache} (\d+)", (group / "memory.stat").read_text(), re.MULTILINE)
+    return max(0, free + (int(pages[1]) if pages else 0))
