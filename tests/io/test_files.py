@@ -1,4 +1,4 @@
-"""Files: whole or not at all, and never over anything unasked."""
+"""Files are written whole or not at all, and nothing is replaced unasked."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from gmseg import InputError
 from gmseg.io import files
 
 
-def test_writing_keeps_the_old_file_when_it_fails(tmp_path):
+def test_a_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "mask.nii.gz"
     path.write_text("old")
 
@@ -29,9 +29,9 @@ def test_writing_keeps_the_old_file_when_it_fails(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-WRITE_FOR_EVER = """
+WRITE_FOREVER = """
 import sys, itertools, numpy as np, nibabel as nib
-from gmseg import image
+from gmseg.io import image
 for i in itertools.count(1):
     data = np.full((60, 60, 30), i % 9, np.uint8)
     image.write_image(nib.Nifti1Image(data, np.eye(4)), sys.argv[1])
@@ -39,11 +39,11 @@ for i in itertools.count(1):
 """
 
 
-def test_killed_at_any_moment_leaves_the_old_file_or_the_new(tmp_path):
+def test_a_killed_process_leaves_the_old_file_or_the_new_one(tmp_path):
     path = tmp_path / "mask.nii.gz"
     rng = np.random.default_rng(0)
     for _ in range(4):
-        command = [sys.executable, "-c", WRITE_FOR_EVER, str(path)]
+        command = [sys.executable, "-c", WRITE_FOREVER, str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             process.stdout.readline()
             time.sleep(rng.uniform(0, 0.1))
@@ -60,13 +60,13 @@ def test_a_new_file_has_the_usual_permissions(tmp_path):
     assert (tmp_path / "new.json").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-def test_places_are_checked_before_anything_is_written(tmp_path):
+def test_outputs_are_checked_before_anything_is_written(tmp_path):
     scan = tmp_path / "scan.nii.gz"
     scan.touch()
     (tmp_path / "link.nii.gz").symlink_to(scan)
     with pytest.raises(InputError, match="is the input itself"):
         files.check_output(tmp_path / "link.nii.gz", inputs=[scan], overwrite=True)
-    with pytest.raises(InputError, match="exists; use --overwrite"):
+    with pytest.raises(InputError, match="exists; use `overwrite=True`"):
         files.check_output(scan, overwrite=False)
     assert files.check_output(scan, overwrite=True) == scan
     with pytest.raises(InputError, match="is a file, not a folder"):
@@ -75,7 +75,7 @@ def test_places_are_checked_before_anything_is_written(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-def test_what_stands_between_two_lines_is_replaced_and_nothing_else(tmp_path):
+def test_only_the_text_between_two_lines_is_replaced(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# Über\n<!-- from -->\nold\n<!-- to -->\nlast\n", encoding="utf-8")
     for text in ("| a |", "\n| b |\n\n"):

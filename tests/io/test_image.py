@@ -1,4 +1,4 @@
-"""Reading and writing scans."""
+"""Read scans and masks; write images with the geometry of a scan."""
 
 import nibabel as nib
 import numpy as np
@@ -8,19 +8,14 @@ from orientations import ROTATION, a_scan
 from gmseg import InputError
 from gmseg.io import image
 
-# ------------------------------------------------------------------------------- the result
 
-
-def odd_header(nifti=nib.Nifti1Image):
-    """A scan whose qform, sform, codes and units all differ from the usual."""
+def unusual_scan(nifti):
+    """Return a scan with unusual qform, sform and units, and a name in its description."""
     scan = nifti(np.ones((6, 7, 3), np.int16), None)
     scan.header.set_zooms((0.5859375, 0.5859376, 2.5))
-    scan.header.set_qform(
-        nib.affines.from_matvec(ROTATION @ np.diag([-0.5859375, 0.5859376, 2.5]), [1, 2, 3]), 2
-    )
-    scan.header.set_sform(
-        nib.affines.from_matvec(ROTATION @ np.diag([-0.5859375, 0.5859376, 2.5]), [1.1, 2, 3]), 4
-    )
+    matrix = ROTATION @ np.diag([-0.5859375, 0.5859376, 2.5])
+    scan.header.set_qform(nib.affines.from_matvec(matrix, [1, 2, 3]), 2)
+    scan.header.set_sform(nib.affines.from_matvec(matrix, [1.1, 2, 3]), 4)
     scan.header.set_xyzt_units("mm", "sec")
     scan.header["descrip"] = b"a patient's name"
     return nifti(np.asarray(scan.dataobj), scan.header.get_best_affine(), scan.header)
@@ -29,7 +24,7 @@ def odd_header(nifti=nib.Nifti1Image):
 @pytest.mark.parametrize("nifti", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize(("qcode", "scode"), [(2, 4), (1, 0), (0, 3), (0, 0)])
 def test_geometry_is_copied_bit_for_bit_and_nothing_else(tmp_path, nifti, qcode, scode):
-    scan = odd_header(nifti)
+    scan = unusual_scan(nifti)
     scan.header["qform_code"], scan.header["sform_code"] = qcode, scode
     scan = nifti(np.asarray(scan.dataobj), scan.header.get_best_affine(), scan.header)
     nib.save(scan, tmp_path / "scan.nii.gz")
@@ -44,10 +39,7 @@ def test_geometry_is_copied_bit_for_bit_and_nothing_else(tmp_path, nifti, qcode,
     assert b"patient" not in bytes(mask.header.binaryblock)
 
 
-# ---------------------------------------------------------------------------------- reading
-
-
-def test_a_cord_masks_grid_must_be_the_scans(tmp_path):
+def test_a_mask_on_another_grid_is_refused(tmp_path):
     scan = a_scan()
     shifted = scan.affine.copy()
     shifted[0, 3] += 0.01
@@ -74,9 +66,18 @@ def test_4d_scans_give_one_volume_or_the_mean(tmp_path):
     assert image.read_scan(tmp_path / "single.nii.gz").shape == (5, 6, 3)
 
 
-def test_scaled_integers_are_read_as_what_they_mean(tmp_path):
+def test_slope_and_intercept_are_applied(tmp_path):
     scan = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
     scan.header.set_slope_inter(2.5, -3)
     nib.save(scan, tmp_path / "s.nii.gz")
     data = np.asarray(image.read_scan(tmp_path / "s.nii.gz").dataobj)
     np.testing.assert_allclose(data, nib.load(tmp_path / "s.nii.gz").get_fdata())
+
+
+def test_the_description_of_an_image_is_read_back(tmp_path):
+    result = image.like_scan(a_scan(), np.ones((40, 36, 5), np.uint8))
+    result.header["descrip"] = "gmseg"
+    image.write_image(result, tmp_path / "m.nii.gz")
+    assert image.description_of(tmp_path / "m.nii.gz") == "gmseg"
+    nib.save(nib.MGHImage(np.ones((3, 3, 3), np.float32), np.eye(4)), tmp_path / "m.mgz")
+    assert image.description_of(tmp_path / "m.mgz") == ""
