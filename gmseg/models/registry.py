@@ -11,6 +11,8 @@ import warnings
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from gmseg.core.model import Model
 from gmseg.errors import InputError
 from gmseg.io.files import atomic_path, read_json, sha256, write_text
@@ -139,18 +141,26 @@ def load_network(model: Model):
     check_hdf5(model.weights, kinds="fiu", most_bytes=32 * network.count_params() + 2**20)
     if model.weights.suffix == ".hdf5":
         fill_network(network, model.weights)
-        return network
+    else:
+        _fill(network, model.weights)
+    # some processors turn NaN into 0 on the way, so the output does not show them
+    if not all(np.isfinite(values).all() for values in network.get_weights()):
+        raise InputError(f"{model.weights}: holds NaN or infinity; get the model's files again")
+    return network
+
+
+def _fill(network, weights: Path) -> None:
+    """Load weights that `save_model` has written."""
     try:
         with warnings.catch_warnings():
             # Keras warns and goes on with random weights where a file lacks some
             warnings.simplefilter("error", UserWarning)
-            network.load_weights(model.weights)
+            network.load_weights(weights)
     except Exception as error:  # of many kinds: the file is damaged
         raise InputError(
-            f"{model.weights}: does not fit the network of its card "
+            f"{weights}: does not fit the network of its card "
             f"({' '.join(str(error).split())[:120]}); get both files again"
         ) from None
-    return network
 
 
 def graph_of(weights: Path) -> Path:
