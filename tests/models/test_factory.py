@@ -1,4 +1,4 @@
-"""From a card's network entry to a network, and back."""
+"""From the network entry of a card to a network, and back."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from gmseg.training.protocol import protocol_of
         (UNetSizes(widths=(4, 6), dropout=0.0), "unet"),
     ],
 )
-def test_there_and_back(sizes, name):
+def test_sizes_to_entry_and_back(sizes, name):
     entry = network_entry(sizes)
     assert sizes_fit(entry)
     assert network_sizes(entry) == sizes
@@ -42,7 +42,7 @@ def test_there_and_back(sizes, name):
         None,
     ],
 )
-def test_nonsense_is_no_network(entry):
+def test_entries_that_describe_no_network(entry):
     assert not sizes_fit(entry)
 
 
@@ -54,11 +54,11 @@ def test_windows_that_a_unet_cannot_halve_are_refused():
     protocol_of("p", {"windows": {"size": 85}})
 
 
-def test_multiply_adds_are_those_of_the_papers_network():
+def test_multiply_adds_of_the_papers_network():
     assert multiply_adds(build(network_sizes({})), 200, 200) == pytest.approx(4.97e9, rel=2e-3)
 
 
-def test_multiply_adds_of_a_unet_add_up_by_hand():
+def test_multiply_adds_of_a_unet_counted_by_hand():
     network = build(network_sizes({"kind": "unet", "widths": [2, 3]}))
     whole, half = 16 * 8, 8 * 4
     down, bottom = 9 * (1 * 2 + 2 * 2), 9 * 2 * 3

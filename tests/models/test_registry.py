@@ -1,7 +1,6 @@
 """Models on disk: parity with the 2017 release, cards, checksums, downloads."""
 
 import http.server
-import importlib.util
 import json
 import os
 import shutil
@@ -15,45 +14,44 @@ import pytest
 from release2017 import forward, write_release
 
 from gmseg import InputError
+from gmseg.core.model import Model
 from gmseg.inference.engines import load_predictor
 from gmseg.models import download as downloads
 from gmseg.models import registry
 from gmseg.models.download import download, import_release
 from gmseg.models.registry import load_model, load_network
 
-# run by another interpreter, for the engine is chosen when Keras is first imported
+# run by another interpreter: the backend is chosen when Keras is imported
 LOGITS = """
 import sys
 import numpy as np
-from gmseg.pretrained import load_model, load_network
-model, windows, out = sys.argv[1:]
-network = load_network(load_model(model))
-from gmseg.network import logits_of
+from gmseg.models.registry import load_model, load_network
+out, *cases = sys.argv[1:]
+logits = []
+for model, windows in zip(cases[::2], cases[1::2]):
+    network = load_network(load_model(model))
+    from gmseg.core.network import logits_of
+    logits.append(logits_of(network).predict_on_batch(np.load(windows)[..., None]))
 import keras
-logits = logits_of(network).predict_on_batch(np.load(windows)[..., None])
-np.savez(out, logits=np.asarray(logits)[..., 0], engine=keras.backend.backend())
+saved = {f"logits_{k}": np.asarray(one)[..., 0] for k, one in enumerate(logits)}
+np.savez(out, backend=keras.backend.backend(), **saved)
 """
 
 
-def logits_on(engine, model, windows, tmp_path):
-    np.save(tmp_path / "windows.npy", windows.astype(np.float32))
-    command = [sys.executable, "-c", LOGITS, model, tmp_path / "windows.npy", tmp_path / "out.npz"]
-    env = os.environ | {"KERAS_BACKEND": engine}
-    subprocess.run([str(c) for c in command], check=True, env=env)
-    with np.load(tmp_path / "out.npz") as saved:
-        assert str(saved["engine"]) == engine
-        return saved["logits"]
+def logits_on(backend, folder, *cases):
+    """Return the logits of models, each with its windows, computed on a backend of Keras."""
+    words = [folder / "out.npz"]
+    for k, (model, windows) in enumerate(cases):
+        np.save(folder / f"{k}.npy", windows.astype(np.float32))
+        words += [model, folder / f"{k}.npy"]
+    command = [sys.executable, "-c", LOGITS, *map(str, words)]
+    subprocess.run(command, check=True, env=os.environ | {"KERAS_BACKEND": backend})
+    with np.load(folder / "out.npz") as saved:
+        assert str(saved["backend"]) == backend
+        return [saved[f"logits_{k}"] for k in range(len(cases))]
 
 
-def engines():
-    missing = importlib.util.find_spec("torch") is None
-    return [
-        "tensorflow",
-        pytest.param("torch", marks=pytest.mark.skipif(missing, reason="PyTorch not installed")),
-    ]
-
-
-def worst(logits, expected):
+def largest_error(logits, expected):
     return float(np.max(np.abs(logits - expected) / np.maximum(1, np.abs(expected))))
 
 
@@ -67,26 +65,47 @@ def imported(release, tmp_path_factory):
     return import_release(release, tmp_path_factory.mktemp("models"), "ours")
 
 
-@pytest.mark.parametrize("engine", engines())
-def test_logits_equal_the_reference_of_the_published_weights(engine, shared, tmp_path):
-    model = import_release(shared / "models/published/challenge_model.hdf5", tmp_path)
+def reference_case(shared, folder):
+    """Return the published model, windows, and logits by an independent implementation."""
+    model = import_release(shared / "models/published/challenge_model.hdf5", folder)
     assert model.name == "published"
     with np.load(shared / "reference/published_challenge_model_logits.npz") as saved:
-        windows, expected = saved["standardised_slices"], saved["logits"]
-    card = tmp_path / "published.json"
-    assert worst(logits_on(engine, card, windows, tmp_path), expected) <= 1e-3
+        return folder / "published.json", saved["standardised_slices"], saved["logits"]
 
 
-@pytest.mark.parametrize("engine", engines())
-def test_logits_equal_a_plain_forward_pass(engine, release, imported, tmp_path):
+def forward_case(release, imported):
+    """Return an imported model, a window, and logits computed with NumPy alone."""
     window = np.random.default_rng(1).standard_normal((58, 64))
     expected = forward(release, window)
     assert expected.std() > 0.1
-    card = imported.weights.with_name("ours.json")
-    assert worst(logits_on(engine, card, window[None], tmp_path)[0], expected) <= 1e-3
+    return imported.weights.with_name("ours.json"), window[None], expected[None]
 
 
-def test_imported_model_and_release_file_are_the_same(release, imported):
+def assert_logits(model, windows, expected):
+    from gmseg.core.network import logits_of
+
+    network = logits_of(load_network(load_model(model)))
+    logits = np.asarray(network.predict_on_batch(windows[..., None].astype(np.float32)))[..., 0]
+    assert largest_error(logits, expected) <= 1e-3
+
+
+def test_logits_of_the_published_weights_equal_the_reference(shared, tmp_path):
+    assert_logits(*reference_case(shared, tmp_path))
+
+
+def test_logits_equal_a_forward_pass_in_double_precision(release, imported):
+    assert_logits(*forward_case(release, imported))
+
+
+def test_logits_on_the_pytorch_backend_equal_the_references(shared, release, imported, tmp_path):
+    pytest.importorskip("torch")
+    cases = [reference_case(shared, tmp_path), forward_case(release, imported)]
+    computed = logits_on("torch", tmp_path, *((model, windows) for model, windows, _ in cases))
+    for logits, (*_, expected) in zip(computed, cases, strict=True):
+        assert largest_error(logits, expected) <= 1e-3
+
+
+def test_imported_model_equals_the_release_file(release, imported):
     window = np.random.default_rng(2).standard_normal((1, 48, 48)).astype(np.float32)
     direct = load_predictor(load_model(release))(window)
     again = load_predictor(load_model(imported.weights))(window)
@@ -95,7 +114,7 @@ def test_imported_model_and_release_file_are_the_same(release, imported):
     assert load_model(imported.weights.with_name("ours.json")) == load_model(imported.weights)
 
 
-def test_64_filters_are_seen_in_the_file(tmp_path):
+def test_number_of_filters_is_read_from_the_file(tmp_path):
     release = write_release(tmp_path / "large.hdf5", filters=64)
     with pytest.raises(InputError, match=r"large\.json: exists"):  # the release's own
         import_release(release, tmp_path)
@@ -105,38 +124,21 @@ def test_64_filters_are_seen_in_the_file(tmp_path):
     assert load_network(model).get_layer("rate6_1").filters == 64
 
 
-def test_card_tells_what_the_model_is(imported):
+def test_fields_of_a_card(imported):
     card = json.loads(imported.weights.with_name("ours.json").read_text())
-    wanted = {
-        "name",
-        "weights_sha256",
-        "network",
-        "voxel_size_mm",
-        "window",
-        "standardise",
-        "mean",
-        "std",
-        "threshold",
-        "threshold_grid",
-        "trained_on",
-        "command",
-        "commit",
-        "scores",
-        "confidence",
-    }
-    assert card.keys() == wanted
+    assert card.keys() == set(Model.__dataclass_fields__) - {"weights", "graphs"}
     assert card["weights_sha256"] == registry.sha256(imported.weights)
 
 
-def test_the_default_models_card_tells_true_scores(shared):
-    """On the scan that nothing was trained on: measured again, and found on the card."""
+def test_score_on_the_default_models_card_is_reproduced(shared):
+    """On the scan that it was not trained on."""
     from gmseg import dice_labelled, segment
 
     folder, model = shared / "data/t2s-small-fov", load_model()
     mask = segment(folder / "t2s.nii.gz", model).mask
     score = dice_labelled(mask.dataobj, nib.load(folder / "t2s_gmseg_manual.nii.gz").dataobj)
-    told = [entry["value"] for entry in model.scores if entry["on"].startswith("t2s-small-fov")]
-    assert told == [pytest.approx(score, abs=0.002)]
+    stated = [entry["value"] for entry in model.scores if entry["on"].startswith("t2s-small-fov")]
+    assert stated == [pytest.approx(score, abs=0.002)]
     assert "t2s-small-fov" not in model.trained_on
 
 
@@ -148,10 +150,7 @@ def test_weights_are_saved_without_an_optimiser(tmp_path):
     assert model.weights.stat().st_size < 700_000
 
 
-# ------------------------------------------------------------------------------------ faults
-
-
-def test_unknown_name_lists_the_known_ones():
+def test_an_unknown_name_lists_the_known_models():
     with pytest.raises(InputError, match=r"no model of that name; known are .*default"):
         load_model("bogus")
 
@@ -195,19 +194,19 @@ def test_wrong_checksum(copy):
         ({"network": {"dropout": 2}}, "network cannot be used"),
     ],
 )
-def test_card_that_makes_no_sense(copy, changes, fault):
+def test_invalid_cards_are_refused(copy, changes, fault):
     edit(registry.Path(copy), **changes)
     with pytest.raises(InputError, match=fault):
         load_model(copy)
 
 
-def test_weights_of_another_network(copy):
+def test_weights_of_another_network_are_refused(copy):
     edit(registry.Path(copy), network={"filters": 64})
     with pytest.raises(InputError, match="does not fit the network of its card"):
         load_network(load_model(copy))
 
 
-def test_files_that_are_missing_or_something_else(tmp_path):
+def test_missing_and_wrong_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such model file"):
         load_model(tmp_path / "none.json")
     (tmp_path / "text.hdf5").write_text("hello")
@@ -224,12 +223,9 @@ def test_files_that_are_missing_or_something_else(tmp_path):
         load_model(tmp_path / "broken.json")
 
 
-# --------------------------------------------------------------------------------- downloads
-
-
 @pytest.fixture
 def server(tmp_path):
-    """A server on loopback with a release in it."""
+    """Serve a release on loopback; return the address and the folder."""
     folder = tmp_path / "served"
     folder.mkdir()
     write_release(folder / "challenge_model.hdf5", seed=5)
@@ -258,20 +254,20 @@ def test_download_verifies_and_imports(server, pinned, tmp_path, monkeypatch, ca
     url, _ = server
     monkeypatch.setenv("GMSEG_MODELS", str(tmp_path / "models"))
     download("published", base_url=url)
-    assert "100%" in capsys.readouterr().err  # a bar
+    assert "100%" in capsys.readouterr().err  # progress bar
     model = load_model("published")
     assert model.name == "published"
     assert load_network(model).count_params() == 127_585
 
 
-def test_download_of_something_else_is_refused_and_not_kept(server, tmp_path):
+def test_a_download_with_another_checksum_is_discarded(server, tmp_path):
     url, _ = server
-    with pytest.raises(InputError, match="SHA-256 of what came is not the pinned one"):
+    with pytest.raises(InputError, match="does not have the pinned SHA-256 and was discarded"):
         download("published", base_url=url, folder=tmp_path / "models")
     assert not list((tmp_path / "models").rglob("*.h*5"))
 
 
-def test_download_without_network_or_file(server, tmp_path):
+def test_download_without_network_or_file_is_refused(server, tmp_path):
     with pytest.raises(InputError, match="check the network, or fetch"):
         download("published", base_url="http://127.0.0.1:9/", folder=tmp_path)
     with pytest.raises(InputError, match="cannot be downloaded"):
@@ -280,6 +276,6 @@ def test_download_without_network_or_file(server, tmp_path):
         download("bogus", folder=tmp_path)
 
 
-def test_pinned_checksum_is_that_of_the_published_file(shared):
+def test_pinned_checksums_are_those_of_the_published_files(shared):
     for name, checksum in downloads.RELEASE_SHA256.items():
         assert registry.sha256(shared / "models/published" / name) == checksum
