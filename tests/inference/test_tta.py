@@ -40,14 +40,14 @@ def test_predictions_are_transformed_back(transform):
 
 def test_mean_and_spread_of_a_scan():
     scan = make_phantom(seed=5, spacing_mm=(0.6, 0.5, 5.0), shape=(90, 110, 2)).image
-    plain, averaged, other = (segment(scan, tta=n, seed=s) for n, s in ((0, 0), (3, 1), (3, 2)))
+    plain, averaged, other = (segment(scan, tta=n, seed=s) for n, s in ((0, 0), (2, 1), (2, 2)))
     assert plain.spread is None
-    assert (averaged.summary.tta, averaged.summary.seed) == (3, 1)
+    assert (averaged.summary.tta, averaged.summary.seed) == (2, 1)
     spread, soft = (np.asarray(image.dataobj) for image in (averaged.spread, averaged.soft))
     assert 0 < spread.max() <= 0.5
     assert np.abs(soft - np.asarray(plain.soft.dataobj)).max() > 0.01
     assert not np.array_equal(soft, other.soft.dataobj)
-    np.testing.assert_array_equal(segment(scan, tta=3, seed=1).soft.dataobj, soft)
+    np.testing.assert_array_equal(segment(scan, tta=2, seed=1).soft.dataobj, soft)
     # a slice alone has the same transforms; only its standardisation differs
-    alone = segment(scan.slicer[..., :1], tta=3, seed=1)
+    alone = segment(scan.slicer[..., :1], tta=2, seed=1)
     np.testing.assert_allclose(alone.soft.dataobj, soft[..., :1], atol=0.1)
