@@ -1,4 +1,4 @@
-"""What is looked at to judge a segmentation."""
+"""Features are gathered from what was scanned."""
 
 import nibabel as nib
 import numpy as np
@@ -6,24 +6,30 @@ import numpy as np
 from gmseg import load_model
 from gmseg.inference.quality import checks
 from gmseg.inference.quality.features import Features
-from gmseg.inference.session import Run
+from gmseg.inference.session import Session
 from gmseg.io.scan_reader import open_scan
 
 
-def test_what_the_network_sees_beyond_the_field_counts_for_nothing():
-    """Windows are larger than small fields; there is no GM where nothing was scanned."""
-    rng = np.random.default_rng(0)
-    scan = nib.Nifti1Image(
-        rng.uniform(50, 90, (40, 36, 2)).astype(np.float32), np.diag([-0.5, 0.5, 5, 1])
-    )
-    model = load_model()
-    run = Run(open_scan(scan), model, None, "volume")
-    assert run.frame.shape == (80, 72, 2)
+def test_gm_beyond_the_field_of_view_does_not_count():
+    """Windows are larger than small fields of view."""
+    voxels = np.random.default_rng(0).uniform(50, 90, (40, 36, 2)).astype(np.float32)
+    scan = nib.Nifti1Image(voxels, np.diag([-0.5, 0.5, 5, 1]))
+    session = Session(open_scan(scan), load_model(), np.zeros_like, "volume")
+    assert session.geometry.shape == (80, 72, 2)
     centres = np.tile([40, 36], (2, 1))
     soft = np.zeros((2, 200, 200), np.float32)
-    soft[:, 80:120, 110:] = 0.9  # the field ends at column 136 of the windows
+    soft[:, 80:120, 110:] = 0.9  # the field of view ends at column 136 of the windows
     gathered = Features()
-    checks.look(gathered, run, (0, 2), soft, centres, centres.astype(float), slice(None))
+    checks.gather(gathered, session, (0, 2), soft, centres, centres.astype(float))
     assert gathered.count == 2
     assert np.count_nonzero(gathered.soft) == 40 * 26
     assert gathered.margin_mm == [0.25 * 35.5] * 2  # to the upper edge of the columns
+
+
+def test_margin_is_measured_to_the_edge_of_what_was_scanned():
+    """Zeros around the scan, as of a padded image, do not count as field of view."""
+    voxels = np.zeros((60, 60, 3), np.float32)
+    voxels[10:50, 20:60] = 1
+    margins = checks._margins(voxels, np.array([[29.5, 39.5], [12.0, 39.5], [29.5, 58.0]]))
+    np.testing.assert_allclose(margins, [20.0, 2.5, 1.5])
+    assert np.isnan(checks._margins(np.zeros((9, 9, 1)), np.array([[4.0, 4.0]]))).all()
