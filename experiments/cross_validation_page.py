@@ -11,7 +11,7 @@ from gmseg.evaluation.calibration import (
 )
 from gmseg.evaluation.metrics import METRICS, deviation_of, mean_of
 from gmseg.evaluation.score_table import shown
-from gmseg.report.overlays import INK
+from gmseg.report.panels import INK
 
 PALE, ORANGE = "#9aa3ad", "#d55e00"
 NAMES = {"fold": "fold model", "published": "published"}

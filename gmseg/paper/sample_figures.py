@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from gmseg.core.resampling import to_las
 from gmseg.errors import InputError
-from gmseg.report.overlays import DARK, PALE, REFERENCE, axes_at, gray_limits
+from gmseg.report.panels import DARK, PALE, REFERENCE, axes_at, gray_limits
 
 # distinguishable with red-green colour blindness (Okabe & Ito)
 RATERS = (REFERENCE, "#f0a202", "#009e73", "#cc79a7", "#f0e442", "#d55e00")

@@ -164,7 +164,7 @@ def test_images_of_another_grid_and_missing_slices_are_refused(case):
     with pytest.raises(InputError, match="slices 0 to 3"):
         overlays.draw_overlay(scan, mask, slices=[4])
     with pytest.raises(InputError, match="slice -1"):
-        overlays.draw_run(scan, mask, -1)
+        overlays.draw_slice_with_side_view(scan, mask, -1)
 
 
 # ----------------------------------------------------------------------- run, areas, imports
@@ -173,8 +173,10 @@ def test_images_of_another_grid_and_missing_slices_are_refused(case):
 def test_a_run_marks_the_slice_in_all_three_panels(case):
     scan, mask, _ = case
     areas = geometry.slice_areas_mm2(mask.get_fdata(), mask.affine)
-    upright = overlays.draw_run(scan, mask, 1)
-    flipped = overlays.draw_run(reoriented(scan, "LAI"), reoriented(mask, "LAI"), 2)
+    upright = overlays.draw_slice_with_side_view(scan, mask, 1)
+    flipped = overlays.draw_slice_with_side_view(
+        reoriented(scan, "LAI"), reoriented(mask, "LAI"), 2
+    )
     for figure in (upright, flipped):
         slice_, side, curve = figure.axes
         assert f"{areas[1]:.1f} mm²" in [text.get_text() for text in slice_.texts]
@@ -190,14 +192,16 @@ def test_the_side_view_has_the_front_on_the_left():
     scan[:, 25:30] = 1  # in front of the mask
     mask[18:22, 18:22] = 1
     affine = np.diag([-0.5, 0.5, 3, 1])
-    figure = overlays.draw_run(nib.Nifti1Image(scan, affine), nib.Nifti1Image(mask, affine), 3)
+    figure = overlays.draw_slice_with_side_view(
+        nib.Nifti1Image(scan, affine), nib.Nifti1Image(mask, affine), 3
+    )
     bright = np.median(panels(figure)["side view"].min(axis=-1), axis=0)
     assert bright.max() > 0.7
     assert np.flatnonzero(bright > 0.7).max() < len(bright) / 2
 
 
 def test_areas_are_drawn_at_their_places():
-    figure = overlays.draw_areas([10, 12, 11], truth=[9, 12, 12], spacing_mm=5)
+    figure = overlays.draw_areas([10, 12, 11], reference=[9, 12, 12], spacing_mm=5)
     truth, prediction = figure.axes[0].get_lines()
     np.testing.assert_array_equal(prediction.get_xydata(), [[0, 10], [5, 12], [10, 11]])
     np.testing.assert_array_equal(truth.get_ydata(), [9, 12, 12])
