@@ -1,39 +1,95 @@
-"""What page and movie share: which way up a slice is shown, and where it is looked at."""
+"""What the QC page and the movie share: slices in one orientation, and the centre of the field."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy import ndimage
 
-_CALM_MM = 5.0  # along the cord: pictures must not tremble
+from gmseg.core.resampling import reoriented
+from gmseg.io.scan_reader import ScanReader
+
+_SMOOTH_MM = 5.0  # sigma along the cord, so that the field moves steadily
 
 
 def upright(plane: np.ndarray) -> np.ndarray:
-    """Return a slice in LAS orientation as radiologists look at it: front at the top."""
+    """Return a slice in LAS orientation as an image: anterior at the top, left on the right.
+
+    Examples
+    --------
+    >>> upright(np.array([["right back", "right front"], ["left back", "left front"]]))
+    array([['right front', 'left front'],
+           ['right back', 'left back']], dtype='<U11')
+    """
     return np.ascontiguousarray(plane[:, ::-1].T)
 
 
-def follow(middles: np.ndarray, step_mm: float, otherwise) -> np.ndarray:
-    """Return where to look on every slice, smooth along the cord.
+def smooth_centreline(centres: np.ndarray, step_mm: float, default) -> np.ndarray:
+    """Return the centre of the mask on every slice, interpolated and smooth along the cord.
 
     Parameters
     ----------
-    middles : numpy.ndarray
-        (slices, 2), from foot to head; NaN where a slice's mask is empty.
+    centres : numpy.ndarray
+        (slices, 2): centre of the mask on every slice, NaN where the slice has none.
     step_mm : float
-        From slice to slice.
-    otherwise : array_like
-        (2,): what is looked at where the mask is empty as a whole.
+        Distance from slice to slice.
+    default : array_like
+        (2,): centre to return where no slice has a mask.
 
     Returns
     -------
     numpy.ndarray
-        (slices, 2), in the unit of `middles`.
+        (slices, 2), in the unit of `centres`.
+
+    Examples
+    --------
+    >>> smooth_centreline(np.array([[4, 2], [np.nan, np.nan], [4, 2]]), 5, (0, 0))
+    array([[4., 2.],
+           [4., 2.],
+           [4., 2.]])
     """
-    labelled = np.flatnonzero(np.isfinite(middles[:, 0]))
-    every = np.arange(len(middles))
+    labelled = np.flatnonzero(np.isfinite(centres[:, 0]))
+    positions = np.arange(len(centres))
     if not labelled.size:
-        return np.tile(np.asarray(otherwise, float), (len(every), 1))
-    filled = [np.interp(every, labelled, middles[labelled, axis]) for axis in (0, 1)]
-    calm = [ndimage.gaussian_filter1d(at, _CALM_MM / step_mm, mode="nearest") for at in filled]
-    return np.stack(calm, axis=1)
+        return np.tile(np.asarray(default, float), (len(positions), 1))
+    filled = [np.interp(positions, labelled, centres[labelled, axis]) for axis in (0, 1)]
+    smooth = ndimage.gaussian_filter1d(filled, _SMOOTH_MM / step_mm, axis=1, mode="nearest")
+    return smooth.T
+
+
+def read_las(reader: ScanReader, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return slices, counted from foot to head, in LAS orientation, and their affine.
+
+    Examples
+    --------
+    >>> from gmseg.io.scan_reader import array_reader
+    >>> data = np.arange(3.0) * np.ones((2, 2, 1))
+    >>> read_las(array_reader("scan", data, np.diag([-1, 1, -5, 1])), 0, 1)[0].max()
+    np.float32(2.0)
+    """
+    start, stop = reader.stored_range(first, last)
+    return reoriented(reader.read(start, stop), reader.part_affine(start))
+
+
+def las_slices(
+    *readers: ScanReader, step: Callable[[], None], upwards: bool = False
+) -> Iterator[tuple]:
+    """Yield k, counted from foot to head, and slice k of each reader, in LAS orientation.
+
+    Parameters
+    ----------
+    *readers : gmseg.io.scan_reader.ScanReader
+        Readers on one grid; they are read in parts.
+    step : callable
+        Function called after every slice.
+    upwards : bool
+        Yield slices from foot to head. By default, parts come in the order of the file, because
+        going back in a compressed file takes long.
+    """
+    backwards = readers[0].runs_downwards and not upwards
+    for first, last in readers[0].parts()[:: -1 if backwards else 1]:
+        volumes = [read_las(reader, first, last)[0] for reader in readers]
+        for k in range(first, last):
+            yield k, *(volume[..., k - first] for volume in volumes)
+            step()

@@ -1,51 +1,51 @@
-"""A run through the cord as a movie, for scans of any length: ``gmseg movie``."""
+"""Movie of the slices of a scan from foot to head, for scans of any length: ``gmseg movie``."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import imageio.v3 as iio
 import nibabel as nib
 import numpy as np
+from imageio.plugins.pyav import PyAVPlugin
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from scipy import ndimage
+from skimage.measure import find_contours
 
-from gmseg.core import geometry
-from gmseg.core.resampling import reoriented
 from gmseg.errors import InputError
 from gmseg.io import files
 from gmseg.io.scan_reader import ScanReader, open_mask, open_scan
-from gmseg.report import movie_file, movie_frame
-from gmseg.report.display import follow, upright
-from gmseg.report.overlays import gray_limits
+from gmseg.report import panels
+from gmseg.report.display import las_slices, smooth_centreline
 
-FIELD_MM = 30.0
-"""Side of the square that is shown of a slice."""
-
-_SECONDS = 20  # a movie's length, where the rate allows
-_RATES = (4, 60)  # frames per second: few slices are looked at one by one
-_CORD_HALF_MM = 3.0  # within it, black and white are chosen
-_STEADY_MM = 10.0  # along the cord: brightness must not flicker
-_MOST_LINES = 1000  # of the side view as it is gathered
+_FIELD_MM = 30.0  # side of the square shown of a slice
+_SECONDS = 20  # length of a movie, where the frame rate allows it
+_RATES = (4, 60)  # lowest and highest frame rate per second
+_CORD_HALF_MM = 3.0  # half side of the square whose voxels set black and white
+_STEADY_MM = 10.0  # sigma of black and white along the cord: brightness must not flicker
+_MOST_FRAMES = {".gif": 120, ".webp": 120}  # more make a file too large for a page
+_ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # codec, pixel format, file options
+    ".mp4": ("libx264", "yuv420p", {"movflags": "faststart"}),  # plays while it downloads
+    ".gif": ("gif", "pal8", {}),
+    ".webp": ("libwebp_anim", "yuv420p", {"loop": "0"}),
+}
+# FFmpeg's filters that give every frame of a GIF its own colours, and how they are linked
+_FILTERS = {"split": "", "palettegen": "stats_mode=single", "paletteuse": "new=1:dither=none"}
+_LINKS = [
+    *[("video_in", "split", 0, 0), ("split", "paletteuse", 0, 0), ("split", "palettegen", 1, 0)],
+    *[("palettegen", "paletteuse", 0, 1), ("paletteuse", "video_out", 0, 0)],
+]
 
 
 @dataclass(frozen=True)
 class Movie:
-    """What was written.
-
-    Attributes
-    ----------
-    file : pathlib.Path
-    slices, frames : int
-        How many the scan has, and the movie.
-    rate : int
-        Frames per second.
-    notes : tuple of str
-        What a viewer should know and cannot see.
-    """
+    """A written movie: its file, number of frames, frames per second, and remarks for the user."""
 
     file: Path
-    slices: int
     frames: int
     rate: int
     notes: tuple[str, ...]
@@ -61,198 +61,190 @@ def write_movie(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Movie:
-    """Write a run through the cord from foot to head: slice, side view, area curve.
+    """Write a movie from foot to head: slice with outline, side view, area along the cord.
+
+    The scan is read in parts, and frames are encoded one after the other.
 
     Parameters
     ----------
-    scan : path-like
-        In any orientation, of any length: it is read in parts.
-    mask : path-like
-        On the scan's grid; values over 0.5 are in it. It may be empty.
+    scan, mask : path-like
+        Scan of any orientation and length, and mask on its grid (values over 0.5).
     file : path-like
-        To be written: .mp4 shows every slice; .gif and .webp 120 at most, evenly spread.
+        ``.mp4`` with every slice, or ``.gif`` or ``.webp`` with at most 120, evenly spread.
     volume, mean : int, bool
-        See `gmseg.io.image.read_scan`.
+        Volume of a 4-D scan, see `gmseg.io.image.read_scan`.
     overwrite : bool
-        Replace the file if it exists.
+        Whether to replace an existing file.
     progress : callable, optional
-        Called with (steps done, steps in all), of which every slice takes three.
-
-    Returns
-    -------
-    Movie
+        Function called with (steps done, all steps); every slice takes three steps.
 
     Raises
     ------
     gmseg.errors.InputError
-        If the scan cannot be used, the mask lies on another grid or holds several labels, or the
+        If the scan cannot be used, the mask is on another grid or holds several labels, or the
         file cannot be written.
-
-    Notes
-    -----
-    The same scan and mask give the same file, byte for byte, as long as the libraries are the
-    same. Positions are in mm from the lower end of the scan; a slice's is its middle.
     """
-    most = movie_file.kind_of(file).most
-    for path in (scan, mask):
-        files.check_input(path)
+    ending = Path(file).suffix.lower()
+    if ending not in _ENCODERS:
+        raise InputError(f"{file}: name the movie .mp4, .gif or .webp")
     file = files.check_output(file, overwrite=overwrite)
     scan = open_scan(scan, volume=volume, mean=mean)
     mask = open_mask(mask, scan, what="mask")
-    told = _told(progress, scan.slices)
+    count = itertools.count(1)
 
-    areas_mm2, centres = _survey(mask, told(0))
-    run = _describe(scan, mask, centres, areas_mm2, told(1))
+    def step() -> None:
+        if progress is not None:
+            progress(next(count), 3 * scan.slices)
 
-    count = min(scan.slices, most or scan.slices)
-    chosen = set(np.rint(np.linspace(0, scan.slices - 1, count)).astype(int).tolist())
-    rate = int(np.clip(round(count / _SECONDS), *_RATES))
-    pictures = _pictures(scan, mask, centres, chosen, told(2))
+    overview = _survey(scan, mask, step)
+    frames = min(scan.slices, _MOST_FRAMES.get(ending, scan.slices))
+    chosen = set(np.rint(np.linspace(0, scan.slices - 1, frames)).astype(int).tolist())
+    rate = int(np.clip(round(frames / _SECONDS), *_RATES))
     with files.atomic_path(file) as temporary:
-        movie_file.write_frames(temporary, movie_frame.draw_frames(run, pictures), rate)
+        _encode(temporary, _draw(scan, mask, overview, chosen, step), rate)
     notes = []
-    if not areas_mm2.any():
+    if not overview.areas_mm2.any():
         notes.append("the mask is empty; the middle of the scan is shown")
-    if scan.bad:
-        notes.append(f"{scan.bad} voxels of the scan are not finite; they count as 0")
-    if count < scan.slices:
-        notes.append(f"shows {count} of the {scan.slices} slices; .mp4 shows all of them")
-    return Movie(file, scan.slices, count, rate, tuple(notes))
+    if scan.bad_voxels:
+        notes.append(f"{scan.bad_voxels} voxels of the scan are not finite; they count as 0")
+    if frames < scan.slices:
+        notes.append(f"shows {frames} of the {scan.slices} slices; .mp4 shows all of them")
+    return Movie(file, frames, rate, tuple(notes))
 
 
-def _told(progress, slices: int) -> Callable[[int], Callable[[int], None]]:
-    """Return what gives, for each of three passes, what tells how many slices are done."""
-
-    def of_pass(number: int) -> Callable[[int], None]:
-        def tell(done: int) -> None:
-            if progress is not None:
-                progress(number * slices + done, 3 * slices)
-
-        return tell
-
-    return of_pass
-
-
-# ------------------------------------------------------------------------------ slice by slice
-
-
-def _as_stored(source: ScanReader) -> list[tuple[int, int]]:
-    """Return parts, counted from foot to head, in the file's order: to go back takes long."""
-    return source.parts()[:: -1 if geometry.runs_downwards(source.affine) else 1]
+def _encode(file: Path, frames: Iterator[np.ndarray], rate: int) -> None:
+    """Encode frames one after the other."""
+    codec, pixel_format, file_options = _ENCODERS[file.suffix.lower()]
+    with iio.imopen(file, "w", plugin=PyAVPlugin, options=file_options) as video:
+        video.init_video_stream(codec, fps=rate, pixel_format=pixel_format)
+        if pixel_format == "pal8":
+            stream = video._video_stream
+            assert stream is not None
+            stream.width, stream.height = 960, 540  # for the filters, which come before the frames
+            filters = {name: (name, options) for name, options in _FILTERS.items()}
+            video.set_video_filter(filter_graph=(filters, _LINKS))
+        for frame in frames:
+            video.write_frame(frame)
 
 
-def _las(source: ScanReader, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return slices, counted from foot to head, in LAS orientation, and their affine."""
-    start, stop = source.native_part(first, last)
-    return reoriented(source.read(start, stop), source.part_affine(start))
+@dataclass(frozen=True)
+class _Overview:
+    """What is known of all slices, from foot to head, before the first frame is drawn."""
+
+    sizes_mm: np.ndarray  # (3,), of a voxel in LAS orientation
+    areas_mm2: np.ndarray  # (slices,)
+    centres_mm: np.ndarray  # (slices, 2)
+    limits: np.ndarray  # (slices, 2): values shown as black and white
+    side_view: np.ndarray  # (slices, columns), 0 to 1
+    side_mask: np.ndarray  # (slices, columns): where the mask reaches
 
 
-def _las_grid(source: ScanReader) -> tuple[tuple[int, ...], np.ndarray]:
-    """Return shape and voxel sizes in mm of a scan in LAS orientation."""
-    order = np.argsort(nib.orientations.io_orientation(source.affine)[:, 0])
-    sizes = nib.affines.voxel_sizes(source.affine)[order]
-    return tuple(source.shape[axis] for axis in order), sizes
-
-
-# ----------------------------------------------------------------------------- the three passes
-
-
-def _survey(mask: ScanReader, tell) -> tuple[np.ndarray, np.ndarray]:
-    """Return areas and, in voxels, where to look: (slices,) and (slices, 2), from foot to head."""
-    (rows, columns, slices), sizes = _las_grid(mask)
-    areas_mm2, middles, labels = np.zeros(slices), np.full((slices, 2), np.nan), set()
-    done = 0
-    for first, last in _as_stored(mask):
-        values, affine = _las(mask, first, last)
+def _survey(scan: ScanReader, mask: ScanReader, step: Callable[[], None]) -> _Overview:
+    """Read the mask for areas and centres, then the scan for side view and brightness."""
+    axes = np.argsort(nib.orientations.io_orientation(scan.affine)[:, 0])
+    rows, columns, slices = (scan.shape[axis] for axis in axes)
+    sizes = nib.affines.voxel_sizes(scan.affine)[axes]
+    areas, centres = np.zeros(slices), np.full((slices, 2), np.nan)
+    labels: set[float] = set()
+    for k, values in las_slices(mask, step=step):
         inside = values > 0.5
-        areas_mm2[first:last] = geometry.slice_areas_mm2(inside, affine)
-        labels.update(np.unique(values[inside])[:100].tolist())
-        some = np.flatnonzero(areas_mm2[first:last])
-        inside = inside[..., some]
-        moments = [np.arange(rows) @ inside.sum(axis=1), np.arange(columns) @ inside.sum(axis=0)]
-        middles[first + some] = (np.array(moments) / inside.sum(axis=(0, 1))).T
-        done += last - first
-        tell(done)
+        if inside.any():
+            areas[k] = inside.sum() * sizes[0] * sizes[1]
+            centres[k] = np.argwhere(inside).mean(axis=0) * sizes[:2]
+            labels.update(np.unique(values[inside])[:100].tolist())
     if len(labels) > 1 and all(label.is_integer() for label in labels):
-        raise InputError(
-            f"{mask.name}: the mask holds {', '.join(f'{v:g}' for v in sorted(labels)[:4])}, as "
-            f"labels of several tissues; give one with GM alone"
-        )
-    return areas_mm2, follow(middles, sizes[2], [(rows - 1) / 2, (columns - 1) / 2])
-
-
-def _describe(scan: ScanReader, mask: ScanReader, centres, areas_mm2, tell) -> movie_frame.Run:
-    """Gather the side view, and what is black and white."""
-    (rows, columns, slices), sizes = _las_grid(scan)
-    length_mm = slices * float(sizes[2])
-    count = min(slices, _MOST_LINES)
-    side, reach, times = np.zeros((count, columns)), np.zeros((count, columns)), np.zeros(count)
-    limits = np.zeros((slices, 2))
+        shown = ", ".join(f"{label:g}" for label in sorted(labels)[:4])
+        fault = f"the mask holds {shown}, as labels of several tissues"
+        raise InputError(f"{mask.name}: {fault}; give a mask of GM alone")
+    centres = smooth_centreline(centres, sizes[2], (np.array([rows, columns]) - 1) / 2 * sizes[:2])
     half = np.maximum(1, np.rint(_CORD_HALF_MM / sizes[:2])).astype(int)
-    nearest = np.clip(np.rint(centres).astype(int), 0, np.array([rows, columns]) - 1)
-    done = 0
-    for first, last in _as_stored(scan):
-        values, inside = _las(scan, first, last)[0], _las(mask, first, last)[0] > 0.5
-        for k in range(first, last):
-            plane = values[..., k - first]
-            (top, left), (bottom, right) = np.maximum(nearest[k] - half, 0), nearest[k] + half + 1
-            limits[k] = gray_limits(plane[top:bottom, left:right].astype(float))
-            at = k * count // slices
-            side[at] += _finite(plane[nearest[k, 0]])
-            reach[at] += inside[..., k - first].any(axis=0)
-            times[at] += 1
-        done += last - first
-        tell(done)
+    voxels = np.clip(np.rint(centres / sizes[:2]).astype(int), 0, [rows - 1, columns - 1])
+    limits, side = np.zeros((slices, 2)), np.zeros((2, slices, columns), np.float32)
+    for k, plane, covered in las_slices(scan, mask, step=step):
+        (top, left), (bottom, right) = np.maximum(voxels[k] - half, 0), voxels[k] + half + 1
+        limits[k] = panels.gray_limits(plane[top:bottom, left:right].astype(float))
+        line = plane[voxels[k, 0]]
+        side[:, k] = np.where(np.isfinite(line), line, 0), (covered > 0.5).any(axis=0)
     limits = ndimage.gaussian_filter1d(limits, _STEADY_MM / sizes[2], axis=0, mode="nearest")
-    black, white = limits[np.arange(count) * slices // count].T[..., None]
-    shown_mm = movie_frame.SIDE[2] / movie_frame.side_scale(length_mm, FIELD_MM)
-    wide = int(np.clip(round(shown_mm / sizes[1]), 1, columns))
-    start = int(np.clip(round(centres[:, 1].mean() - (wide - 1) / 2), 0, columns - wide))
-    upright = slice(None, None, -1), slice(start, start + wide)
-    side = movie_frame.shades(side / times[:, None], black, white)
-    return movie_frame.Run(
-        numbers=[*range(slices)][:: -1 if geometry.runs_downwards(scan.affine) else 1],
-        step_mm=float(sizes[2]),
-        areas_mm2=areas_mm2,
-        limits=limits,
-        field_mm=FIELD_MM,
-        side=side[upright][:, ::-1],
-        reach=(reach / times[:, None])[upright][:, ::-1],
-        side_mm=(length_mm, wide * float(sizes[1])),
-    )
+    black, white = limits.T[..., None]
+    view = (side[0] - black) / np.maximum(white - black, 1e-30)
+    return _Overview(sizes, areas, centres, limits, view, side[1])
 
 
-def _pictures(
-    scan: ScanReader, mask: ScanReader, centres: np.ndarray, chosen: set[int], tell
-) -> Iterator[movie_frame.Picture]:
-    """Yield the chosen slices, from foot to head."""
-    reach = FIELD_MM / 2 / _las_grid(scan)[1][:2]
-    for first, last in scan.parts():
-        # all are read one after the other: to jump in a compressed file takes as long
-        values, inside = _las(scan, first, last)[0], _las(mask, first, last)[0] > 0.5
-        for k in range(first, last):
-            if k in chosen:
-                # the corner is the first whole voxel, with one more for the interpolation
-                corner = np.floor(centres[k] + 0.5 - reach).astype(int) - 1
-                size = np.ceil(2 * reach).astype(int) + 3
-                plane, covered = (
-                    upright(_cut(part[..., k - first], corner, size)) for part in (values, inside)
-                )
-                left, up = centres[k] + 0.5 - reach - corner
-                top = size[1] - up - 2 * reach[1]
-                box = (left, top, left + 2 * reach[0], top + 2 * reach[1])
-                yield movie_frame.Picture(k, _finite(plane), covered, tuple(map(float, box)))
-            tell(k + 1)
+def _draw(scan, mask, overview: _Overview, chosen: set[int], step) -> Iterator[np.ndarray]:
+    """Yield the frames of the chosen slices, RGB; what does not change is drawn once."""
+    figure = Figure(figsize=(9.6, 5.4), dpi=100, facecolor=panels.DARK)  # 960 x 540 pixels
+    slice_axes, show_slice = _add_slice(figure, overview)
+    moving, show_position = _add_position(figure, overview, scan.runs_downwards)
+    for artist in (artists := (slice_axes, *moving)):
+        artist.set_animated(True)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    background = canvas.copy_from_bbox(figure.bbox)
+    for k, plane, covered in las_slices(scan, mask, step=step, upwards=True):
+        if k in chosen:
+            show_slice(k, np.where(np.isfinite(plane), plane, 0), covered > 0.5)
+            show_position(k)
+            canvas.restore_region(background)
+            for artist in artists:
+                figure.draw_artist(artist)
+            yield np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def _cut(plane: np.ndarray, corner: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Return a part of a slice; beyond the scan it is 0."""
-    part = np.zeros(size, plane.dtype)
-    low, high = (np.clip(at, 0, plane.shape) for at in (corner, corner + size))
-    where = tuple(slice(*ends) for ends in zip(low - corner, high - corner, strict=True))
-    part[where] = plane[tuple(slice(*ends) for ends in zip(low, high, strict=True))]
-    return part
+def _add_slice(figure: Figure, overview: _Overview):
+    """Add the panel of a slice; return its axes and the function that shows a slice."""
+    ax = panels.axes_at(figure, "slice", 0.2, 0.2, 5, 5)
+    image = panels.show_gray(ax, np.zeros((1, 1)), (0, 1), (0, 1, 0, 1), "bicubic")
+    (outline,) = ax.plot([], [], color=panels.PREDICTION, linewidth=1.8)
+    panels.write_directions(ax, _FIELD_MM, size=13)
+    ax.spines[:].set_visible(False)
+    sizes, half = overview.sizes_mm[:2], _FIELD_MM / 2
+
+    def show(k: int, plane: np.ndarray, inside: np.ndarray) -> None:
+        image.set(data=plane.T, extent=panels.image_extent(plane.shape, sizes))
+        image.set_clim(*overview.limits[k])
+        lines = find_contours(np.pad(inside, 1).astype(float), 0.5)
+        points = [np.vstack([(line - 1) * sizes, [np.nan, np.nan]]) for line in lines]
+        outline.set_data(np.concatenate([np.empty((0, 2)), *points]).T)
+        x, y = overview.centres_mm[k]
+        ax.set(xlim=(x - half, x + half), ylim=(y - half, y + half))
+
+    return ax, show
 
 
-def _finite(values: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(values, nan=0, posinf=0, neginf=0)
+def _add_position(figure: Figure, overview: _Overview, downwards: bool):
+    """Add side view, areas and texts; return their moving artists and what moves them."""
+    areas, slices, step_mm = overview.areas_mm2, len(overview.areas_mm2), overview.sizes_mm[2]
+    length_mm, column_mm, view = slices * step_mm, overview.sizes_mm[1], overview.side_view
+    inch_per_mm = min(2.76 / length_mm, 1.7 / _FIELD_MM)
+    field_mm = min(1.7 / inch_per_mm, view.shape[1] * column_mm)
+    width, height = field_mm * inch_per_mm, length_mm * inch_per_mm
+    place = (6.41 - width / 2, 3.82 - height / 2, width, height)
+    side = panels.axes_at(figure, "side view", *place)
+    what = view, overview.side_mask, (0, 1), (column_mm, length_mm)
+    panels.show_side_view(side, *what, overview.centres_mm[:, 1].mean(), field_mm)
+    ends = (-0.12 / width, 1 + 0.12 / width)
+    (mark,) = side.plot(ends, ends, "white", clip_on=False, transform=side.get_yaxis_transform())
+
+    ax = panels.axes_at(figure, "areas", 5.9, 0.62, 3.44, 1.22)
+    ax.set(xlim=(0, length_mm), ylim=(0, max(1.0, 1.12 * areas.max())))
+    ax.set_xlabel("along the cord (mm)", size=11)
+    ax.set_title("area (mm²)", size=11, loc="left", color=panels.PALE)
+    panels.style_curve(ax, 10, x_ticks=6, y_ticks=3)
+    (curve,) = ax.plot([], [], color=panels.PREDICTION, linewidth=1.6)
+    (dot,) = ax.plot([], [], "o", color="white", markersize=8, clip_on=False)
+    positions_mm = (np.arange(slices) + 0.5) * step_mm
+
+    captions = f"of {slices} (0 to {slices - 1})\nalong the cord\narea of the mask"
+    figure.text(0.794, 0.93, captions, color=panels.PALE, size=12, va="top", linespacing=5.5)
+    values = figure.text(0.794, 1.0, "", color="white", size=22, va="top", linespacing=3)
+
+    def show(k: int) -> None:
+        mark.set_ydata([positions_mm[k]] * 2)
+        curve.set_data(positions_mm[: k + 1], areas[: k + 1])
+        dot.set_data(positions_mm[k : k + 1], areas[k : k + 1])
+        number, digits = slices - 1 - k if downwards else k, 1 if step_mm >= 0.2 else 2
+        position = f"{positions_mm[k]:.{digits}f} mm"
+        values.set_text(f"slice {number}\n{position}\n{areas[k]:.1f} mm²")
+
+    return (mark, curve, dot, values), show

@@ -35,7 +35,7 @@ class Plane:
 
 def read_plane(source: ScanReader, k: int) -> Plane:
     """Read slice k, counted from foot to head."""
-    las, affine = reoriented(source.read(*source.native_part(k, k + 1)), source.affine)
+    las, affine = reoriented(source.read(*source.stored_range(k, k + 1)), source.affine)
     return Plane(las[..., 0], nib.affines.voxel_sizes(affine)[:2])
 
 

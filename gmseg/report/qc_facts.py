@@ -20,7 +20,7 @@ from gmseg.core.resampling import WORKING_SPACING_MM, reoriented
 from gmseg.errors import InputError
 from gmseg.inference.quality.flags import Flag, area_flags, header_flags
 from gmseg.io.scan_reader import ScanReader
-from gmseg.report.display import follow
+from gmseg.report.display import smooth_centreline
 
 _AREAS_MM2 = 1e-2  # a summary's areas that differ by more are of another mask
 _TEXT_FIELDS = ("descrip", "aux_file", "intent_name", "db_name")
@@ -38,7 +38,7 @@ class Facts:
     step_mm : float
         From slice to slice.
     centres_mm : numpy.ndarray
-        (slices, 2), where to look, see `gmseg.report.display.follow`.
+        (slices, 2), where to look, see `gmseg.report.display.smooth_centreline`.
     area_mm2 : list of float
         Of the mask.
     expected_dice : list of float or None, or None
@@ -96,7 +96,7 @@ def gather(scan: ScanReader, mask: ScanReader, mask_path, summary: dict | None) 
     return Facts(
         numbers=upwards,
         step_mm=step_mm,
-        centres_mm=follow(middles[upwards], step_mm, field_mm / 2),
+        centres_mm=smooth_centreline(middles[upwards], step_mm, field_mm / 2),
         area_mm2=[round(float(areas[k]), 3) for k in upwards],
         expected_dice=expected_dice and [expected_dice[k] for k in upwards],
         volume_mm3=round(geometry.volume_mm3(areas, scan.affine), 3),

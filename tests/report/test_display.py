@@ -1,7 +1,10 @@
-"""Which way up a slice is shown, and where it is looked at."""
+"""Orientation of a slice on the screen, order of reading, and centre of the field."""
 
+import nibabel as nib
 import numpy as np
+import pytest
 
+from gmseg.io import scan_reader
 from gmseg.report import display
 
 
@@ -13,15 +16,29 @@ def test_front_is_up_and_the_patients_left_is_right():
     assert np.argwhere(shown).tolist() == [[0, 4]]
 
 
-def test_the_way_is_smooth_and_fills_what_is_missing():
-    middles = np.stack([np.arange(20.0), np.full(20, 3.0)], axis=1)
-    middles[[4, 5, 19]] = np.nan
-    way = display.follow(middles, 2.0, (0, 0))
-    np.testing.assert_allclose(way[:, 1], 3)
-    np.testing.assert_allclose(way[8:12, 0], np.arange(8, 12), atol=0.05)
-    assert np.all(np.diff(way[:, 0]) > 0)
+def test_centreline_is_smooth_and_fills_gaps():
+    centres = np.stack([np.arange(20.0), np.full(20, 3.0)], axis=1)
+    centres[[4, 5, 19]] = np.nan
+    line = display.smooth_centreline(centres, 2.0, (0, 0))
+    np.testing.assert_allclose(line[:, 1], 3)
+    np.testing.assert_allclose(line[8:12, 0], np.arange(8, 12), atol=0.05)
+    assert np.all(np.diff(line[:, 0]) > 0)
 
 
-def test_without_any_mask_it_is_as_told():
-    way = display.follow(np.full((3, 2), np.nan), 2.0, (7, 9))
-    np.testing.assert_array_equal(way, [[7, 9]] * 3)
+def test_centreline_of_an_empty_mask_is_the_default():
+    line = display.smooth_centreline(np.full((3, 2), np.nan), 2.0, (7, 9))
+    np.testing.assert_array_equal(line, [[7, 9]] * 3)
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_slices_are_read_in_the_order_of_the_file(monkeypatch, direction):
+    monkeypatch.setattr(scan_reader, "_SLAB_BYTES", 0)
+    data = np.arange(6.0) * np.ones((4, 4, 1))
+    image = nib.Nifti1Image(data, np.diag([-1, 1, 5 * direction, 1]))
+    reader, steps = scan_reader.open_scan(image), []
+    slices = list(display.las_slices(reader, reader, step=lambda: steps.append(1)))
+    assert [plane.max() for _, plane, _ in slices] == [*range(6)]
+    assert [k for k, *_ in slices] == [*range(6)][::direction]
+    assert len(steps) == 6
+    upwards = display.las_slices(reader, step=lambda: None, upwards=True)
+    assert [plane.max() for _, plane in upwards] == [*range(6)][::direction]
