@@ -58,25 +58,18 @@ def draw_overlay(
     ----------
     scan, mask : nibabel image
         Scan and mask on one grid, in any orientation. Voxels over 0.5 are in the mask.
-    reference : nibabel image, optional
-        Mask to compare with, on the same grid.
-    soft : nibabel image, optional
-        Soft segmentation on the same grid, shown as a tint.
+    reference, soft : nibabel image, optional
+        Mask to compare with, and soft segmentation to show as a tint, on the same grid.
     slices : sequence of int, optional
-        Numbers of the slices along the scan's own slice axis; by default all slices, or 20
-        evenly spaced ones of a longer scan.
-    columns : int
-        Slices side by side.
-    field_mm : float
-        Side of the square shown of each slice. It is centred on a line through the mask, or on
-        the scan where the mask is empty.
+        Numbers along the scan's own slice axis; by default all, or 20 evenly spaced ones.
+    columns, field_mm : int, float
+        Slices side by side; side of the square shown of each slice, centred on the mask.
     title : str, optional
         Title above the slices.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Two panels per slice, from foot to head.
 
     Raises
     ------
@@ -93,32 +86,19 @@ def draw_overlay(
     data, sizes, numbers, layers = _checked_las(scan, mask=mask, reference=reference, soft=soft)
     shown = _positions(numbers, slices)
     centres = _line_through(layers["mask"], sizes)
-    columns = max(1, min(columns, len(shown)))
-    rows = -(-len(shown) // columns)
-    head = 0.46 if title else 0.1
-    width = columns * (_PANEL_IN + _GAP_IN) + _GAP_IN
-    height = head + rows * (2 * _PANEL_IN + _GAP_IN) + _FOOT_IN
-    figure = Figure(figsize=(width, height), facecolor=DARK)
-    for i, k in enumerate(shown):
-        left = _GAP_IN + (i % columns) * (_PANEL_IN + _GAP_IN)
-        top = height - head - (i // columns) * (2 * _PANEL_IN + _GAP_IN)
-        plain, outlined = (
-            axes_at(figure, f"slice {numbers[k]}{suffix}", left, bottom, _PANEL_IN, _PANEL_IN)
-            for suffix, bottom in (("", top - _PANEL_IN), (" outlined", top - 2 * _PANEL_IN))
-        )
+    figure, places = _pairs_figure(len(shown), columns, title, reference is not None)
+    size = _PANEL_IN
+    for k, (left, top) in zip(shown, places, strict=True):
+        name = f"slice {numbers[k]}"
+        plain = axes_at(figure, name, left, top - size, size, size)
+        outlined = axes_at(figure, f"{name} outlined", left, top - 2 * size, size, size)
         for ax in (plain, outlined):
             _show_slice(ax, data[..., k], sizes, centres[k], field_mm)
         _outline(outlined, {name: las[..., k] for name, las in layers.items()}, sizes)
-        write(plain, 0.04, 0.96, f"slice {numbers[k]}", va="top")
         _write_areas(outlined, layers, k, sizes)
-        if i == 0:
+        write(plain, 0.04, 0.96, name, va="top")
+        if k == shown[0]:
             write_directions(plain, field_mm)
-    x, y = _GAP_IN / width, 0.12 / height
-    figure.text(x, y, "— prediction", color=PREDICTION)
-    if reference is not None:
-        figure.text(x + 1.1 / width, y, "- - reference", color=REFERENCE)
-    if title:
-        figure.text(x, 1 - 0.31 / height, title, color="white", size=12)
     return figure
 
 
@@ -278,6 +258,25 @@ def _areas_mm2(mask: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 # ----------------------------------------------------------------------------------- panels
+
+
+def _pairs_figure(
+    count: int, columns: int, title: str | None, has_reference: bool
+) -> tuple[Figure, list[tuple[float, float]]]:
+    """Return a figure with title and legend, and the left and top of its pairs in inches."""
+    columns = max(1, min(columns, count))
+    head = 0.46 if title else 0.1
+    wide, high = _PANEL_IN + _GAP_IN, 2 * _PANEL_IN + _GAP_IN
+    width, height = columns * wide + _GAP_IN, head + -(-count // columns) * high + _FOOT_IN
+    figure = Figure(figsize=(width, height), facecolor=DARK)
+    x, y = _GAP_IN / width, 0.12 / height
+    figure.text(x, y, "— prediction", color=PREDICTION)
+    if has_reference:
+        figure.text(x + 1.1 / width, y, "- - reference", color=REFERENCE)
+    if title:
+        figure.text(x, 1 - 0.31 / height, title, color="white", size=12)
+    cells = [divmod(i, columns) for i in range(count)]
+    return figure, [(_GAP_IN + column * wide, height - head - row * high) for row, column in cells]
 
 
 def _show_slice(ax: Axes, values: np.ndarray, sizes, centre, field_mm: float) -> None:

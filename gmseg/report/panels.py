@@ -121,7 +121,7 @@ def write_directions(ax: Axes, field_mm: float, size: float = 9) -> None:
 
 
 def style_curve(ax: Axes, size: float, x_ticks: int, y_ticks: int) -> None:
-    """Give the axes of a curve at most so many ticks, pale on a dark ground."""
+    """Set a maximum of ticks for a curve, and pale labels on a dark background."""
     ax.xaxis.set_major_locator(MaxNLocator(x_ticks))
     ax.yaxis.set_major_locator(MaxNLocator(y_ticks))
     ax.set_facecolor(DARK)
