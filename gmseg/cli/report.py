@@ -61,7 +61,7 @@ def report(
     DIR/index.html lists the scans: outlines, areas, flags, a viewer, verdicts and their export.
     """
     from gmseg.io import files
-    from gmseg.report.qc_facts import summary_of
+    from gmseg.report.qc_facts import find_summary
     from gmseg.report.qc_page import add_scan, scan_folder, write_index
 
     exclude(("--volume", "--mean", volume is not None and mean))
@@ -79,7 +79,7 @@ def report(
         spread=spread,
         volume=volume,
         mean=mean,
-        summary=summary and summary_of(summary, scan, mask),
+        summary=summary and find_summary(summary, scan, mask),
         command=["gmseg", *sys.argv[1:]],
         header_text=header_text,
     )

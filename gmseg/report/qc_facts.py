@@ -1,4 +1,4 @@
-"""What the QC page says of a scan and its mask: areas, flags, header, how it was made."""
+"""Facts of the QC page on a scan and its mask: areas, flags, header, origin of the mask."""
 
 from __future__ import annotations
 
@@ -22,32 +22,34 @@ from gmseg.inference.quality.flags import Flag, area_flags, header_flags
 from gmseg.io.scan_reader import ScanReader
 from gmseg.report.display import smooth_centreline
 
-_AREAS_MM2 = 1e-2  # a summary's areas that differ by more are of another mask
+_AREA_TOLERANCE_MM2 = 1e-2  # a summary whose areas differ by more is of another mask
 _TEXT_FIELDS = ("descrip", "aux_file", "intent_name", "db_name")
 _CODES = {0: "unknown", 1: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI 152", 5: "template"}
+_UNITS = {1: "metre", 2: "mm", 3: "micron"}
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the slices of a scan, from foot to head.
+    """Measurements and flags of the slices of a scan, from foot to head.
 
     Attributes
     ----------
     numbers : list of int
-        How they are numbered along the scan's own slice axis, as flags do.
+        Numbers of the slices along the scan's own slice axis, which flags use.
     step_mm : float
-        From slice to slice.
+        Distance from slice to slice.
     centres_mm : numpy.ndarray
-        (slices, 2), where to look, see `gmseg.report.display.smooth_centreline`.
+        (slices, 2), centre of the mask, see `gmseg.report.display.smooth_centreline`.
     area_mm2 : list of float
-        Of the mask.
+        Area of the mask.
     expected_dice : list of float or None, or None
-        The expected Dice; None where there is none.
+        Expected Dice of the slices; None where there is none.
     volume_mm3 : float
+        Volume of the mask.
     flags : list of dict
         Name, text and slices (their numbers), see `gmseg.inference.quality.flags.Flag`.
     mask_sha256 : str
-        Of the mask's voxels, not of its file: the same mask written twice is the same mask.
+        Checksum of the voxels of the mask; the same mask in another file has the same.
     """
 
     numbers: list[int]
@@ -60,43 +62,44 @@ class Facts:
     mask_sha256: str
 
     def flagged(self) -> list[int]:
-        """Return which slices a flag names, counted from foot to head."""
+        """Return the slices that a flag names, counted from foot to head."""
         named = {number for flag in self.flags for number in flag["slices"]}
         return [k for k, number in enumerate(self.numbers) if number in named]
 
 
-def gather(scan: ScanReader, mask: ScanReader, mask_path, summary: dict | None) -> Facts:
-    """Measure a mask, and take flags and expected_dice from the summary where there is one.
+def collect_facts(scan: ScanReader, mask: ScanReader, mask_path, summary: dict | None) -> Facts:
+    """Return the measurements of a mask, with flags and expected Dice from its summary.
 
     Parameters
     ----------
     scan, mask : gmseg.io.scan_reader.ScanReader
+        Scan and mask on one grid.
     mask_path : path-like
-        For messages.
+        Path of the mask for messages.
     summary : dict or None
-        See `gmseg.inference.segment.Segmentation`.
+        Summary of the segmentation, see `gmseg.inference.summary.Summary.to_dict`. Without it,
+        the header and the areas raise the flags.
 
     Raises
     ------
     gmseg.errors.InputError
-        If the summary is none, or of another mask.
+        If the summary is not valid, or belongs to another mask.
     """
-    areas, middles, digest = _measured(mask)
+    areas, centres_mm, digest = _measure(mask)
     expected_dice = None
     if summary is None:
-        flags = [asdict(flag) for flag in _own_flags(scan, areas)]
+        flags = [asdict(flag) for flag in _flags_without_summary(scan, areas)]
     else:
         expected_dice, flags = _from_summary(summary, areas, mask_path)
     upwards = list(range(scan.slices))
-    if geometry.runs_downwards(scan.affine):
+    if scan.runs_downwards:
         upwards.reverse()
     step_mm = float(nib.affines.voxel_sizes(scan.affine)[scan.axis])
-    frame = scan.frame(WORKING_SPACING_MM)
-    field_mm = np.array(frame.shape[:2]) * WORKING_SPACING_MM
+    field_mm = np.array(scan.working_geometry(WORKING_SPACING_MM).shape[:2]) * WORKING_SPACING_MM
     return Facts(
         numbers=upwards,
         step_mm=step_mm,
-        centres_mm=smooth_centreline(middles[upwards], step_mm, field_mm / 2),
+        centres_mm=smooth_centreline(centres_mm[upwards], step_mm, field_mm / 2),
         area_mm2=[round(float(areas[k]), 3) for k in upwards],
         expected_dice=expected_dice and [expected_dice[k] for k in upwards],
         volume_mm3=round(geometry.volume_mm3(areas, scan.affine), 3),
@@ -105,78 +108,86 @@ def gather(scan: ScanReader, mask: ScanReader, mask_path, summary: dict | None) 
     )
 
 
-def _measured(mask: ScanReader) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return a mask's area and middle per slice, as they are stored, and its voxels' SHA-256."""
+def _measure(mask: ScanReader) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return area and centre of every slice, in the order of storage, and the voxels' SHA-256."""
     digest = hashlib.sha256(repr(mask.shape).encode())
-    areas, middles = [], []
-    back = slice(None, None, -1 if geometry.runs_downwards(mask.affine) else 1)
+    areas, centres = [], []
+    stored_order = slice(None, None, -1 if mask.runs_downwards else 1)
     for first, last in mask.parts():
         inside = mask.read(first, last) > 0.5
         areas.append(geometry.slice_areas_mm2(inside, mask.affine))
         digest.update(np.packbits(np.moveaxis(inside, mask.axis, 0)).tobytes())
         las, affine = reoriented(inside, mask.affine)
         size_mm = nib.affines.voxel_sizes(affine)[:2]
-        middles += [_middle_mm(one, size_mm) for one in np.moveaxis(las, 2, 0)[back]]
-    return np.concatenate(areas), np.array(middles), digest.hexdigest()
+        centres += [_centre_mm(plane, size_mm) for plane in np.moveaxis(las, 2, 0)[stored_order]]
+    return np.concatenate(areas), np.array(centres), digest.hexdigest()
 
 
-def _middle_mm(inside: np.ndarray, size_mm: np.ndarray) -> np.ndarray:
-    """Return the middle of a slice's mask from the field's corner; NaN where it is empty."""
+def _centre_mm(inside: np.ndarray, size_mm: np.ndarray) -> np.ndarray:
+    """Return the centre of a slice's mask from the corner of the field; NaN where it is empty."""
     if not inside.any():
         return np.full(2, np.nan)
     return (np.mean(np.nonzero(inside), axis=1) + 0.5) * size_mm
 
 
-def _own_flags(scan: ScanReader, areas: np.ndarray) -> list[Flag]:
-    """Return what the header and the areas say by themselves."""
+def _flags_without_summary(scan: ScanReader, areas: np.ndarray) -> list[Flag]:
+    """Return the flags that the header and the areas raise."""
     flags = header_flags(scan.like, scan.shape)
     if not areas.any():
         return [*flags, Flag("no-gm", "the mask is empty", tuple(range(len(areas))))]
     return flags + area_flags(areas, at_border=np.zeros(len(areas), bool))
 
 
-def summary_of(path: Path, scan: Path, mask: Path) -> dict:
-    """Return what a file of ``gmseg segment --summary`` says of a scan.
+# ---------------------------------------------------------------------------------- summaries
+
+
+def find_summary(path: Path, scan: Path, mask: Path) -> dict:
+    """Return the summary of a scan from a file that ``gmseg segment --summary`` wrote.
 
     Parameters
     ----------
-    path, scan, mask : pathlib.Path
+    path : pathlib.Path
+        JSON file of one or more summaries.
+    scan, mask : pathlib.Path
+        Scan and mask, whose names select the summary.
 
     Raises
     ------
     gmseg.errors.InputError
-        If it is no such file, or does not tell of the scan.
+        If the file holds no summaries, or none of this scan and mask.
     """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["scans"]
-        named = [
+        names = [
             (PureWindowsPath(e["scan"]).name, PureWindowsPath(e["mask"]).name) for e in entries
         ]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(
-            f"{path}: is no summary of gmseg segment; give what its --summary wrote"
+            f"{path}: is not a summary of gmseg segment; give the file of its `summary`"
         ) from None
-    fits = [e for e, names in zip(entries, named, strict=True) if names == (scan.name, mask.name)]
-    if len(fits) > 1:  # of one name in several folders
-        fits = [e for e in fits if Path(e["mask"]).resolve() == mask.resolve()]
-    if len(fits) != 1:
+    fitting = [e for e, pair in zip(entries, names, strict=True) if pair == (scan.name, mask.name)]
+    if len(fitting) > 1:  # the same names in several folders
+        fitting = [e for e in fitting if Path(e["mask"]).resolve() == mask.resolve()]
+    if len(fitting) != 1:
         raise InputError(
-            f"{path}: does not tell of {scan.name} and {mask.name}; give the summary that was "
+            f"{path}: has no entry for {scan.name} and {mask.name}; give the summary that was "
             f"written with the mask"
         )
-    return fits[0]
+    return fitting[0]
 
 
 def _from_summary(summary: dict, areas: np.ndarray, mask_path) -> tuple[list | None, list[dict]]:
-    """Return expected_dice and flags after checking that they are of this mask."""
+    """Return expected Dice and flags of a summary after checking that it is of this mask."""
     try:
-        told = np.array(summary["area_mm2"], float)
+        summary_areas = np.array(summary["area_mm2"], float)
         expected_dice = summary.get("expected_dice")
         if expected_dice is not None:
             expected_dice = [
-                None if value is None else round(float(value), 3) for value in expected_dice
+                None if dice is None else round(float(dice), 3) for dice in expected_dice
             ]
-            if not all(value is None or 0 <= value <= 1 for value in expected_dice):  # nor NaN
+            if not all(dice is None or 0 <= dice <= 1 for dice in expected_dice):  # nor NaN
+                raise ValueError
+            if len(expected_dice) != len(summary_areas):
                 raise ValueError
         flags = [
             {
@@ -186,120 +197,137 @@ def _from_summary(summary: dict, areas: np.ndarray, mask_path) -> tuple[list | N
             }
             for flag in summary.get("flag_details", [])
         ]
-        if told.ndim != 1 or (expected_dice is not None and len(expected_dice) != len(told)):
+        if summary_areas.ndim != 1:
             raise ValueError
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InputError(
-            f"{mask_path}: its summary is not one of gmseg segment; give the file that "
-            f"gmseg segment --summary wrote"
+            f"{mask_path}: its summary is not one of gmseg segment; give the file of its `summary`"
         ) from None
-    if len(told) != len(areas) or not np.abs(told - areas).max() <= _AREAS_MM2:  # nor NaN
+    # negated, so that NaN is refused as well
+    if len(summary_areas) != len(areas) or not (
+        np.abs(summary_areas - areas).max() <= _AREA_TOLERANCE_MM2
+    ):
         raise InputError(
-            f"{mask_path}: the summary's areas are not this mask's; give the summary that was "
-            f"written with it, or none"
+            f"{mask_path}: the areas of the summary differ from this mask's; give the summary that "
+            f"was written with the mask, or none"
         )
     return expected_dice, flags
 
 
-# ------------------------------------------------------------------- what is told in words
+# ----------------------------------------------------------------------------- facts as texts
 
 
 def header_facts(image, *, volume: int | None, mean: bool) -> list[tuple[str, str]]:
-    """Return what a header says of the grid, in words: no text of its own.
+    """Return names and values of the grid in a header, and none of its own texts.
 
     Parameters
     ----------
     image : nibabel image
+        Scan.
     volume, mean : int, bool
-        What was taken of a 4-D scan.
+        Volume that was taken of a 4-D scan.
+
+    Examples
+    --------
+    >>> image = nib.Nifti1Image(np.zeros((64, 64, 10), np.int16), np.diag([-0.5, 0.5, 5, 1]))
+    >>> header_facts(image, volume=None, mean=False)[1:3]
+    [('Voxel size', '0.5 x 0.5 x 5 mm'), ('Orientation', 'LAS')]
     """
     sizes = nib.affines.voxel_sizes(image.affine)
     axis = geometry.slice_axis(image.affine)
-    way = "from head to foot" if geometry.runs_downwards(image.affine) else "from foot to head"
+    order = "from head to foot" if geometry.runs_downwards(image.affine) else "from foot to head"
     facts = [
         ("Shape", " x ".join(str(int(n)) for n in image.shape)),
         ("Voxel size", " x ".join(f"{size:.4g}" for size in sizes) + " mm"),
         ("Orientation", "".join(nib.aff2axcodes(image.affine))),
-        ("Slices", f"along axis {axis + 1}, {way}"),
+        ("Slices", f"along axis {axis + 1}, {order}"),
         ("Data type", str(image.get_data_dtype())),
     ]
     if isinstance(image, nib.Nifti1Pair):
         codes = [int(image.header[field]) for field in ("qform_code", "sform_code")]
-        told = [f"{code} ({_CODES.get(code, 'unknown')})" for code in codes]
-        facts += [("qform, sform", ", ".join(told))]
-        unit = int(image.header["xyzt_units"]) & 7
-        facts += [("Units", {1: "metre", 2: "mm", 3: "micron"}.get(unit, "not said"))]
+        facts.append(
+            ("qform, sform", ", ".join(f"{code} ({_CODES.get(code, 'unknown')})" for code in codes))
+        )
+        facts.append(("Units", _UNITS.get(int(image.header["xyzt_units"]) & 7, "not given")))
     volumes = int(np.prod(image.shape[3:]))
     if volumes > 1:
         taken = "mean of all" if mean else f"{volume or 0} of {volumes}, counted from 0"
-        facts += [("Volume taken", taken)]
+        facts.append(("Volume used", taken))
     return facts
 
 
-def header_text_of(image) -> list[tuple[str, str]]:
-    """Return a header's text fields, where a name or a date may stand."""
+def header_texts(image) -> list[tuple[str, str]]:
+    """Return the text fields of a header, which can hold names and dates.
+
+    Examples
+    --------
+    >>> image = nib.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4))
+    >>> image.header["descrip"] = b"T2star"
+    >>> header_texts(image)
+    [('descrip', 'T2star')]
+    """
     if not isinstance(image, nib.Nifti1Pair):
         return []
     texts = [(field, bytes(image.header[field])) for field in _TEXT_FIELDS]
     return [(f, t.rstrip(b"\0").decode("latin-1")) for f, t in texts if t.strip(b"\0 ")]
 
 
-def made_by(summary: dict | None) -> list[tuple[str, str]]:
-    """Return what is known of how a mask was made, in words.
+def provenance(summary: dict | None) -> list[tuple[str, str]]:
+    """Return names and values of how a mask was made, from its summary.
 
-    Versions are those of the process that runs, where it was the one that segmented.
+    Versions of libraries are those of the running process, if it is the one that segmented.
+
+    Examples
+    --------
+    >>> dict(provenance({"model": "default", "tta": 4, "seed": 0}))["Test-time augmentation"]
+    '4 copies, seed 0'
     """
     page = ("This page", f"gmseg {metadata.version('gmseg')}")
     if summary is None:
-        return [("Mask", "given as a file: nothing is known of how it was made"), page]
-    told = {
+        return [("Mask", "given as a file; its origin is unknown"), page]
+    tta = summary.get("tta")
+    values = {
         "gmseg": summary.get("gmseg_version"),
         "Model": _without_folders(summary.get("model") or ""),
         "SHA-256 of its weights": summary.get("model_sha256"),
         "Threshold": summary.get("threshold"),
         "Standardised by": summary.get("standardise"),
         "Window": summary.get("window"),
-        "Test-time augmentation": _told_copies(summary),
+        "Test-time augmentation": f"{tta} copies, seed {summary.get('seed')}" if tta else None,
         "Within the cord mask": "yes" if summary.get("within_cord") else None,
-        "Cleaned": ", ".join(map(str, summary.get("clean") or [])),
+        "Post-processing": ", ".join(map(str, summary.get("clean") or [])),
     }
-    facts = [(name, str(value)) for name, value in told.items() if value not in (None, "")]
-    if "keras" in sys.modules:  # else it was not this process that segmented
-        engine = sys.modules["keras"].config.backend()
-        facts.append(("Keras", f"{metadata.version('keras')} on {engine}"))
+    facts = [(name, str(value)) for name, value in values.items() if value not in (None, "")]
+    if "keras" in sys.modules:  # this process segmented with Keras
+        backend = sys.modules["keras"].config.backend()
+        facts.append(("Keras", f"{metadata.version('keras')} on {backend}"))
         facts += [(lib, metadata.version(lib)) for lib in ("numpy", "nibabel")]
     return [*facts, page]
 
 
-def _told_copies(summary: dict) -> str | None:
-    if not summary.get("tta"):
-        return None
-    return f"{summary['tta']} copies, seed {summary.get('seed')}"
-
-
 def command_line(command: Sequence[str], file: str, name: str) -> str:
-    """Return a command line without folders, and with a scan's name instead of its file's.
+    """Return a command line without folders, and with the scan's display name for its file name.
 
     Parameters
     ----------
     command : sequence of str
-        As in ``sys.argv``.
+        Command as in ``sys.argv``.
     file, name : str
-        The name of the scan's file, and what it is called on the page.
+        Name of the scan's file, and its name on the page.
 
     Examples
     --------
     >>> command_line(["/usr/bin/gmseg", "segment", "/data/a.nii.gz", "--report=/tmp/qc"], "", "")
     'gmseg segment a.nii.gz --report=qc'
     """
-    stem, other = (re.sub(r"\.nii(\.gz)?$", "", text) for text in (file, name))
+    stem, display_stem = (re.sub(r"\.nii(\.gz)?$", "", text) for text in (file, name))
     shown = []
     for part in map(str, command):
         option, equals, value = part.partition("=") if part.startswith("-") else ("", "", part)
         value = _without_folders(value)
-        shown.append(option + equals + (value.replace(stem, other) if stem else value))
+        shown.append(option + equals + (value.replace(stem, display_stem) if stem else value))
     return shlex.join(shown)
 
 
 def _without_folders(path) -> str:
-    return PureWindowsPath(str(path)).name  # knows both ways of writing them
+    return PureWindowsPath(str(path)).name  # knows slashes and backslashes

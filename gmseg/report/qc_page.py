@@ -1,4 +1,4 @@
-"""The QC page: one self-contained folder that a browser opens from disk, to judge masks by eye."""
+"""The QC page: one self-contained folder that a browser opens from disk, to check masks by eye."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gmseg.errors import InputError
 from gmseg.io.files import atomic_path, check_folder, write_text
 from gmseg.io.image_file import open_image
-from gmseg.io.scan_reader import open_mask, open_scan
-from gmseg.report import qc_slices
-from gmseg.report.qc_facts import Facts, command_line, gather, header_facts, header_text_of, made_by
+from gmseg.io.scan_reader import ScanReader, open_mask, open_scan
+from gmseg.report.qc_facts import (
+    Facts,
+    collect_facts,
+    command_line,
+    header_facts,
+    header_texts,
+    provenance,
+)
+from gmseg.report.qc_slices import write_images
 from gmseg.report.qc_volumes import volumes_script
 
-PAGES = Path(__file__).with_name("assets")
+_SOURCES = Path(__file__).with_name("assets")
 _ASSETS = (
     "page.css",
     "text.js",
@@ -51,131 +58,140 @@ def add_scan(
     mean: bool = False,
     header_text: bool = False,
 ) -> Path:
-    """Add a scan and its mask to a report, or replace what the report has of this scan.
+    """Add a scan to a report, or replace its entry; call `write_index` after the last one.
 
-    Several processes may add different scans at a time; `write_index` comes last.
+    Several processes may add different scans at a time.
 
     Parameters
     ----------
-    folder : path-like
-        The report's; made if it does not exist.
-    scan, mask : path-like
-        The mask's grid is the scan's.
+    folder, scan, mask : path-like
+        Folder of the report, created if missing; scan, and mask on its grid.
     name : str, optional
-        What to call the scan on the page and in what is exported from it; by default the name of
-        its file, without folders.
+        Name on the page and in exports; the file name by default.
     soft, spread : path-like, optional
-        The soft segmentation, and its standard deviation over the copies of test-time
-        augmentation.
+        Soft segmentation, and its standard deviation over the copies of TTA.
     summary : dict, optional
-        From `gmseg.segment` or `gmseg.inference.segment.segment_files`: flags, expected_dice, and how the mask
-        was made. Without it, flags are those that the header and the mask's areas raise.
+        Summary of the segmentation, see `collect_facts`.
     command : sequence of str, optional
-        The command line; folders are taken out of it.
+        Command line to show without folders.
     volume, mean : int, bool
-        What was taken of a 4-D scan, see `gmseg.segment`.
+        Volume of a 4-D scan, see `gmseg.segment`.
     header_text : bool
-        Show the header's text fields, where names and dates can hide.
+        Show the text fields of the header, which can hold names and dates.
 
     Returns
     -------
     pathlib.Path
-        The scan's folder within the report; it is there whole, or as it was before.
+        Folder of the scan within the report; complete, or as it was before an error.
 
     Raises
     ------
     gmseg.errors.InputError
-        If the folder is no report, an image cannot be read, or they do not belong together.
+        If the folder is not a report, an image cannot be read, or they do not belong together.
     """
     folder, scan = check_report(folder), Path(scan)
-    image = open_image(scan)
-    sources = {"scan": open_scan(scan, volume=volume, mean=mean)}
-    given = {"mask": mask, "soft": soft, "spread": spread}
-    called = {"mask": "mask", "soft": "soft segmentation", "spread": "spread"}
-    for kind, path in given.items():
-        if path is not None:
-            sources[kind] = open_mask(path, sources["scan"], what=called[kind])
-    facts = gather(sources["scan"], sources["mask"], mask, summary)
+    masks = {"mask": mask, "soft": soft, "spread": spread}
+    readers = _open_readers(scan, masks, volume=volume, mean=mean)
+    facts = collect_facts(readers["scan"], readers["mask"], mask, summary)
     place = scan_folder(folder, scan, name)
-    name = name or scan.name
-    with _whole_folder(folder, place) as temporary:
-        pictures = qc_slices.draw(sources, facts, temporary)
-        script, volumes = volumes_script(sources, facts, place.name)
-        write_text(temporary / "volumes.js", script)
-        detail = {
-            **_plain(facts),
-            **pictures,
-            "name": name,
-            "volumes": volumes,
-            "header": header_facts(image, volume=volume, mean=mean),
-            "header_text": header_text_of(image) if header_text else [],
-            "made": made_by(summary),
-            "command": command_line(command, scan.name, name) if command else None,
-        }
-        script = f'gmseg.scans["{place.name}"] = {as_script(detail)};\n'
-        write_text(temporary / "facts.js", script)
-        entry = {"format": _FORMAT, "name": name, **_entry(facts)}
-        write_text(temporary / "facts.json", json.dumps(entry) + "\n")
+    image, name = open_image(scan), name or scan.name
+    texts = {
+        "name": name,
+        "header": header_facts(image, volume=volume, mean=mean),
+        "header_text": header_texts(image) if header_text else [],
+        "made": provenance(summary),
+        "command": command_line(command, scan.name, name) if command else None,
+    }
+    with _atomic_folder(folder, place) as temporary:
+        _write_scan(temporary, readers, facts, texts, place.name)
     return place
 
 
+def _open_readers(scan: Path, masks: dict, *, volume, mean) -> dict[str, ScanReader]:
+    """Open a scan, and the masks and layers that are given."""
+    readers = {"scan": open_scan(scan, volume=volume, mean=mean)}
+    titles = {"mask": "mask", "soft": "soft segmentation", "spread": "spread"}
+    for kind, path in masks.items():
+        if path is not None:
+            readers[kind] = open_mask(path, readers["scan"], what=titles[kind])
+    return readers
+
+
+def _write_scan(folder: Path, readers, facts: Facts, texts: dict, key: str) -> None:
+    """Write images, volumes and facts of a scan."""
+    images = write_images(readers, facts, folder)
+    volumes, description = volumes_script(readers, facts, key)
+    write_text(folder / "volumes.js", volumes)
+    detail = {**_slice_facts(facts), **images, **texts, "volumes": description}
+    write_text(folder / "facts.js", f'gmseg.scans["{key}"] = {script_json(detail)};\n')
+    entry = {"format": _FORMAT, "name": texts["name"], **_index_entry(facts)}
+    write_text(folder / "facts.json", json.dumps(entry) + "\n")
+
+
 def write_index(folder) -> Path:
-    """Write the page of a report, and what it needs, from the scans that are in it.
+    """Write the page of a report with all scans that are in it, and return its path.
 
     Parameters
     ----------
     folder : path-like
-        A report's, or one that is to become one.
+        Folder of a report, or an empty or missing one.
 
-    Returns
-    -------
-    pathlib.Path
-        The page: open it in a browser.
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_index(folder).name
+    'index.html'
     """
     folder = check_report(folder)
     (folder / "page").mkdir(parents=True, exist_ok=True)
     for asset in _ASSETS:
-        content, there = (PAGES / asset).read_bytes(), folder / "page" / asset
-        if not there.exists() or there.read_bytes() != content:
-            with atomic_path(there) as temporary:
+        content, target = (_SOURCES / asset).read_bytes(), folder / "page" / asset
+        if not target.exists() or target.read_bytes() != content:
+            with atomic_path(target) as temporary:
                 temporary.write_bytes(content)
     scans = []
-    for place in sorted((folder / "scans").glob("*/facts.json")):
-        entry = _read(place)
-        if _KEY.fullmatch(place.parent.name) and entry.get("format") == _FORMAT:
-            scans.append({"key": place.parent.name, **entry})
-    page = (PAGES / "index.html").read_text(encoding="utf-8")
-    content = as_script({"id": _mark(folder), "scans": scans})
-    write_text(folder / "index.html", page.replace("{{ REPORT }}", content))
+    for file in sorted((folder / "scans").glob("*/facts.json")):
+        entry = _read_json(file)
+        if _KEY.fullmatch(file.parent.name) and entry.get("format") == _FORMAT:
+            scans.append({"key": file.parent.name, **entry})
+    page = (_SOURCES / "index.html").read_text(encoding="utf-8")
+    report = script_json({"id": _report_id(folder), "scans": scans})
+    write_text(folder / "index.html", page.replace("{{ REPORT }}", report))
     return folder / "index.html"
 
 
 def check_report(folder) -> Path:
-    """Return a report's folder after checking that it is one, is empty, or can be made.
+    """Return the folder of a report after checking that it is one, is empty or can be created.
 
     Raises
     ------
     gmseg.errors.InputError
-        If something else is in it.
+        If the folder holds other files.
     """
     folder = check_folder(folder)
-    # others may be writing a file of theirs, whose temporary name begins with a dot
+    # another process may be writing a file, whose temporary name begins with a dot
     others = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
-    if others and not _read(folder / "report.json").get("gmseg_report"):
-        raise InputError(f"{folder}: holds files, and no report of gmseg; choose another folder")
+    if others and not _read_json(folder / "report.json").get("gmseg_report"):
+        raise InputError(f"{folder}: holds files but no report of gmseg; choose another folder")
     return folder
 
 
 def scan_folder(folder, scan, name: str | None = None) -> Path:
-    """Return where a report keeps a scan: named for its file, and never two scans in one.
+    """Return the folder of a scan in a report; its name holds a checksum of the scan's path.
 
     Parameters
     ----------
     folder : path-like
-        The report's.
+        Folder of the report.
     scan : path-like
+        Scan.
     name : str, optional
-        See `add_scan`.
+        Name of the scan on the page, see `add_scan`.
+
+    Examples
+    --------
+    >>> scan_folder("qc", "/data/sub-01/t2s.nii.gz").as_posix()
+    'qc/scans/t2s-53cfe02a'
     """
     stem = re.sub(r"\.(nii|img|hdr|mgz|mnc)?(\.gz)?$", "", name or Path(scan).name)
     safe = re.sub(r"[^A-Za-z0-9]+", "_", stem).strip("_")[:60] or "scan"
@@ -183,25 +199,31 @@ def scan_folder(folder, scan, name: str | None = None) -> Path:
     return Path(folder) / "scans" / f"{safe}-{hashlib.sha256(path).hexdigest()[:8]}"
 
 
-def as_script(value) -> str:
-    """Return a value as JSON that may stand in a script or in a page, whatever its texts are."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # ASCII alone
+def script_json(value) -> str:
+    """Return a value as JSON that is safe within a script or a page, whatever its texts are.
+
+    Examples
+    --------
+    >>> "</script>" in script_json({"name": "</script>"})
+    False
+    """
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # ASCII only
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 
 
-def _mark(folder: Path) -> str:
-    """Return a report's id, under which a browser keeps verdicts; made once."""
-    place = folder / "report.json"
-    if not _read(place).get("id"):
+def _report_id(folder: Path) -> str:
+    """Return the id of a report, under which browsers keep verdicts; created once."""
+    file = folder / "report.json"
+    if not _read_json(file).get("id"):
         content = {"gmseg_report": _FORMAT, "id": secrets.token_hex(8)}
-        write_text(place, json.dumps(content) + "\n")
-    return _read(place)["id"]
+        write_text(file, json.dumps(content) + "\n")
+    return _read_json(file)["id"]
 
 
-def _read(path: Path) -> dict:
-    """Return the object in a file of ours, or nothing where there is none."""
+def _read_json(path: Path) -> dict:
+    """Return the object in a JSON file, empty where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -210,18 +232,18 @@ def _read(path: Path) -> dict:
 
 
 @contextlib.contextmanager
-def _whole_folder(folder: Path, place: Path):
-    """Yield a temporary folder that takes a place in a report once it is complete, or no trace."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+def _atomic_folder(folder: Path, place: Path) -> Iterator[Path]:
+    """Yield a temporary folder that replaces a place in a report on success, or leaves no trace."""
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    _mark(folder)  # first, for others may be looking whether this is a report
+    _report_id(folder)  # first, because other processes check whether this is a report
     place.parent.mkdir(exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".gmseg-", dir=place.parent))
     new, old = temporary / "new", temporary / "old"
     try:
         new.mkdir()
         yield new
-        if place.exists():  # a folder cannot take the place of another in one step
+        if place.exists():  # a folder cannot replace another in one step
             place.rename(old)
         try:
             new.rename(place)
@@ -231,18 +253,18 @@ def _whole_folder(folder: Path, place: Path):
             raise
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        if made:
+        if created:
             with contextlib.suppress(OSError):
-                place.parent.rmdir()  # unless others have written something
+                place.parent.rmdir()  # fails if another process has written something
                 (folder / "report.json").unlink()
-                for path in made:
+                for path in created:
                     path.rmdir()
         raise
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _plain(facts: Facts) -> dict:
-    """Return what is known of a scan's slices, ready for JSON."""
+def _slice_facts(facts: Facts) -> dict:
+    """Return the facts of all slices, ready for JSON."""
     return {
         "slices": len(facts.numbers),
         "numbers": facts.numbers,
@@ -255,10 +277,10 @@ def _plain(facts: Facts) -> dict:
     }
 
 
-def _entry(facts: Facts) -> dict:
-    """Return what the index tells of a scan."""
+def _index_entry(facts: Facts) -> dict:
+    """Return the facts of a scan that the list shows."""
     areas = [area for area in facts.area_mm2 if area > 0]
-    expected = sorted(value for value in facts.expected_dice or [] if value is not None)
+    expected = sorted(dice for dice in facts.expected_dice or [] if dice is not None)
     return {
         "slices": len(facts.numbers),
         "gm_slices": len(areas),

@@ -1,4 +1,4 @@
-"""Look at a scan and its mask in a notebook: turn it around where a viewer is installed."""
+"""Viewer for notebooks: interactive where ipyniivue is installed, else a figure."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from gmseg.io.image import like_scan
 from gmseg.report.overlays import draw_overlay
 
 
-def view(scan, mask, **how):
-    """Show a scan with its mask: interactive with ipyniivue, else as a figure.
+def view(scan, mask, **overlay_options):
+    """Return a view of a scan with its mask: interactive with ipyniivue, else a figure.
 
     Parameters
     ----------
     scan, mask : nibabel image
-        On one grid, in any orientation.
-    **how
-        For `gmseg.report.overlays.draw_overlay`, where it is what is shown.
+        Scan and mask on one grid, in any orientation.
+    **overlay_options
+        Options of `gmseg.report.overlays.draw_overlay` for the figure.
 
     Returns
     -------
     ipyniivue.NiiVue or matplotlib.figure.Figure
-        The last line of a notebook's cell. ``pip install ipyniivue`` gives the former: all three
-        directions at once, which follow the mouse.
+        Last line of a notebook's cell. ``pip install ipyniivue`` gives the interactive viewer,
+        which shows three planes that follow the mouse.
     """
     try:
         from ipyniivue import NiiVue
     except ImportError:
-        return draw_overlay(scan, mask, **how)
+        return draw_overlay(scan, mask, **overlay_options)
     viewer = NiiVue()
     viewer.load_volumes(
         [
-            {"data": _as_bytes(scan), "name": "scan.nii"},
+            {"data": _nifti_bytes(scan), "name": "scan.nii"},
             {
-                "data": _as_bytes(mask),
+                "data": _nifti_bytes(mask),
                 "name": "mask.nii",
                 "colormap": "warm",
                 "opacity": 0.5,
@@ -46,9 +46,9 @@ def view(scan, mask, **how):
     return viewer
 
 
-def _as_bytes(image) -> bytes:
+def _nifti_bytes(image) -> bytes:
     """Return an image as an uncompressed NIfTI-1 file, in a type that every viewer reads."""
     values = np.asanyarray(image.dataobj)
-    wanted = np.uint8 if values.dtype in (bool, np.uint8) else np.float32
-    plain = like_scan(image, values.astype(wanted))
+    dtype = np.uint8 if values.dtype in (bool, np.uint8) else np.float32
+    plain = like_scan(image, values.astype(dtype))
     return nib.Nifti1Image(plain.dataobj, image.affine).to_bytes()

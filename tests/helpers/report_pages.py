@@ -1,4 +1,4 @@
-"""Small reports for tests: a scan with a bright bar, and what a report says of it."""
+"""Small reports for tests: a scan with a bright bar, and readers of the files of a report."""
 
 import base64
 import gzip
@@ -12,8 +12,8 @@ from orientations import ROTATION, a_scan
 from gmseg.report import qc_page
 
 
-def an_object(shape=(60, 56, 6), spacing=(0.7, 0.6, 3.0), rotation=ROTATION):
-    """A scan in LAS with a bright bar to the patient's left and front, and the bar's mask."""
+def bar_and_mask(shape=(60, 56, 6), spacing=(0.7, 0.6, 3.0), rotation=ROTATION):
+    """Return a scan in LAS with a bright bar on the patient's left in front, and its mask."""
     scan = a_scan(shape, spacing, rotation)
     data = np.full(shape, 50, np.float32) + np.arange(shape[2])
     mask = np.zeros(shape, np.uint8)
@@ -24,19 +24,20 @@ def an_object(shape=(60, 56, 6), spacing=(0.7, 0.6, 3.0), rotation=ROTATION):
 
 
 def add(folder, pair, tmp_path, name="scan.nii.gz", **choices):
+    """Save a scan and a mask, add them to a report, and return the folder of the scan."""
     for image, file in zip(pair, (name, "mask_" + name), strict=True):
         nib.save(image, tmp_path / file)
     return qc_page.add_scan(folder, tmp_path / name, tmp_path / ("mask_" + name), **choices)
 
 
-def detail(place):
+def facts_of(place):
     text = (place / "facts.js").read_text()
     start, content = text.split(" = ", 1)
     assert start == f'gmseg.scans["{place.name}"]'
     return json.loads(content.rstrip(";\n"))
 
 
-def volumes(place):
+def volumes_of(place):
     text = (place / "volumes.js").read_text()
     packed = json.loads(text.split(" = ", 1)[1].rstrip(";\n"))
     return {
@@ -45,6 +46,6 @@ def volumes(place):
     }
 
 
-def listed(folder):
+def index_of(folder):
     page = (folder / "index.html").read_text()
     return json.loads(re.search(r'id="report">(.*?)</script>', page)[1])

@@ -1,4 +1,4 @@
-"""The QC page in a real browser, opened from disk."""
+"""The QC page in a headless browser, opened from disk."""
 
 import io
 import json
@@ -26,7 +26,7 @@ FLAGS = [
     "--disable-sync",
     "--disable-background-networking",
     "--disable-component-update",
-    # WebGL without a graphics card, and all else without WebGL
+    # WebGL on the CPU, everything else without WebGL
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
@@ -64,7 +64,7 @@ HOSTILE = [
 ]
 
 
-def missing(reason):
+def skip_or_fail(reason):
     if os.environ.get("GMSEG_REQUIRE_BROWSER") == "1":
         pytest.fail(f"GMSEG_REQUIRE_BROWSER=1, but {reason}")
     pytest.skip(reason)
@@ -74,23 +74,24 @@ def missing(reason):
 def browser():
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if not path:
-        missing("there is no Chromium (Debian, Ubuntu: apt install chromium)")
+        skip_or_fail("Chromium is not installed (Debian, Ubuntu: apt install chromium)")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        missing("there is no playwright (pip install playwright)")
+        skip_or_fail("playwright is not installed (pip install playwright)")
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=path, args=FLAGS)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Three scans: with everything, with a hostile name and texts, and with an empty mask."""
-    place = tmp_path_factory.mktemp("made")
+    """Report of three scans: with all layers, with hostile texts, and with an empty mask."""
+    place = tmp_path_factory.mktemp("scans")
     phantom = make_phantom(seed=2, shape=(72, 64, 10))
-    affine, gm = phantom.image.affine, phantom.gm_fraction
+    tilt = nib.affines.from_matvec(nib.eulerangles.euler2mat(x=0.2), (0, 30, 60))
+    affine, gm = tilt @ phantom.image.affine, phantom.gm_fraction
     images = {
-        "scan": phantom.image,
+        "scan": nib.Nifti1Image(phantom.image.dataobj, affine),
         "mask": nib.Nifti1Image((gm > 0.5).astype(np.uint8), affine),
         "soft": nib.Nifti1Image(gm, affine),
         "spread": nib.Nifti1Image(0.3 * gm, affine),
@@ -134,7 +135,7 @@ def folder(tmp_path_factory):
 
 
 class Opened:
-    """A page, and what it asked for and complained about."""
+    """An open page with the requests and complaints that it caused."""
 
     def __init__(self, browser, folder, *, size=(1280, 720), blocked=False):
         self.context = browser.new_context(
@@ -144,30 +145,30 @@ class Opened:
             self.context.add_init_script(
                 "Object.defineProperty(window, 'localStorage', {get() { throw Error('blocked'); }})"
             )
-        self.asked, self.complaints = [], []
+        self.requests, self.complaints = [], []
         self.url = (folder / "index.html").as_uri()
         self.open()
 
     def open(self, where=""):
-        """Open it in a new window of the same browser."""
+        """Open the report in a new window of the same browser."""
         self.page = self.context.new_page()
         self.page.set_default_timeout(5_000)
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("requestfailed", lambda request: self.complaints.append(request.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", self._heard)
+        self.page.on("console", self._on_message)
         self.page.goto(self.url + where)
         return self.page
 
-    def _heard(self, message):
-        # the processor that stands in for a graphics card is slow, and says so
+    def _on_message(self, message):
+        # drawing on the CPU is slow, which Chromium reports
         if message.type in ("error", "warning") and "GPU stall" not in message.text:
             self.complaints.append(message.text)
 
     def close(self):
         self.context.close()
         assert self.complaints == []
-        schemes = {url.split(":")[0] for url in self.asked}
+        schemes = {url.split(":")[0] for url in self.requests}
         assert schemes <= {"file", "data", "blob"}, schemes
 
 
@@ -184,12 +185,12 @@ def press(page, *keys):
 
 
 def until(page, condition):
-    """Wait for a condition; Playwright's own way needs what the page forbids (eval)."""
+    """Wait for a condition; Playwright's wait_for_function needs eval, which the page forbids."""
     for _ in range(200):
         if page.evaluate(condition):
             return
         page.wait_for_timeout(50)
-    pytest.fail(f"it never came: {condition}")
+    pytest.fail(f"timeout: {condition}")
 
 
 def names(page):
@@ -198,23 +199,26 @@ def names(page):
 
 def show(page, name):
     page.locator("#rows a", has_text=name).click()
-    comes(page, name)
+    wait_for_scan(page, name)
 
 
-def comes(page, name):
-    """Wait until a scan is shown."""
+def wait_for_scan(page, name):
     page.locator("#name", has_text=name).wait_for()
     page.locator("#tiles .tile").first.wait_for()
 
 
 def pixels(locator):
-    picture = Image.open(io.BytesIO(locator.screenshot())).convert("RGB")
-    return np.asarray(picture, float)
+    image = Image.open(io.BytesIO(locator.screenshot())).convert("RGB")
+    return np.asarray(image, float)
 
 
-def orange(picture):
-    red, green, blue = np.moveaxis(picture, 2, 0)
-    return int(((red > 150) & (red - blue > 80) & (green > blue) & (red > green)).sum())
+def is_orange(image):
+    red, green, blue = np.moveaxis(image, 2, 0)
+    return (red > 150) & (red - blue > 80) & (green > blue) & (red > green)
+
+
+def count_orange(image):
+    return int(is_orange(image).sum())
 
 
 def download(page, name):
@@ -227,10 +231,10 @@ def download(page, name):
 # ---------------------------------------------------------------------------- the list
 
 
-def test_it_opens_from_disk_and_lists_the_scans(opened):
+def test_page_opens_from_disk_and_lists_the_scans(opened):
     page = opened.page
     assert sorted(names(page)) == sorted([EVIL, "sub-02_T2star.nii.gz", "sub-10_T2star.nii.gz"])
-    assert "3 scans · 3 with flags · 0 judged" in page.locator("#counts").inner_text()
+    assert "3 scans · 3 with QC flags · 0 with a verdict" in page.locator("#counts").inner_text()
     thumbs = "[...document.querySelectorAll('td.thumb img')].map(i => i.naturalWidth)"
     until(page, f"{thumbs}.every(w => w === 288)")
 
@@ -243,14 +247,14 @@ def test_sorting_and_filtering(opened):
     page.locator("th.flags button").click()
     assert names(page)[0] == EVIL
     page.locator("th.mean_area_mm2 button").click()
-    assert names(page)[-1] == "sub-10_T2star.nii.gz"  # it has none
+    assert names(page)[-1] == "sub-10_T2star.nii.gz"  # it has no area
     page.locator("th.mean_area_mm2 button").click()
     assert names(page)[-1] == "sub-10_T2star.nii.gz"
     page.locator("#by-flag").select_option(label="no-gm (1)")
     assert names(page) == ["sub-10_T2star.nii.gz"]
     page.locator("#by-flag").select_option("none")
     assert names(page) == []
-    assert page.locator("#nothing").is_visible()
+    assert page.locator("#no-match").is_visible()
     page.locator("#by-flag").select_option("")
     page.locator("#search").fill("T2STAR 02")
     assert names(page) == ["sub-02_T2star.nii.gz"]
@@ -259,7 +263,7 @@ def test_sorting_and_filtering(opened):
 # ---------------------------------------------------------------------------- one scan
 
 
-def test_a_scan_shows_its_slices_and_facts(opened):
+def test_scan_shows_slices_and_facts(opened):
     page = opened.page
     show(page, "sub-02")
     tiles = page.locator("#tiles .tile")
@@ -268,15 +272,15 @@ def test_a_scan_shows_its_slices_and_facts(opened):
     assert "2" in page.locator("#slice-2 .number").inner_text()
     for letter in "APRL":
         assert page.locator(f".side.{letter}").inner_text() == letter
-    assert orange(pixels(tiles.nth(3))) > 50
+    assert count_orange(pixels(tiles.nth(3))) > 50
     facts = page.locator("#facts").inner_text()
     for text in ("area leaps in slice 2", "72 x 64 x 10", "LAS", "gmseg 0."):
         assert text in facts
-    assert "all 10 slices" in page.locator("#which").inner_text()
+    assert "All 10 slices" in page.locator("#caption").inner_text()
     assert "doi:10.1038/s41598-018-24304-3" in page.locator("footer").text_content()
 
 
-def test_tiles_show_their_slices_and_outlines_lie_on_them(opened, folder):
+def test_tiles_show_the_right_slices_and_outlines(opened, folder):
     page = opened.page
     show(page, "sub-02")
     press(page, "o")
@@ -284,21 +288,21 @@ def test_tiles_show_their_slices_and_outlines_lie_on_them(opened, folder):
     sheet = Image.open(place / "mosaic.png")
     facts = json.loads((place / "facts.js").read_text().split(" = ", 1)[1].rstrip(";\n"))
     step = facts["tile_px"] * (1 + 1 / facts["gap"])
-    inner = np.s_[30:140, 30:140]  # within the letters and numbers
+    inner = np.s_[30:140, 30:140]  # without letters and numbers
     expected = []
     for at in range(10):
         left, top = (at % facts["columns"]) * step, (at // facts["columns"]) * step
         box = (left, top, left + facts["tile_px"], top + facts["tile_px"])
         expected.append(np.asarray(sheet.resize((176, 176), box=box), float)[inner].ravel())
     for at in (0, 6, 8, 9):
-        seen = page.locator("#tiles .tile .picture").nth(at)
+        seen = page.locator("#tiles .tile .image").nth(at)
         assert seen.bounding_box()["width"] == 176
         alike = np.corrcoef(pixels(seen)[inner][..., 0].ravel(), expected)[0, 1:]
         assert alike.argmax() == at
         assert alike[at] > 0.97
     press(page, "o")
     page.locator("#fill").fill("100")
-    seen = page.locator("#slice-8 .picture")
+    seen = page.locator("#slice-8 .image")
     red, _, blue = np.moveaxis(pixels(seen), 2, 0)
     drawn = Image.new("1", (facts["tile_px"],) * 2)
     for line in facts["tiles"][8]["path"].split("M")[1:]:
@@ -312,17 +316,19 @@ def test_tiles_show_their_slices_and_outlines_lie_on_them(opened, folder):
 def test_overlay_and_layers_toggle_by_key_and_slider(opened):
     page = opened.page
     show(page, "sub-02")
-    tile = page.locator("#slice-3 .picture")
-    outlined = orange(pixels(tile))
+    tile = page.locator("#slice-3 .image")
+    outlined = count_orange(pixels(tile))
     press(page, "o")
     plain = pixels(tile)
-    assert orange(plain) < outlined / 10
+    assert count_orange(plain) < outlined / 10
     assert page.locator("#overlay").get_attribute("aria-pressed") == "false"
     press(page, "o")
     page.locator("#fill").focus()
     press(page, *["ArrowRight"] * 12)
-    assert page.locator("h1#name").inner_text() == "sub-02_T2star.nii.gz"  # arrows moved the slider
-    assert orange(pixels(tile)) > 1.5 * outlined
+    assert (
+        page.locator("h1#name").inner_text() == "sub-02_T2star.nii.gz"
+    )  # the arrows moved the slider
+    assert count_orange(pixels(tile)) > 1.5 * outlined
     page.locator("#fill").fill("0")
     for key, layer in (("s", "soft"), ("u", "spread")):
         press(page, key)
@@ -335,84 +341,87 @@ def test_overlay_and_layers_toggle_by_key_and_slider(opened):
     press(page, "u")
     assert not page.locator("#spread-scale").is_visible()
     press(page, "j")
-    comes(page, "sub-10")
-    assert page.locator("#soft").is_disabled()  # it came without
+    wait_for_scan(page, "sub-10")
+    assert page.locator("#soft").is_disabled()  # it has no layers
 
 
-def test_the_plot_tells_values_and_leads_to_slices(opened):
+def test_plot_shows_values_and_opens_slices(opened):
     page = opened.page
     show(page, "sub-02")
     plot = page.locator(".plot")
     box = plot.bounding_box()
     page.mouse.move(box["x"] + 0.99 * box["width"], box["y"] + 40)
-    says = page.locator(".says")
-    assert says.inner_text().startswith("slice 9 · 45.0 mm · ")
-    assert "Dice 0.50 expected" in says.inner_text()
-    assert "at" in page.locator("#slice-9").get_attribute("class")
+    readout = page.locator(".readout")
+    assert readout.inner_text().startswith("slice 9 · 45.0 mm · ")
+    assert "expected Dice 0.50" in readout.inner_text()
+    assert "current" in page.locator("#slice-9").get_attribute("class")
     plot.focus()
     press(page, "Home", "ArrowRight", "ArrowRight")
-    assert says.inner_text().startswith("slice 2 · 10.0 mm")
-    assert "area-jump" in says.inner_text()
+    assert readout.inner_text().startswith("slice 2 · 10.0 mm")
+    assert "area-jump" in readout.inner_text()
     press(page, "Enter")
-    assert "at" in page.locator("#slice-2").get_attribute("class")
+    assert "current" in page.locator("#slice-2").get_attribute("class")
     assert page.locator("#name").inner_text() == "sub-02_T2star.nii.gz"
     assert len(plot.locator(".flagged").get_attribute("d").split("M")) == 2
     press(page, "j")
-    comes(page, "sub-10")
+    wait_for_scan(page, "sub-10")
     page.locator(".plot").focus()
     press(page, "End")
-    assert says.inner_text().startswith("slice 0 · 45.0 mm · 0.0 mm² · no-gm")
+    assert readout.inner_text().startswith("slice 0 · 45.0 mm · 0.0 mm² · no-gm")
     assert page.locator("#tiles .tile").last.get_attribute("id") == "slice-0"
 
 
 def test_the_viewer_shows_scan_and_mask(browser, folder):
-    opened = Opened(browser, folder, size=(640, 400))  # without a graphics card, drawing is slow
+    opened = Opened(browser, folder, size=(640, 400))  # drawing on the CPU is slow
     page = opened.page
     show(page, "sub-02")
-    assert not any("niivue" in url or "volumes.js" in url for url in opened.asked)
+    assert not any("niivue" in url or "volumes.js" in url for url in opened.requests)
     press(page, "v")
-    says = page.locator("#viewer-says")
-    until(page, "!document.getElementById('viewer-says').textContent.startsWith('load')")
-    if "WebGL" in says.inner_text():
-        missing(f"Chromium has no WebGL here: {says.inner_text()}")
-    assert "around the cord" in says.inner_text()
+    readout = page.locator("#viewer-status")
+    until(page, "!document.getElementById('viewer-status').textContent.startsWith('Load')")
+    if "WebGL" in readout.inner_text():
+        skip_or_fail(f"Chromium has no WebGL here: {readout.inner_text()}")
+    assert "Region around the cord" in readout.inner_text()
     canvas = page.locator("#canvas")
     assert (pixels(canvas).max(axis=2) > 40).mean() > 0.1
-    masked = orange(pixels(canvas))
+    masked = count_orange(pixels(canvas))
     assert masked > 100
     press(page, "o")
-    assert orange(pixels(canvas)) < masked / 10
+    assert count_orange(pixels(canvas)) < masked / 10
     press(page, "o")
     page.locator("#viewer-fill").fill("100")
-    assert orange(pixels(canvas)) > masked
+    assert count_orange(pixels(canvas)) > masked
     before = pixels(canvas)
     canvas.focus()
     press(page, "ArrowUp")
     assert np.abs(pixels(canvas) - before).mean() > 1
     before = pixels(canvas)
     press(page, "a")
-    assert np.abs(pixels(canvas) - before).mean() > 1
+    axial = pixels(canvas)
+    assert np.abs(axial - before).mean() > 1
+    middle = np.argwhere(is_orange(axial)).mean(axis=0) / axial.shape[:2]
+    np.testing.assert_allclose(middle, 0.5, atol=0.1)  # the mask is in the middle
     press(page, "Escape")
     until(page, "!document.getElementById('viewer').open")
-    press(page, "v")  # again: nothing of before is left under it
-    until(page, "document.getElementById('viewer-says').textContent.includes('cord')")
+    press(page, "v")  # again: no older volume is left
+    until(page, "document.getElementById('viewer-status').textContent.includes('cord')")
     press(page, "o")
-    assert orange(pixels(canvas)) < masked / 10
+    assert count_orange(pixels(canvas)) < masked / 10
     press(page, "Escape")
     until(page, "!document.getElementById('viewer').open")
     press(page, "j")
-    comes(page, "sub-10")
+    wait_for_scan(page, "sub-10")
     press(page, "v")  # the next scan in the same viewer
-    until(page, "document.getElementById('viewed').textContent.includes('sub-10')")
-    until(page, "document.getElementById('viewer-says').textContent.includes('cord')")
-    assert orange(pixels(canvas)) == 0
+    until(page, "document.getElementById('viewer-scan').textContent.includes('sub-10')")
+    until(page, "document.getElementById('viewer-status').textContent.includes('cord')")
+    assert count_orange(pixels(canvas)) == 0
     opened.close()
 
 
 # ----------------------------------------------------------------- verdicts and notes
 
 
-def test_by_keyboard_alone(opened):
+def test_page_works_by_keyboard(opened):
     page = opened.page
     press(page, "/")
     page.keyboard.type("sub-02")
@@ -443,12 +452,12 @@ def test_by_keyboard_alone(opened):
     page.locator("#search").fill("")
     press(page, "Escape", "j")
     press(page, "Enter")
-    comes(page, "sub-10")
+    wait_for_scan(page, "sub-10")
     press(page, "x", "k")
-    comes(page, "sub-02")
+    wait_for_scan(page, "sub-02")
     press(page, "k")
-    comes(page, "onerror")
-    press(page, "p", "p")  # given and taken back
+    wait_for_scan(page, "onerror")
+    press(page, "p", "p")  # given and withdrawn
     assert page.locator("button[aria-pressed=true].verdict").count() == 0
 
 
@@ -462,7 +471,7 @@ def test_verdicts_survive_a_reload_and_are_exported(opened):
     assert page.locator("button.needs-fixing").get_attribute("aria-pressed") == "true"
     assert page.locator("#note").input_value() == "no cord\nseen # at all"
     page = opened.open()
-    assert "1 judged" in page.locator("#counts").inner_text()
+    assert "1 with a verdict" in page.locator("#counts").inner_text()
     text = download(page, "qc_needs_fixing.yml")
     assert text == "FILES_GMSEG:\n- sub-10_T2star.nii.gz  # no cord seen # at all\n"
     assert yaml.safe_load(text) == {"FILES_GMSEG": ["sub-10_T2star.nii.gz"]}
@@ -476,7 +485,7 @@ def test_verdicts_survive_a_reload_and_are_exported(opened):
     assert names(page) == ["sub-10_T2star.nii.gz"]
 
 
-def test_a_verdict_on_another_mask_does_not_count(browser, folder, tmp_path):
+def test_verdict_on_another_mask_does_not_count(browser, folder, tmp_path):
     copy = Path(shutil.copytree(folder, tmp_path / "report"))
     opened = Opened(browser, copy)
     show(opened.page, "sub-02")
@@ -486,28 +495,28 @@ def test_a_verdict_on_another_mask_does_not_count(browser, folder, tmp_path):
     (place / "facts.json").write_text(json.dumps(facts | {"mask_sha256": "0" * 64}))
     qc_page.write_index(copy)
     page = opened.open()
-    assert "0 judged" in page.locator("#counts").inner_text()
+    assert "0 with a verdict" in page.locator("#counts").inner_text()
     assert "earlier mask: Pass" in page.locator("#rows tr", has_text="sub-02").inner_text()
     assert yaml.safe_load(download(page, "qc_pass.yml")) == {"FILES_GMSEG": []}
     show(page, "sub-02")
-    assert "Given to an earlier mask: Pass" in page.locator("#facts").inner_text()
+    assert "Verdict on an earlier mask: Pass" in page.locator("#facts").inner_text()
     opened.close()
 
 
-def test_without_storage_it_says_so_and_goes_on(browser, folder):
+def test_page_works_without_storage_and_warns(browser, folder):
     opened = Opened(browser, folder, blocked=True)
-    assert opened.page.locator("#forgetful").is_visible()
+    assert opened.page.locator("#not-stored").is_visible()
     show(opened.page, "sub-10")
     press(opened.page, "f", "Escape")
     opened.page.locator("#rows").wait_for()
-    assert "1 judged" in opened.page.locator("#counts").inner_text()
+    assert "1 with a verdict" in opened.page.locator("#counts").inner_text()
     opened.close()
 
 
 # ------------------------------------------------------------------- hostile texts
 
 
-def test_hostile_texts_run_nothing(opened):
+def test_hostile_texts_are_not_executed(opened):
     page = opened.page
     show(page, "onerror")
     page.locator("#note").fill(EVIL)
@@ -520,15 +529,13 @@ def test_hostile_texts_run_nothing(opened):
     assert names(page) == [EVIL]
 
 
-def test_the_page_may_fetch_nothing(browser, folder):
+def test_page_may_fetch_nothing(browser, folder):
     page = browser.new_context().new_page()
     page.goto((folder / "index.html").as_uri())
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
     refused = page.evaluate("""async () => {
         const refused = [];
-        const heard = (event) => refused.push(event.effectiveDirective);
-        document.addEventListener("securitypolicyviolation", heard);
+        const listen = (event) => refused.push(event.effectiveDirective);
+        document.addEventListener("securitypolicyviolation", listen);
         await fetch("http://127.0.0.1:9/").catch(() => 0);
         document.body.append(Object.assign(new Image(), { src: "http://127.0.0.1:9/a.png" }));
         const add = (kind, more) => {
@@ -549,16 +556,16 @@ def test_the_page_may_fetch_nothing(browser, folder):
 
 @pytest.fixture(scope="module")
 def many(folder, tmp_path_factory):
-    """500 scans, among them hostile names; the pictures of one for all."""
+    """Report of 500 scans, some with hostile names, which share the images of one scan."""
     place = Path(shutil.copytree(folder, tmp_path_factory.mktemp("many") / "report"))
-    [one] = (place / "scans").glob("sub_02*")
-    entry = json.loads((one / "facts.json").read_text())
+    [source] = (place / "scans").glob("sub_02*")
+    entry = json.loads((source / "facts.json").read_text())
     for n in range(500):
         here = place / "scans" / f"many-{n:03d}"
         here.mkdir()
         name = HOSTILE[n] if n < len(HOSTILE) else f"sub-{n}_T2star.nii.gz"
         (here / "facts.json").write_text(json.dumps(entry | {"name": name}))
-        os.link(one / "thumb.png", here / "thumb.png")
+        os.link(source / "thumb.png", here / "thumb.png")
     for path in (place / "scans").glob("sub_*"):
         shutil.rmtree(path)
     for path in (place / "scans").glob("script*"):
@@ -567,11 +574,11 @@ def many(folder, tmp_path_factory):
     return place
 
 
-def test_yaml_of_hostile_names_is_read_as_they_are(browser, many):
+def test_hostile_names_survive_yaml(browser, many):
     opened = Opened(browser, many)
     page = opened.page
     page.evaluate("""() => {
-        for (const scan of gmseg.report.qc_page.scans) {
+        for (const scan of gmseg.report.scans) {
             gmseg.verdicts.set(scan, { verdict: "fail", note: scan.name + "\\r- b: [\\u2028&" });
         }
     }""")
@@ -592,18 +599,18 @@ def test_five_hundred_scans(browser, many):
     page = opened.page
     assert page.locator("#rows tr").count() == 500
     timing = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
-    assert page.evaluate(timing) < 5000  # ms; some hundreds where nothing else runs
+    assert page.evaluate(timing) < 5000  # ms; a few hundred on an idle machine
     page.wait_for_timeout(300)
-    thumbs = [url for url in opened.asked if url.endswith("thumb.png")]
+    thumbs = [url for url in opened.requests if url.endswith("thumb.png")]
     assert 5 < len(thumbs) < 120
-    assert not [url for url in opened.asked if url.endswith(("facts.js", "mosaic.png"))]
+    assert not [url for url in opened.requests if url.endswith(("facts.js", "mosaic.png"))]
     page.locator("#search").fill("sub-499")
     assert names(page) == ["sub-499_T2star.nii.gz"]
     opened.close()
 
 
 @pytest.mark.parametrize("size", [(1280, 720), (1920, 1080)])
-def test_nothing_is_wider_than_the_screen(browser, folder, size):
+def test_page_fits_the_screen(browser, folder, size):
     opened = Opened(browser, folder, size=size)
     page = opened.page
     wide = "document.documentElement.scrollWidth <= innerWidth"
@@ -614,7 +621,7 @@ def test_nothing_is_wider_than_the_screen(browser, folder, size):
         verdicts = page.locator("#verdict").bounding_box()
         assert verdicts["x"] + verdicts["width"] <= size[0]
         last = page.locator("#tiles .tile").last.bounding_box()
-        assert last["y"] + last["height"] <= size[1]  # ten slices are seen at a glance
+        assert last["y"] + last["height"] <= size[1]  # all ten slices are visible
         press(page, "Escape")
         page.locator("#rows").wait_for()
     opened.close()

@@ -1,10 +1,12 @@
-"""The QC page's folder: what is in it, what is kept out, and what it says."""
+"""Folder of the QC page: its files, privacy, hostile texts, facts and summaries."""
 
 import base64
 import gzip
 import json
 import re
 import struct
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,23 +14,22 @@ import nibabel as nib
 import numpy as np
 import pytest
 from orientations import reoriented
-from report_pages import add, an_object, detail, listed
+from report_pages import add, bar_and_mask, facts_of, index_of
 
 from gmseg import InputError
-from gmseg.cli.options import parse
-from gmseg.cli.report import report as command
+from gmseg.core import geometry
 from gmseg.inference.quality.flags import LIMITS, Flag
 from gmseg.report import qc_facts, qc_page
 
-PLANTED = (b"DOE^JANE", b"19700131", b"secret-folder")
+SECRETS = (b"DOE^JANE", b"19700131", b"secret-folder")
 
 
 # -------------------------------------------------------------------------- the folder
 
 
-def test_a_report_is_one_folder_that_needs_nothing_else(tmp_path):
+def test_report_is_one_self_contained_folder(tmp_path):
     folder = tmp_path / "qc"
-    place = add(folder, an_object(), tmp_path)
+    place = add(folder, bar_and_mask(), tmp_path)
     page = qc_page.write_index(folder)
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     own = {
@@ -42,49 +43,49 @@ def test_a_report_is_one_folder_that_needs_nothing_else(tmp_path):
     assert {"page/niivue.umd.js", "page/niivue-licences.txt"} <= names
     assert "BSD 2-Clause" in (folder / "page" / "niivue-licences.txt").read_text()
     assert not re.search(r"https?:", text)
-    [entry] = listed(folder)["scans"]
+    [entry] = index_of(folder)["scans"]
     assert (entry["key"], entry["name"], entry["slices"]) == (place.name, "scan.nii.gz", 6)
 
 
-def test_scans_of_one_name_are_two_and_one_scan_again_is_one(tmp_path):
+def test_scans_of_the_same_name_are_kept_apart(tmp_path):
     folder = tmp_path / "qc"
     places = []
     for subject in ("a", "b", "a"):
         (tmp_path / subject).mkdir(exist_ok=True)
-        places.append(add(folder, an_object(), tmp_path / subject, name="t2s.nii.gz"))
+        places.append(add(folder, bar_and_mask(), tmp_path / subject, name="t2s.nii.gz"))
     assert places[0] == places[2] != places[1]
     qc_page.write_index(folder)
-    first = listed(folder)
+    first = index_of(folder)
     assert [scan["name"] for scan in first["scans"]] == ["t2s.nii.gz"] * 2
     qc_page.write_index(folder)
-    assert listed(folder)["id"] == first["id"]
+    assert index_of(folder)["id"] == first["id"]
     assert len(list((folder / "scans").iterdir())) == 2
 
 
-def test_the_same_mask_in_another_file_has_the_same_hash(tmp_path):
-    scan, mask = an_object()
-    first = detail(add(tmp_path / "qc", (scan, mask), tmp_path))["mask_sha256"]
+def test_same_mask_in_another_file_has_the_same_checksum(tmp_path):
+    scan, mask = bar_and_mask()
+    first = facts_of(add(tmp_path / "qc", (scan, mask), tmp_path))["mask_sha256"]
     data = np.asarray(mask.dataobj)
     as_float = nib.Nifti1Image(data.astype(np.float32), mask.affine)
-    again = detail(add(tmp_path / "qc", (scan, as_float), tmp_path))["mask_sha256"]
+    again = facts_of(add(tmp_path / "qc", (scan, as_float), tmp_path))["mask_sha256"]
     other = nib.Nifti1Image(np.roll(data, 1, axis=0), mask.affine)
-    assert first == again != detail(add(tmp_path / "qc", (scan, other), tmp_path))["mask_sha256"]
+    assert first == again != facts_of(add(tmp_path / "qc", (scan, other), tmp_path))["mask_sha256"]
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
+def test_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.jpg").write_text("-")
-    with pytest.raises(InputError, match=r"photos: holds files, and no report of gmseg; choose"):
-        add(tmp_path / "photos", an_object(), tmp_path)
+    with pytest.raises(InputError, match=r"photos: holds files but no report of gmseg; choose"):
+        add(tmp_path / "photos", bar_and_mask(), tmp_path)
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["me.jpg"]
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / ".DS_Store").write_text("-")
-    add(tmp_path / "new", an_object(), tmp_path)
+    add(tmp_path / "new", bar_and_mask(), tmp_path)
 
 
-def test_what_fails_leaves_nothing_or_what_was_there(tmp_path, monkeypatch):
+def test_error_leaves_the_older_entry_or_nothing(tmp_path, monkeypatch):
     folder = tmp_path / "deep" / "qc"
-    scan, mask = an_object()
+    scan, mask = bar_and_mask()
     other = nib.Nifti1Image(np.asarray(mask.dataobj)[:, :, :5], mask.affine)
     with pytest.raises(InputError, match="shape"):
         add(folder, (scan, other), tmp_path)
@@ -107,13 +108,13 @@ def test_what_fails_leaves_nothing_or_what_was_there(tmp_path, monkeypatch):
     assert [path.name for path in place.parent.iterdir()] == [place.name]
 
 
-def test_several_may_add_at_a_time(tmp_path):
+def test_several_processes_may_add_scans(tmp_path):
     for n in range(6):
         (tmp_path / f"{n}").mkdir()
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda n: add(tmp_path / "qc", an_object(), tmp_path / f"{n}"), range(6)))
+        list(pool.map(lambda n: add(tmp_path / "qc", bar_and_mask(), tmp_path / f"{n}"), range(6)))
     qc_page.write_index(tmp_path / "qc")
-    assert len(listed(tmp_path / "qc")["scans"]) == 6
+    assert len(index_of(tmp_path / "qc")["scans"]) == 6
 
 
 # ------------------------------------------------------------ hostile texts, and privacy
@@ -121,10 +122,10 @@ def test_several_may_add_at_a_time(tmp_path):
 EVIL = "</script><img src=x onerror=alert(1)>\u2028'\"&\\ \udcff.nii.gz"
 
 
-def test_hostile_texts_end_nothing(tmp_path):
+def test_hostile_texts_are_escaped(tmp_path):
     flag = Flag("<b>", EVIL)
     summary = {"area_mm2": [0.0] * 6, "flag_details": [vars(flag)], "model": EVIL}
-    scan, mask = an_object()
+    scan, mask = bar_and_mask()
     empty = nib.Nifti1Image(np.zeros(mask.shape, np.uint8), mask.affine)
     place = add(tmp_path / "qc", (scan, empty), tmp_path, name="a.nii.gz")
     nib.save(scan, tmp_path / "b.nii.gz")
@@ -141,16 +142,16 @@ def test_hostile_texts_end_nothing(tmp_path):
     for text in (page.split('id="report">')[1], (place / "facts.js").read_text(encoding="ascii")):
         assert "<img" not in text
         assert "\u2028" not in text
-    scans = {scan["name"] for scan in listed(tmp_path / "qc")["scans"]}
+    scans = {scan["name"] for scan in index_of(tmp_path / "qc")["scans"]}
     assert scans == {"a.nii.gz", EVIL}
     assert re.fullmatch(r"[A-Za-z0-9_-]+", place.name)
-    assert detail(place)["flags"] == [{"name": "<b>", "text": EVIL, "slices": []}]
+    assert facts_of(place)["flags"] == [{"name": "<b>", "text": EVIL, "slices": []}]
 
 
-def test_no_text_of_a_header_and_no_folder_gets_into_the_report(tmp_path):
+def test_header_texts_and_folders_stay_out_of_the_report(tmp_path):
     folder = tmp_path / "secret-folder"
     folder.mkdir()
-    scan, mask = an_object()
+    scan, mask = bar_and_mask()
     for image in (scan, mask):
         image.header["descrip"] = b"DOE^JANE 19700131"
         image.header["aux_file"] = b"DOE^JANE"
@@ -159,7 +160,7 @@ def test_no_text_of_a_header_and_no_folder_gets_into_the_report(tmp_path):
         comment = nib.nifti1.Nifti1Extension("comment", b"DOE^JANE born 19700131")
         image.header.extensions.append(comment)
     summary = {
-        "area_mm2": qc_facts.measure.slice_areas_mm2(mask.dataobj, mask.affine),
+        "area_mm2": geometry.slice_areas_mm2(mask.dataobj, mask.affine),
         "scan": str(folder / "scan.nii.gz"),
         "mask": str(folder),
         "model": f"{folder}/model",
@@ -171,29 +172,29 @@ def test_no_text_of_a_header_and_no_folder_gets_into_the_report(tmp_path):
     packed = json.loads((place / "volumes.js").read_text().split(" = ", 1)[1].rstrip(";\n"))
     for kind, text in packed.items():
         contents[kind] = gzip.decompress(base64.b64decode(text))
-    for where, content in contents.items():
-        for planted in PLANTED:
-            assert planted not in content, (where, planted)
-    assert detail(place)["command"] == "gmseg segment scan.nii.gz --report=qc"
-    for picture in place.glob("*.png"):
-        assert chunks(picture) <= {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
-    asked = add(tmp_path / "asked", (scan, mask), folder, header_text=True)
-    assert ["db_name", "DOE^JANE"] in detail(asked)["header_text"]
+    for name, content in contents.items():
+        for secret in SECRETS:
+            assert secret not in content, (name, secret)
+    assert facts_of(place)["command"] == "gmseg segment scan.nii.gz --report=qc"
+    for image in place.glob("*.png"):
+        assert png_chunks(image) <= {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+    requested = add(tmp_path / "requested", (scan, mask), folder, header_text=True)
+    assert ["db_name", "DOE^JANE"] in facts_of(requested)["header_text"]
 
 
-def chunks(picture):
-    content, at, kinds = picture.read_bytes(), 8, set()
-    while at < len(content):
-        (length,) = struct.unpack(">I", content[at : at + 4])
-        kinds.add(content[at + 4 : at + 8])
-        at += 12 + length
+def png_chunks(file):
+    content, position, kinds = file.read_bytes(), 8, set()
+    while position < len(content):
+        (length,) = struct.unpack(">I", content[position : position + 4])
+        kinds.add(content[position + 4 : position + 8])
+        position += 12 + length
     return kinds
 
 
-def test_a_scan_can_be_given_another_name(tmp_path):
+def test_scan_can_be_renamed(tmp_path):
     place = add(
         tmp_path / "qc",
-        an_object(),
+        bar_and_mask(),
         tmp_path,
         name="DOE^JANE.nii.gz",
         header_text=True,
@@ -211,30 +212,30 @@ def test_a_scan_can_be_given_another_name(tmp_path):
     for path in (tmp_path / "other").rglob("*"):
         assert "DOE" not in path.name
         assert not (path.is_file() and b"DOE^" in path.read_bytes())
-    assert detail(place)["command"] == "gmseg report sub-01_T2star.nii.gz sub-01_T2star_m"
+    assert facts_of(place)["command"] == "gmseg report sub-01_T2star.nii.gz sub-01_T2star_m"
 
 
 def test_command_lines_have_no_folders():
-    told = qc_facts.command_line(
+    shown = qc_facts.command_line(
         [r"C:\t\gmseg.exe", "segment", "/a/b c.nii.gz", "--out-dir=/x/y", "--centre", "2.5,-31"],
         "b c.nii.gz",
         "b c.nii.gz",
     )
-    assert told == "gmseg.exe segment 'b c.nii.gz' --out-dir=y --centre 2.5,-31"
+    assert shown == "gmseg.exe segment 'b c.nii.gz' --out-dir=y --centre 2.5,-31"
 
 
 # ----------------------------------------------------------------- facts and summaries
 
 
-def a_summary(image, **more):
-    areas = qc_facts.measure.slice_areas_mm2(np.asarray(image.dataobj), image.affine)
+def summary_of(image, **more):
+    areas = geometry.slice_areas_mm2(np.asarray(image.dataobj), image.affine)
     return {"area_mm2": areas.round(3).tolist(), "flag_details": [], **more}
 
 
-def test_a_summary_tells_flags_and_confidence(tmp_path):
-    scan, mask = (reoriented(image, [[0, 1], [1, 1], [2, -1]]) for image in an_object())
-    flag = Flag("area-jump", "area leaps in slice 1", (1,))
-    summary = a_summary(
+def test_summary_gives_flags_and_expected_dice(tmp_path):
+    scan, mask = (reoriented(image, [[0, 1], [1, 1], [2, -1]]) for image in bar_and_mask())
+    flag = Flag("area-jump", "area jumps in slice 1", (1,))
+    summary = summary_of(
         mask,
         flag_details=[vars(flag)],
         expected_dice=[0.9, 0.8, None, 0.7, 0.6, 0.5],
@@ -245,85 +246,84 @@ def test_a_summary_tells_flags_and_confidence(tmp_path):
         seed=1,
         clean=["largest"],
     )
-    facts = detail(add(tmp_path / "qc", (scan, mask), tmp_path, summary=summary))
+    facts = facts_of(add(tmp_path / "qc", (scan, mask), tmp_path, summary=summary))
     assert facts["numbers"] == [5, 4, 3, 2, 1, 0]
     assert facts["expected_dice"] == [0.5, 0.6, 0.7, None, 0.8, 0.9]
     assert facts["area_mm2"] == summary["area_mm2"][::-1]
-    assert facts["flags"] == [{"name": "area-jump", "text": "area leaps in slice 1", "slices": [1]}]
+    assert facts["flags"] == [{"name": "area-jump", "text": "area jumps in slice 1", "slices": [1]}]
     made = dict(facts["made"])
     assert made["Test-time augmentation"] == "4 copies, seed 1"
     assert made["SHA-256 of its weights"] == "ab" * 32
     qc_page.write_index(tmp_path / "qc")
-    assert listed(tmp_path / "qc")["scans"][0]["expected_dice"] == 0.7
+    assert index_of(tmp_path / "qc")["scans"][0]["expected_dice"] == 0.7
 
 
-def test_without_a_summary_nothing_is_made_up(tmp_path):
-    scan, mask = an_object()
-    facts = detail(add(tmp_path / "qc", (scan, mask), tmp_path))
+def test_without_summary_only_header_and_areas_raise_flags(tmp_path):
+    scan, mask = bar_and_mask()
+    facts = facts_of(add(tmp_path / "qc", (scan, mask), tmp_path))
     assert facts["expected_dice"] is None
     assert {flag["name"] for flag in facts["flags"]} <= set(LIMITS)
-    assert "nothing is known" in dict(facts["made"])["Mask"]
+    assert "origin is unknown" in dict(facts["made"])["Mask"]
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("change", "message"),
     [
-        (lambda s: s | {"area_mm2": [1.0] * 6}, "areas are not this mask's"),
-        (lambda s: s | {"area_mm2": s["area_mm2"][:3]}, "areas are not this mask's"),
+        (lambda s: s | {"area_mm2": [1.0] * 6}, "areas of the summary differ"),
+        (lambda s: s | {"area_mm2": s["area_mm2"][:3]}, "areas of the summary differ"),
         (lambda s: {"volume_mm3": 3}, "not one of gmseg segment"),
         (lambda s: s | {"flag_details": [{"name": "x"}]}, "not one of gmseg segment"),
         (lambda s: s | {"flag_details": ["x"]}, "not one of gmseg segment"),
         (lambda s: s | {"expected_dice": [0.5]}, "not one of gmseg segment"),
         (lambda s: s | {"expected_dice": 3}, "not one of gmseg segment"),
         (lambda s: s | {"expected_dice": [float("nan")] * 6}, "not one of gmseg segment"),
-        (lambda s: s | {"area_mm2": [float("nan")] * 6}, "areas are not this mask's"),
+        (lambda s: s | {"area_mm2": [float("nan")] * 6}, "areas of the summary differ"),
         (lambda s: s | {"area_mm2": [[1.0]]}, "not one of gmseg segment"),
     ],
 )
-def test_a_summary_of_another_mask_is_refused(tmp_path, spoil, says):
-    scan, mask = an_object()
-    with pytest.raises(InputError, match=says):
-        add(tmp_path / "qc", (scan, mask), tmp_path, summary=spoil(a_summary(mask)))
+def test_summary_of_another_mask_is_refused(tmp_path, change, message):
+    scan, mask = bar_and_mask()
+    with pytest.raises(InputError, match=message):
+        add(tmp_path / "qc", (scan, mask), tmp_path, summary=change(summary_of(mask)))
     assert not (tmp_path / "qc").exists()
 
 
 # ------------------------------------------------------------------------ the command
 
 
-def run(*args):
-    return command(**parse(command, "gmseg report", [str(arg) for arg in args]))
-
-
-def test_the_command(tmp_path, capsys):
-    scan, mask = an_object()
+def test_command_adds_a_scan_and_prints_the_page(tmp_path):
+    scan, mask = bar_and_mask()
     nib.save(scan, tmp_path / "scan.nii.gz")
     nib.save(mask, tmp_path / "mask.nii.gz")
-    entry = a_summary(mask, expected_dice=[0.9] * 6, scan="x/scan.nii.gz", mask="x/mask.nii.gz")
-    (tmp_path / "s.json").write_text(json.dumps({"scans": [entry, entry | {"scan": "b.nii.gz"}]}))
-    files = (tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz", "--out", tmp_path / "qc")
-    assert run(*files, "--summary", tmp_path / "s.json") == 0
-    assert Path(capsys.readouterr().out.strip()) == tmp_path / "qc" / "index.html"
-    [place] = (tmp_path / "qc" / "scans").iterdir()
-    assert detail(place)["expected_dice"] == [0.9] * 6
-    with pytest.raises(InputError, match=r"has a page of .*scan.nii.gz; use --overwrite"):
-        run(*files)
-    assert run(*files, "--overwrite") == 0
-    assert detail(place)["expected_dice"] is None
-    assert run(*files, "--name", "sub-01.nii.gz") == 0
-    assert len(listed(tmp_path / "qc")["scans"]) == 2
+    entry = summary_of(mask, expected_dice=[0.9] * 6, scan="x/scan.nii.gz", mask="x/mask.nii.gz")
+    entries = {"scans": [entry, entry | {"scan": "b.nii.gz"}]}
+    (tmp_path / "s.json").write_text(json.dumps(entries))
+    command = [sys.executable, "-m", "gmseg", "report", "scan.nii.gz", "mask.nii.gz"]
+    command += ["--out", "qc", "--summary", "s.json"]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert Path(done.stdout.strip()) == Path("qc/index.html")
+    [entry] = index_of(tmp_path / "qc")["scans"]
+    place = tmp_path / "qc" / "scans" / entry["key"]
+    assert facts_of(place)["expected_dice"] == [0.9] * 6
+    assert facts_of(place)["command"].endswith(
+        "report scan.nii.gz mask.nii.gz --out qc --summary s.json"
+    )
+    again = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert again.returncode == 2
+    assert "--overwrite" in again.stderr
 
 
 @pytest.mark.parametrize(
     "content", ["", "[]", "{}", '{"scans": [1]}', '{"scans": []}', "[" * 10**5]
 )
-def test_a_file_that_is_no_summary_is_refused(tmp_path, content):
+def test_file_without_the_summary_is_refused(tmp_path, content):
     (tmp_path / "s.json").write_text(content)
-    with pytest.raises(InputError, match=r"s.json: (is no summary|does not tell)"):
-        qc_facts.summary_of(tmp_path / "s.json", Path("a.nii.gz"), Path("b.nii.gz"))
+    with pytest.raises(InputError, match=r"s.json: (is not a summary|has no entry)"):
+        qc_facts.find_summary(tmp_path / "s.json", Path("a.nii.gz"), Path("b.nii.gz"))
 
 
 def test_volumes_script_is_one_assignment(tmp_path):
-    place = add(tmp_path / "qc", an_object(), tmp_path)
+    place = add(tmp_path / "qc", bar_and_mask(), tmp_path)
     text = (place / "volumes.js").read_text()
     assert re.fullmatch(
         r'gmseg\.volumes\["[\w-]+"\] = \{"scan": "[\w+/=]+", "mask": "[\w+/=]+"\};\n', text

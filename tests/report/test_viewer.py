@@ -1,4 +1,4 @@
-"""The interactive look, and what stands in for it."""
+"""Viewer for notebooks, with and without ipyniivue."""
 
 import sys
 import types
@@ -20,14 +20,14 @@ def pair():
     return nib.Nifti1Image(scan, affine), nib.Nifti1Image(mask, affine)
 
 
-def test_without_a_viewer_it_is_a_figure(pair, monkeypatch):
+def test_without_ipyniivue_it_is_a_figure(pair, monkeypatch):
     monkeypatch.setitem(sys.modules, "ipyniivue", None)
     shown = viewer.view(*pair, title="my scan")
     assert isinstance(shown, Figure)
     assert "my scan" in [text.get_text() for text in shown.texts]
 
 
-def test_the_viewer_gets_scan_and_mask_where_they_lie(pair, monkeypatch):
+def test_viewer_gets_scan_and_mask_with_their_affines(pair, monkeypatch):
     class NiiVue:
         def load_volumes(self, volumes):
             self.volumes = volumes

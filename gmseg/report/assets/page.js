@@ -1,16 +1,16 @@
-// The list of scans, the way from scan to scan, and the keys.
+// The list of scans, navigation between scans, and keyboard shortcuts.
 "use strict";
 
 (function () {
   const { byId, element } = gmseg;
   const page = gmseg.scanPage;
   const natural = new Intl.Collator("en", { numeric: true }).compare;
-  const shown = { by: "name", up: true, search: "", flag: "", verdict: "" };
-  const names = new Map(); // how many scans have a name
+  const view = { by: "name", up: true, search: "", flag: "", verdict: "" };
+  const names = new Map(); // number of scans with each name
   for (const scan of gmseg.report.scans) names.set(scan.name, (names.get(scan.name) || 0) + 1);
-  let listed = []; // as sorted and filtered
-  let cursor = null; // key of the scan that is pointed at
-  let open = null; // key of the scan that is shown, or null where the list is
+  let listed = []; // scans as sorted and filtered
+  let cursor = null; // key of the selected scan
+  let open = null; // key of the open scan, null in the list
 
   // ---------------------------------------------------------------- the list
 
@@ -18,7 +18,7 @@
   const COLUMNS = {
     name: { text: "Scan", value: (scan) => scan.name, cell: (scan) => nameCell(scan) },
     verdict: { text: "Verdict", value: verdictOf, cell: verdictCell },
-    flags: { text: "Flags", value: (scan) => scan.flags.length, cell: flagCell, down: true },
+    flags: { text: "QC flags", value: (scan) => scan.flags.length, cell: flagCell, down: true },
     slices: {
       text: "Slices", value: (scan) => scan.slices,
       cell: (scan) => `${scan.gm_slices} of ${scan.slices}`,
@@ -28,7 +28,7 @@
       cell: (scan) => gmseg.fixed(scan.mean_area_mm2, 1),
     },
     expected_dice: {
-      text: "expected Dice", value: (scan) => scan.expected_dice,
+      text: "Expected Dice", value: (scan) => scan.expected_dice,
       cell: (scan) => gmseg.fixed(scan.expected_dice, 2),
     },
   };
@@ -42,15 +42,15 @@
   function verdictCell(scan) {
     const { verdict, note } = gmseg.verdicts.get(scan);
     const earlier = verdict ? null : gmseg.verdicts.earlier(scan);
-    const made = element("span", {});
+    const cell = element("span", {});
     if (verdict) {
-      const { sign, text } = gmseg.VERDICTS[verdict];
-      made.append(element("b", { class: `verdict ${verdict}` }, `${sign} ${text}`));
+      const { symbol, text } = gmseg.VERDICTS[verdict];
+      cell.append(element("b", { class: `verdict ${verdict}` }, `${symbol} ${text}`));
     } else if (earlier) {
-      made.append(element("small", {}, `earlier mask: ${gmseg.VERDICTS[earlier.verdict].text}`));
+      cell.append(element("small", {}, `earlier mask: ${gmseg.VERDICTS[earlier.verdict].text}`));
     }
-    if (note) made.append(element("small", { class: "note" }, note));
-    return made;
+    if (note) cell.append(element("small", { class: "note" }, note));
+    return cell;
   }
 
   function flagCell(scan) {
@@ -64,60 +64,60 @@
     });
     const cells = Object.entries(COLUMNS).map(([by, column]) =>
       element("td", { class: by }, column.cell(scan)));
-    const made = element("tr", {}, element("td", { class: "thumb" }, thumb), ...cells);
-    made.addEventListener("click", (event) => {
+    const node = element("tr", {}, element("td", { class: "thumb" }, thumb), ...cells);
+    node.addEventListener("click", (event) => {
       if (!event.target.closest("a")) location.hash = `scan=${scan.key}`;
     });
-    return made;
+    return node;
   }
 
   const rows = new Map(gmseg.report.scans.map((scan) => [scan.key, row(scan)]));
 
-  function fits(scan) {
+  function matches(scan) {
     const text = `${scan.name} ${scan.key}`.toLowerCase();
-    if (!shown.search.toLowerCase().split(/\s+/).every((word) => text.includes(word))) return false;
-    if (shown.verdict && shown.verdict !== (verdictOf(scan) || "none")) return false;
+    if (!view.search.toLowerCase().split(/\s+/).every((word) => text.includes(word))) return false;
+    if (view.verdict && view.verdict !== (verdictOf(scan) || "none")) return false;
     const flags = scan.flags.map((flag) => `flag-${flag.name}`);
-    if (shown.flag === "any") return flags.length > 0;
-    if (shown.flag === "none") return flags.length === 0;
-    return !shown.flag || flags.includes(shown.flag);
+    if (view.flag === "any") return flags.length > 0;
+    if (view.flag === "none") return flags.length === 0;
+    return !view.flag || flags.includes(view.flag);
   }
 
   function compare(a, b) {
-    const [x, y] = [a, b].map(COLUMNS[shown.by].value);
-    if (x === null || y === null) return (x === null) - (y === null); // what is missing comes last
+    const [x, y] = [a, b].map(COLUMNS[view.by].value);
+    if (x === null || y === null) return (x === null) - (y === null); // missing values come last
     const order = typeof x === "string" ? natural(x, y) : x - y;
-    return (shown.up ? order : -order) || natural(a.name, b.name) || natural(a.key, b.key);
+    return (view.up ? order : -order) || natural(a.name, b.name) || natural(a.key, b.key);
   }
 
   function list() {
-    listed = gmseg.report.scans.filter(fits).sort(compare);
+    listed = gmseg.report.scans.filter(matches).sort(compare);
     byId("rows").replaceChildren(...listed.map((scan) => rows.get(scan.key)));
-    byId("nothing").hidden = listed.length > 0;
+    byId("no-match").hidden = listed.length > 0;
     for (const head of byId("heads").children) {
-      const sorted = head.dataset.by === shown.by;
-      head.setAttribute("aria-sort", !sorted ? "none" : shown.up ? "ascending" : "descending");
+      const sorted = head.dataset.by === view.by;
+      head.setAttribute("aria-sort", !sorted ? "none" : view.up ? "ascending" : "descending");
     }
     count();
   }
 
   function count() {
     const all = gmseg.report.scans;
-    const judged = all.filter(verdictOf).length;
+    const done = all.filter(verdictOf).length;
     const flagged = all.filter((scan) => scan.flags.length).length;
     const part = listed.length < all.length ? `${listed.length} of ` : "";
-    byId("counts").textContent = `${part}${all.length} scans · ${flagged} with flags · ${judged} judged`;
-    byId("forgetful").hidden = gmseg.verdicts.isKept();
+    byId("counts").textContent = `${part}${all.length} scans · ${flagged} with QC flags · ${done} with a verdict`;
+    byId("not-stored").hidden = gmseg.verdicts.isStored();
   }
 
-  /** What was judged meanwhile, here or in another window. */
+  /** Show the present verdict, which another window may have changed. */
   function refresh(scan) {
     rows.get(scan.key).querySelector("td.verdict").replaceChildren(verdictCell(scan));
   }
 
   function sortBy(by) {
-    shown.up = shown.by === by ? !shown.up : !COLUMNS[by].down;
-    shown.by = by;
+    view.up = view.by === by ? !view.up : !COLUMNS[by].down;
+    view.by = by;
     list();
   }
 
@@ -139,34 +139,34 @@
       }
     }
     const option = (value, text) => element("option", { value }, text);
-    const often = [...counts].sort((a, b) => b[1] - a[1]);
+    const frequent = [...counts].sort((a, b) => b[1] - a[1]);
     byId("by-flag").append(option("", "all"), option("any", "any flag"), option("none", "no flag"),
-      ...often.map(([name, n]) => option(`flag-${name}`, `${name} (${n})`)));
-    byId("by-verdict").append(option("", "all"), option("none", "not yet"),
-      ...Object.entries(gmseg.VERDICTS).map(([verdict, how]) => option(verdict, how.text)));
-    for (const [id, what] of [["search", "search"], ["by-flag", "flag"], ["by-verdict", "verdict"]]) {
+      ...frequent.map(([name, n]) => option(`flag-${name}`, `${name} (${n})`)));
+    byId("by-verdict").append(option("", "all"), option("none", "no verdict"),
+      ...Object.entries(gmseg.VERDICTS).map(([verdict, { text }]) => option(verdict, text)));
+    for (const [id, field] of [["search", "search"], ["by-flag", "flag"], ["by-verdict", "verdict"]]) {
       byId(id).addEventListener("input", () => {
-        shown[what] = byId(id).value;
+        view[field] = byId(id).value;
         list();
       });
     }
-    byId("exports").append("Save ", ...Object.keys(gmseg.exports.files).map((name) =>
+    byId("exports").append("Export ", ...Object.keys(gmseg.exports.files).map((name) =>
       element("button", { type: "button", onclick: () => gmseg.exports.save(name) }, name)));
   }
 
-  function point(key, scroll = true) {
-    if (cursor) rows.get(cursor)?.classList.remove("at");
+  function select(key, scroll = true) {
+    if (cursor) rows.get(cursor)?.classList.remove("current");
     cursor = key;
-    const made = rows.get(key);
-    if (!made) return;
-    made.classList.add("at");
+    const node = rows.get(key);
+    if (!node) return;
+    node.classList.add("current");
     if (scroll) {
-      made.scrollIntoView({ block: "nearest" });
-      made.querySelector("a").focus({ preventScroll: true });
+      node.scrollIntoView({ block: "nearest" });
+      node.querySelector("a").focus({ preventScroll: true });
     }
   }
 
-  // ---------------------------------------------------------------- from scan to scan
+  // ---------------------------------------------------------------- navigation
 
   function keyInHash() {
     const key = location.hash.startsWith("#scan=") ? location.hash.slice(6) : null;
@@ -180,30 +180,30 @@
     open = key;
     const dialog = document.querySelector("dialog[open]");
     if (dialog) dialog.close();
-    document.title = key ? `${scanOf(key).name} – gmseg` : "gmseg: masks to look at";
+    document.title = key ? `${scanOf(key).name} – gmseg` : "gmseg: QC of masks";
     byId("index").hidden = Boolean(key);
     byId("scan").hidden = !key;
     if (key) {
       const scan = scanOf(key);
-      const at = listed.indexOf(scan);
-      point(key, false);
+      const position = listed.indexOf(scan);
+      select(key, false);
       window.scrollTo(0, 0);
-      page.open(scan, at < 0 ? "" : `${at + 1} of ${listed.length}`);
+      page.open(scan, position < 0 ? "" : `${position + 1} of ${listed.length}`);
     } else {
       page.close();
       for (const scan of gmseg.report.scans) refresh(scan);
       list();
-      if (cursor) point(cursor);
+      if (cursor) select(cursor);
     }
   }
 
-  /** Go up or down the list, in the index and among open scans alike. */
+  /** Go up or down the list, or to the next or previous scan if one is open. */
   function step(by) {
-    const at = listed.findIndex((scan) => scan.key === (open || cursor));
-    const next = listed[at < 0 ? 0 : at + by];
+    const position = listed.findIndex((scan) => scan.key === (open || cursor));
+    const next = listed[position < 0 ? 0 : position + by];
     if (!next) return;
-    if (open) location.replace(`#scan=${next.key}`); // the browser's way back leads to the list
-    else point(next.key);
+    if (open) location.replace(`#scan=${next.key}`); // the back button leads to the list
+    else select(next.key);
   }
 
   function back() {
@@ -211,14 +211,14 @@
     else byId("search").blur();
   }
 
-  // ---------------------------------------------------------------- keys and buttons
+  // ---------------------------------------------------------------- shortcuts and buttons
 
-  const KEYS = [
+  const SHORTCUTS = [
     ["j ↓ →", "next scan"], ["k ↑ ←", "previous scan"], ["Enter", "open the scan"],
-    ["Esc", "back to all scans"], ["/", "search"],
-    ["o", "mask on and off: outline and fill"], ["s", "soft segmentation"], ["u", "uncertainty"],
-    ["+ −", "size of the slices"], ["v", "viewer"],
-    ["p", "pass"], ["f", "fail"], ["x", "needs fixing"], ["n", "note"], ["?", "these keys"],
+    ["Esc", "back to the list"], ["/", "search"],
+    ["o", "show or hide the mask"], ["s", "soft segmentation"], ["u", "uncertainty"],
+    ["+ −", "larger or smaller slices"], ["v", "viewer"],
+    ["p", "pass"], ["f", "fail"], ["x", "needs fixing"], ["n", "note"], ["?", "keyboard shortcuts"],
   ];
   const help = () => byId("help").showModal();
   const actions = {
@@ -234,12 +234,12 @@
   const inScan = {
     ArrowRight: actions.next, ArrowLeft: actions.previous, o: actions.overlay, s: actions.soft,
     u: actions.spread, v: actions.viewer, "+": actions.larger, "=": actions.larger, "-": actions.smaller,
-    p: () => page.judge("pass"), f: () => page.judge("fail"), x: () => page.judge("needs-fixing"),
+    p: () => page.setVerdict("pass"), f: () => page.setVerdict("fail"), x: () => page.setVerdict("needs-fixing"),
     n: () => byId("note")?.focus(), "/": () => { back(); setTimeout(() => byId("search").focus()); },
   };
 
-  /** Whether a key is for what has the focus: texts, lists, and a slider's arrows. */
-  function typing({ target, key }) {
+  /** Return whether the focused element uses a key: texts, lists, and the arrows of a slider. */
+  function isInput({ target, key }) {
     if (target.matches("textarea, input[type=search]")) return true;
     if (target.matches("select")) return key.startsWith("Arrow") || key.length === 1;
     return target.matches("input") && key.startsWith("Arrow");
@@ -247,7 +247,7 @@
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    if (typing(event)) {
+    if (isInput(event)) {
       if (event.key === "Escape") event.target.blur();
       else if (event.key !== "Enter" || !event.target.matches("[type=search]")) return;
       else step(0);
@@ -266,9 +266,9 @@
   window.addEventListener("hashchange", show);
   window.addEventListener("storage", () => gmseg.report.scans.forEach(refresh));
 
-  for (const [key, what] of KEYS) {
-    const keys = key.split(" ").map((one) => element("kbd", {}, one));
-    byId("keys").append(element("dt", {}, ...keys), element("dd", {}, what));
+  for (const [keys, action] of SHORTCUTS) {
+    const labels = keys.split(" ").map((key) => element("kbd", {}, key));
+    byId("keys").append(element("dt", {}, ...labels), element("dd", {}, action));
   }
   drawHeads();
   drawFilters();

@@ -1,18 +1,18 @@
-// Area, and the expected Dice, along the cord: drawn once, read by mouse and by arrow keys.
+// Area and expected Dice along the cord; the cursor follows the mouse and the arrow keys.
 "use strict";
 
 gmseg.plot = (function () {
   const WIDTH = 400, LEFT = 40, RIGHT = 12;
   const AREA = { top: 24, height: 124 }, DICE = { top: 178, height: 62 };
   const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000];
-  const LEAST_DICE = 0.8; // below it, the summary's flag is raised
+  const LEAST_DICE = 0.8; // a lower expected Dice raises a QC flag
 
   const ticks = (most, wanted) => {
     const step = STEPS.find((s) => most / s <= wanted) || STEPS[STEPS.length - 1];
     return Array.from({ length: Math.floor(most / step) + 1 }, (_, i) => i * step);
   };
 
-  /** One line through the points, broken where a value is missing. */
+  /** Return a path through the points, broken where a value is missing. */
   function line(xs, ys) {
     let path = "", pen = "M";
     xs.forEach((x, i) => {
@@ -25,18 +25,18 @@ gmseg.plot = (function () {
     return path;
   }
 
-  const each = (xs, ys, chosen, shape) =>
-    chosen.filter((k) => ys[k] !== null).map((k) => shape(xs[k], ys[k])).join("");
+  const symbols = (xs, ys, slices, shape) =>
+    slices.filter((k) => ys[k] !== null).map((k) => shape(xs[k], ys[k])).join("");
   const dot = (x, y) => `M${(x - 2.5).toFixed(1)} ${y.toFixed(1)}a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0 -5 0`;
   const triangle = (x, y) => `M${(x - 5).toFixed(1)} ${(y + 4).toFixed(1)}l5 -9l5 9z`;
 
   /**
-   * Draw a scan's plot.
+   * Draw the plot of a scan.
    *
-   * seen(k) is called as the cursor moves to slice k, chosen(k) on a click or on Enter.
-   * Returns the element, and what moves its cursor.
+   * onMove(k) is called when the cursor moves to slice k, onSelect(k) on a click or on Enter.
+   * Returns the element, and the function that moves its cursor.
    */
-  return function (facts, seen, chosen) {
+  return function (facts, onMove, onSelect) {
     const count = facts.slices;
     const length = Math.max((count - 1) * facts.step_mm, facts.step_mm);
     const dice = facts.expected_dice;
@@ -47,14 +47,14 @@ gmseg.plot = (function () {
     const top = 1.08 * Math.max(10, ...facts.area_mm2);
     const areaY = (area) => AREA.top + AREA.height * (1 - area / top);
     const diceY = (d) => (d === null ? null : DICE.top + DICE.height * (1 - d));
-    const at = new Map(facts.numbers.map((number, k) => [number, k]));
-    const flagged = new Set(facts.flags.flatMap((flag) => flag.slices.map((n) => at.get(n))));
+    const positions = new Map(facts.numbers.map((number, k) => [number, k]));
+    const flagged = new Set(facts.flags.flatMap((flag) => flag.slices.map((n) => positions.get(n))));
     const all = facts.area_mm2.map((_, k) => k);
-    const few = count <= 100;
+    const showDots = count <= 100;
 
     const svg = gmseg.svg("svg", {
       viewBox: `0 0 ${WIDTH} ${height}`, tabindex: 0, role: "img", class: "plot",
-      "aria-label": "Area along the cord. Left and right move the cursor, Enter shows the slice.",
+      "aria-label": "Area along the cord. The left and right arrow keys move the cursor, Enter shows the slice.",
     });
     const add = (tag, attributes, text) => svg.append(gmseg.svg(tag, attributes, text));
     const text = (x, y, content, anchor) => add("text", { x, y, "text-anchor": anchor }, content);
@@ -68,8 +68,8 @@ gmseg.plot = (function () {
     const areas = facts.area_mm2.map(areaY);
     add("path", { d: line(xs, areas), class: "line area" });
     const plain = all.filter((k) => !flagged.has(k));
-    if (few) add("path", { d: each(xs, areas, plain, dot), class: "dot area" });
-    add("path", { d: each(xs, areas, [...flagged], triangle), class: "flagged" });
+    if (showDots) add("path", { d: symbols(xs, areas, plain, dot), class: "dot area" });
+    add("path", { d: symbols(xs, areas, [...flagged], triangle), class: "flagged" });
     if (dice) {
       for (const value of [0, 0.5, 1]) {
         add("path", { d: `M${LEFT} ${diceY(value)}H${WIDTH - RIGHT}`, class: "grid" });
@@ -78,24 +78,24 @@ gmseg.plot = (function () {
       add("path", { d: `M${LEFT} ${diceY(LEAST_DICE)}H${WIDTH - RIGHT}`, class: "limit" });
       text(4, DICE.top - 10, "expected Dice", "start");
       add("path", { d: line(xs, dice.map(diceY)), class: "line dice" });
-      if (few) add("path", { d: each(xs, dice.map(diceY), all, dot), class: "dot dice" });
+      if (showDots) add("path", { d: symbols(xs, dice.map(diceY), all, dot), class: "dot dice" });
     }
     const cursor = gmseg.svg("path", { class: "cursor" });
     svg.append(cursor);
-    const says = gmseg.element("p", { class: "says", "aria-live": "polite" });
-    let now = null;
+    const readout = gmseg.element("p", { class: "readout", "aria-live": "polite" });
+    let current = null;
 
     function move(k) {
-      now = k;
+      current = k;
       cursor.setAttribute("d", `M${xs[k].toFixed(1)} ${AREA.top}V${bottom}`);
       const number = facts.numbers[k];
-      const why = facts.flags.filter((flag) => flag.slices.includes(number));
-      says.textContent = [
+      const flags = facts.flags.filter((flag) => flag.slices.includes(number));
+      readout.textContent = [
         `slice ${number}`,
         `${(k * facts.step_mm).toFixed(1)} mm`,
         `${facts.area_mm2[k].toFixed(1)} mm²`,
-        ...(dice && dice[k] !== null ? [`Dice ${dice[k].toFixed(2)} expected`] : []),
-        ...why.map((flag) => flag.name),
+        ...(dice && dice[k] !== null ? [`expected Dice ${dice[k].toFixed(2)}`] : []),
+        ...flags.map((flag) => flag.name),
       ].join(" · ");
     }
     const nearest = (event) => {
@@ -103,19 +103,19 @@ gmseg.plot = (function () {
       const mm = (((event.clientX - box.left) / box.width) * WIDTH - LEFT) / (WIDTH - LEFT - RIGHT);
       return Math.min(count - 1, Math.max(0, Math.round((mm * length) / facts.step_mm)));
     };
-    const go = (k) => { move(k); seen(k); };
+    const go = (k) => { move(k); onMove(k); };
     svg.addEventListener("mousemove", (event) => go(nearest(event)));
-    svg.addEventListener("click", (event) => chosen(nearest(event)));
-    svg.addEventListener("focus", () => { if (now === null) go(0); });
+    svg.addEventListener("click", (event) => onSelect(nearest(event)));
+    svg.addEventListener("focus", () => { if (current === null) go(0); });
     svg.addEventListener("keydown", (event) => {
       const steps = { ArrowLeft: -1, ArrowRight: 1, Home: -count, End: count }[event.key];
-      if (event.key === "Enter") chosen(now);
-      else if (steps) go(Math.min(count - 1, Math.max(0, now + steps)));
+      if (event.key === "Enter") onSelect(current);
+      else if (steps) go(Math.min(count - 1, Math.max(0, current + steps)));
       else return;
       event.preventDefault();
       event.stopPropagation();
     });
-    says.textContent = "▲ a slice that a flag names";
-    return { element: gmseg.element("div", { class: "plots" }, svg, says), move };
+    readout.textContent = "▲ slice with a QC flag";
+    return { element: gmseg.element("div", { class: "plots" }, svg, readout), move };
   };
 })();

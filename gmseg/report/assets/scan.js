@@ -1,118 +1,118 @@
-// One scan: its slices with outline and layers, area along the cord, facts, verdict and note.
+// One scan: slices with outline and layers, area along the cord, facts, verdict and note.
 "use strict";
 
 gmseg.scanPage = (function () {
   const { byId, element, svg } = gmseg;
   const tiles = byId("tiles");
-  const GAP = 4, LEAST = 120, MOST = 480; // sizes of tiles, multiples of 4 (see report_pictures.py)
-  const AT_A_GLANCE = [160, 300], GOOD = 220;
-  // what is switched on stays so from scan to scan
-  const look = { overlay: true, soft: false, spread: false, fill: 0, strength: 70, tile: null };
-  let named = null; // the scan whose name is shown: verdicts and notes are given to it
-  let current = null; // {key, facts, plot}, once its facts are there
+  const GAP = 4, LEAST = 120, MOST = 480; // sizes of tiles, multiples of 4 (see qc_slices.py)
+  const ALL_VISIBLE = [160, 300], PREFERRED = 220; // sizes of tiles
+  // settings stay from scan to scan
+  const settings = { overlay: true, soft: false, spread: false, fill: 0, strength: 70, tile: null };
+  let shown = null; // scan whose name is shown; verdicts and notes go to it
+  let current = null; // {key, facts, plot}, once the facts are loaded
 
   // ---------------------------------------------------------------- slices
 
-  function layer(kind, source, facts, at) {
-    const column = at % facts.columns, row = Math.floor(at / facts.columns);
-    const made = element("div", { class: `layer ${kind}` });
+  function layer(kind, source, facts, position) {
+    const column = position % facts.columns, row = Math.floor(position / facts.columns);
+    const node = element("div", { class: `layer ${kind}` });
     const step = 1 + 1 / facts.gap; // a tile and the gap beside it
     const columns = Math.min(facts.tiles.length, facts.columns) * step;
-    made.style.backgroundImage = `url("${source}")`;
-    made.style.backgroundSize = `calc(var(--tile) * ${columns})`;
-    made.style.backgroundPosition =
+    node.style.backgroundImage = `url("${source}")`;
+    node.style.backgroundSize = `calc(var(--tile) * ${columns})`;
+    node.style.backgroundPosition =
       `calc(var(--tile) * ${-column * step}) calc(var(--tile) * ${-row * step})`;
-    return made;
+    return node;
   }
 
   function outline(tile, facts) {
     const size = facts.tile_px;
-    const made = svg("svg", { viewBox: `0 0 ${size} ${size}`, class: "layer outline" });
+    const node = svg("svg", { viewBox: `0 0 ${size} ${size}`, class: "layer outline" });
     for (const kind of ["halo", "line"]) {
-      made.append(svg("path", { d: tile.path, class: kind, "fill-rule": "evenodd" }));
+      node.append(svg("path", { d: tile.path, class: kind, "fill-rule": "evenodd" }));
     }
-    return made;
+    return node;
   }
 
-  function drawTile(tile, at, facts, folder) {
+  function drawTile(tile, position, facts, folder) {
     const number = facts.numbers[tile.k];
-    const why = facts.flags.filter((flag) => flag.slices.includes(number));
+    const flags = facts.flags.filter((flag) => flag.slices.includes(number));
     const area = `${facts.area_mm2[tile.k].toFixed(1)} mm²`;
-    const letters = at ? [] : ["A", "P", "R", "L"].map((l) => element("b", { class: `side ${l}` }, l));
-    const notes = [...why.map((flag) => flag.name), ...(tile.beyond ? ["more mask beyond"] : [])];
-    const picture = element("div", { class: "picture" },
-      layer("slice", `${folder}/mosaic.png`, facts, at),
-      ...facts.layers.map((kind) => layer(kind, `${folder}/${kind}.png`, facts, at)),
+    const letters = position ? [] : ["A", "P", "R", "L"].map((l) => element("b", { class: `side ${l}` }, l));
+    const notes = [...flags.map((flag) => flag.name), ...(tile.beyond ? ["mask extends beyond the tile"] : [])];
+    const image = element("div", { class: "image" },
+      layer("slice", `${folder}/mosaic.png`, facts, position),
+      ...facts.layers.map((kind) => layer(kind, `${folder}/${kind}.png`, facts, position)),
       outline(tile, facts), ...letters,
       element("span", { class: "number" }, `${notes.length ? "▲ " : ""}${number}`),
       element("span", { class: "area" }, area));
-    if (notes.length) picture.append(element("span", { class: "why" }, notes.join(", ")));
-    const made = element("div", { class: notes.length ? "tile flagged" : "tile", id: `slice-${number}` },
-      picture);
-    made.addEventListener("mouseenter", () => mark(tile.k, true));
-    return made;
+    if (notes.length) image.append(element("span", { class: "reason" }, notes.join(", ")));
+    const node = element("div", { class: notes.length ? "tile flagged" : "tile", id: `slice-${number}` },
+      image);
+    node.addEventListener("mouseenter", () => mark(tile.k, true));
+    return node;
   }
 
   /** Mark a slice in the plot and among the tiles. */
   function mark(k, inPlot) {
-    for (const old of tiles.querySelectorAll(".at")) old.classList.remove("at");
-    byId(`slice-${current.facts.numbers[k]}`)?.classList.add("at");
+    for (const old of tiles.querySelectorAll(".current")) old.classList.remove("current");
+    byId(`slice-${current.facts.numbers[k]}`)?.classList.add("current");
     if (inPlot) current.plot.move(k);
   }
 
   function goTo(k) {
-    const shown = current.facts.tiles.map((tile) => tile.k);
-    const nearest = shown.reduce((a, b) => (Math.abs(b - k) < Math.abs(a - k) ? b : a));
+    const slices = current.facts.tiles.map((tile) => tile.k);
+    const nearest = slices.reduce((a, b) => (Math.abs(b - k) < Math.abs(a - k) ? b : a));
     mark(nearest, true);
     byId(`slice-${current.facts.numbers[nearest]}`).scrollIntoView({ block: "center" });
   }
 
-  /** The size of so many tiles side by side. */
+  /** Return the size of tiles for a number of columns. */
   const sizeOf = (columns) => Math.floor(((tiles.clientWidth + GAP) / columns - GAP) / 4) * 4;
 
-  /** The largest tiles with which all slices are seen at a glance; else what fills the width. */
+  /** Return the largest size at which all slices are visible, else one that fills the width. */
   function fitted() {
-    const high = window.innerHeight - tiles.offsetTop - 16;
-    const [least, most] = AT_A_GLANCE;
+    const height = window.innerHeight - tiles.offsetTop - 16;
+    const [least, most] = ALL_VISIBLE;
     for (let columns = 1; sizeOf(columns) >= least; columns++) {
       const size = Math.min(sizeOf(columns), most);
-      if (Math.ceil(current.facts.tiles.length / columns) * (size + GAP) <= high) return size;
+      if (Math.ceil(current.facts.tiles.length / columns) * (size + GAP) <= height) return size;
     }
-    return sizeOf(Math.max(1, Math.round(tiles.clientWidth / GOOD)));
+    return sizeOf(Math.max(1, Math.round(tiles.clientWidth / PREFERRED)));
   }
 
   function resize(step = 0) {
     if (!current) return;
-    if (step) look.tile = Math.min(MOST, Math.max(LEAST, (look.tile || fitted()) + 20 * step));
-    tiles.style.setProperty("--tile", `${Math.min(look.tile || fitted(), sizeOf(1))}px`);
+    if (step) settings.tile = Math.min(MOST, Math.max(LEAST, (settings.tile || fitted()) + 20 * step));
+    tiles.style.setProperty("--tile", `${Math.min(settings.tile || fitted(), sizeOf(1))}px`);
   }
 
-  /** Show and hide the layers as they are switched. */
+  /** Show and hide the layers according to the settings. */
   function update() {
     if (!current) return;
-    const there = { overlay: true };
+    const available = { overlay: true };
     for (const kind of ["soft", "spread"]) {
-      there[kind] = current.facts.layers.includes(kind);
-      byId(kind).disabled = !there[kind];
+      available[kind] = current.facts.layers.includes(kind);
+      byId(kind).disabled = !available[kind];
       const option = kind === "soft" ? "--soft" : "--tta N";
-      byId(kind).title = there[kind] ? "" : `this scan came without (gmseg segment ${option})`;
-      byId(`${kind}-scale`).hidden = !(look[kind] && there[kind]);
+      byId(kind).title = available[kind] ? "" : `not available for this scan; add it with gmseg segment ${option}`;
+      byId(`${kind}-scale`).hidden = !(settings[kind] && available[kind]);
     }
     for (const kind of ["overlay", "soft", "spread"]) {
-      byId(kind).setAttribute("aria-pressed", String(look[kind] && there[kind]));
-      tiles.classList.toggle(`no-${kind}`, !look[kind]);
+      byId(kind).setAttribute("aria-pressed", String(settings[kind] && available[kind]));
+      tiles.classList.toggle(`no-${kind}`, !settings[kind]);
     }
-    byId("fill").value = look.fill;
-    byId("strength").value = look.strength;
-    tiles.style.setProperty("--fill", look.fill / 100);
-    tiles.style.setProperty("--strength", look.strength / 100);
+    byId("fill").value = settings.fill;
+    byId("strength").value = settings.strength;
+    tiles.style.setProperty("--fill", settings.fill / 100);
+    tiles.style.setProperty("--strength", settings.strength / 100);
   }
 
   function toggle(kind) {
     if (byId(kind).disabled) return;
-    look[kind] = !look[kind];
-    if (look[kind] && kind === "soft") look.spread = false; // one colour scale at a time
-    if (look[kind] && kind === "spread") look.soft = false;
+    settings[kind] = !settings[kind];
+    if (settings[kind] && kind === "soft") settings.spread = false; // one colour scale at a time
+    if (settings[kind] && kind === "spread") settings.soft = false;
     update();
   }
 
@@ -126,7 +126,7 @@ gmseg.scanPage = (function () {
   const part = (title, ...content) => element("section", {}, element("h2", {}, title), ...content);
 
   function flagList(facts) {
-    if (!facts.flags.length) return element("p", {}, "none raised");
+    if (!facts.flags.length) return element("p", {}, "none");
     return element("ul", { class: "flags" }, ...facts.flags.map((flag) =>
       element("li", {}, element("b", {}, `▲ ${flag.name}`), ` ${flag.text}`)));
   }
@@ -135,7 +135,7 @@ gmseg.scanPage = (function () {
     const { size, box: [x, y, side], number } = facts.context;
     const image = element("img", {
       src: `${folder}/context.png`, width: size[0], height: size[1],
-      alt: `slice ${number} as a whole, with the tiles' field`,
+      alt: `whole slice ${number}, with the field of the tiles`,
     });
     const frame = svg("svg", { viewBox: `0 0 ${size[0]} ${size[1]}` });
     for (const kind of ["halo", "line"]) {
@@ -149,112 +149,112 @@ gmseg.scanPage = (function () {
     const mean = areas.length ? areas.reduce((a, b) => a + b) / areas.length : 0;
     const measured = [
       ["Slices with gray matter", `${areas.length} of ${facts.slices}`],
-      ["Mean area in them", `${mean.toFixed(1)} mm²`],
+      ["Mean area of these slices", `${mean.toFixed(1)} mm²`],
       ["Volume", `${facts.volume_mm3.toFixed(0)} mm³`],
     ];
-    const made = [...facts.made];
-    if (facts.command) made.push(["Command", element("code", {}, facts.command)]);
-    made.push(["Mask's voxels, SHA-256", element("code", {}, facts.mask_sha256)]);
+    const origin = [...facts.made];
+    if (facts.command) origin.push(["Command", element("code", {}, facts.command)]);
+    origin.push(["SHA-256 of the mask's voxels", element("code", {}, facts.mask_sha256)]);
     byId("facts").append(
-      part("Flags", flagList(facts)),
+      part("QC flags", flagList(facts)),
       part("Along the cord", current.plot.element, table(measured)),
-      part(`Slice ${facts.context.number} as a whole`, context(facts, folder),
-        element("p", { class: "small" }, `The square of ${facts.field_mm} mm is what the slices show.`)),
+      part(`Whole slice ${facts.context.number}`, context(facts, folder),
+        element("p", { class: "small" }, `The square is the field of the tiles, ${facts.field_mm} mm wide.`)),
       part("Header", table([["Scan", facts.name], ...facts.header, ...facts.header_text])),
-      part("How it was made", table(made)),
+      part("Origin of the mask", table(origin)),
     );
   }
 
   // ---------------------------------------------------------------- verdict and note
 
-  function noteOf(scan) {
+  function noteSection(scan) {
     const earlier = gmseg.verdicts.earlier(scan);
-    const note = element("textarea", { id: "note", rows: 2, placeholder: "what is wrong, and where" });
+    const note = element("textarea", { id: "note", rows: 2, placeholder: "What is wrong, and where?" });
     note.value = gmseg.verdicts.get(scan).note;
     note.addEventListener("input", () => gmseg.verdicts.set(scan, { note: note.value }));
-    const label = element("label", { for: "note" }, "kept in this browser ", element("kbd", {}, "n"));
-    const made = part("Note", label, note);
+    const label = element("label", { for: "note" }, "stored in this browser ", element("kbd", {}, "n"));
+    const section = part("Note", label, note);
     if (earlier && !gmseg.verdicts.get(scan).verdict) {
-      const said = gmseg.VERDICTS[earlier.verdict].text + (earlier.note ? `: ${earlier.note}` : "");
-      made.append(element("p", { class: "warning" }, `Given to an earlier mask: ${said}`));
+      const text = gmseg.VERDICTS[earlier.verdict].text + (earlier.note ? `: ${earlier.note}` : "");
+      section.append(element("p", { class: "warning" }, `Verdict on an earlier mask: ${text}`));
     }
-    return made;
+    return section;
   }
 
   function drawVerdicts(scan) {
     const given = gmseg.verdicts.get(scan).verdict;
-    byId("verdict").replaceChildren(...Object.entries(gmseg.VERDICTS).map(([verdict, how]) =>
+    byId("verdict").replaceChildren(...Object.entries(gmseg.VERDICTS).map(([verdict, { symbol, text, key }]) =>
       element("button", {
         type: "button", class: `verdict ${verdict}`, "aria-pressed": String(given === verdict),
-        onclick: () => judge(verdict),
-      }, `${how.sign} ${how.text} `, element("kbd", {}, how.key))));
+        onclick: () => setVerdict(verdict),
+      }, `${symbol} ${text} `, element("kbd", {}, key))));
   }
 
-  /** Give a verdict, or take it back. */
-  function judge(verdict) {
-    const given = gmseg.verdicts.get(named).verdict;
-    gmseg.verdicts.set(named, { verdict: given === verdict ? null : verdict });
+  /** Give a verdict, or withdraw it if it was given. */
+  function setVerdict(verdict) {
+    const given = gmseg.verdicts.get(shown).verdict;
+    gmseg.verdicts.set(shown, { verdict: given === verdict ? null : verdict });
     const focused = document.activeElement.classList.contains(verdict);
-    drawVerdicts(named);
+    drawVerdicts(shown);
     if (focused) byId("verdict").querySelector(`.${verdict}`).focus();
   }
 
-  // ---------------------------------------------------------------- all of it
+  // ---------------------------------------------------------------- the whole page
 
-  function told(facts) {
-    const shown = facts.tiles.length;
-    const which = shown < facts.slices
-      ? `${shown} of ${facts.slices} slices, evenly chosen and flagged ones`
-      : `all ${shown} slices`;
-    const where = facts.area_mm2.some((area) => area > 0)
+  function captionOf(facts) {
+    const count = facts.tiles.length;
+    const slices = count < facts.slices
+      ? `${count} of ${facts.slices} slices, flagged and evenly spaced ones`
+      : `All ${count} slices`;
+    const centre = facts.area_mm2.some((area) => area > 0)
       ? "around the cord"
-      : "in the middle, for the mask is empty";
-    return `${which}, from foot to head, numbered as they are stored; ${facts.field_mm} mm ` +
-      `${where}; front (A) at the top, the patient's left (L) on the right.`;
+      : "in the middle, because the mask is empty";
+    return `${slices}, from foot to head, numbered as stored. Each shows ${facts.field_mm} mm ` +
+      `${centre}. Anterior (A) is at the top, the patient's left (L) on the right.`;
   }
 
-  /** Show a scan; place is what to say of where it stands in the list. */
-  async function open(scan, place) {
+  /** Show a scan, and its position in the list as a text. */
+  async function open(scan, position) {
     const folder = `scans/${scan.key}`;
-    named = scan;
+    shown = scan;
     current = null;
     byId("name").textContent = byId("name").title = scan.name;
-    byId("place").textContent = place;
+    byId("position").textContent = position;
     drawVerdicts(scan);
     byId("tiles").replaceChildren();
-    byId("facts").replaceChildren(noteOf(scan));
-    byId("which").textContent = "";
+    byId("facts").replaceChildren(noteSection(scan));
+    byId("caption").textContent = "";
     try {
       await gmseg.load(`${folder}/facts.js`);
     } catch (error) {
-      byId("which").textContent = `This scan cannot be shown: ${error.message}`;
+      byId("caption").textContent = `This scan cannot be shown: ${error.message}.`;
       return;
     }
-    if (named !== scan) return; // it went on meanwhile
+    if (shown !== scan) return; // another scan was opened meanwhile
     const facts = gmseg.scans[scan.key];
     current = { key: scan.key, facts, plot: gmseg.plot(facts, (k) => mark(k, false), goTo) };
-    tiles.replaceChildren(...facts.tiles.map((tile, at) => drawTile(tile, at, facts, folder)));
-    byId("which").textContent = told(facts);
+    tiles.replaceChildren(...facts.tiles.map((tile, i) => drawTile(tile, i, facts, folder)));
+    byId("caption").textContent = captionOf(facts);
     drawFacts(facts, folder);
     update();
     resize();
   }
 
   function close() {
-    named = current = null;
+    shown = current = null;
   }
 
   for (const kind of ["fill", "strength"]) {
     byId(kind).addEventListener("input", () => {
-      look[kind] = Number(byId(kind).value);
-      if (kind === "fill") look.overlay = true;
+      settings[kind] = Number(byId(kind).value);
+      if (kind === "fill") settings.overlay = true;
       update();
     });
   }
   window.addEventListener("resize", () => resize());
 
   return {
-    open, close, toggle, resize, judge,
+    open, close, toggle, resize, setVerdict,
     view: () => current && gmseg.viewer.open(current.key, current.facts),
   };
 })();

@@ -1,5 +1,5 @@
-// What the page's scripts share. Texts come from file names and headers, which may be hostile:
-// they reach the page as text alone.
+// Helpers that the page's scripts share. Texts come from file names and headers, which may be
+// hostile, so they enter the page only as text.
 "use strict";
 
 const gmseg = {
@@ -10,26 +10,26 @@ const gmseg = {
 
 gmseg.byId = (id) => document.getElementById(id);
 
-/** Make an element: its attributes, and its children, which are elements or texts. */
+/** Create an element with attributes and children, which are elements or texts. */
 gmseg.element = function (tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
+  const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name === "onclick") made.addEventListener("click", value);
-    else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value !== null) made.setAttribute(name, value);
+    if (name === "onclick") node.addEventListener("click", value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value !== null) node.setAttribute(name, value);
   }
-  made.append(...children);
-  return made;
+  node.append(...children);
+  return node;
 };
 
 gmseg.svg = function (tag, attributes = {}, text = "") {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.textContent = text;
-  return made;
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.textContent = text;
+  return node;
 };
 
-/** Load a script of the report once: no page that is opened from disk may fetch. */
+/** Load a script of the report once; a page opened from disk cannot use fetch. */
 gmseg.load = (function () {
   const loading = new Map();
   return function (source) {
@@ -38,8 +38,8 @@ gmseg.load = (function () {
         const script = gmseg.element("script", { src: source });
         script.onload = resolve;
         script.onerror = () => {
-          loading.delete(source); // it may be there the next time
-          reject(new Error(source + " is missing from the report's folder"));
+          loading.delete(source); // it may exist next time
+          reject(new Error(source + " is missing from the folder of the report"));
         };
         document.head.append(script);
       }));

@@ -1,31 +1,31 @@
-// Verdicts and notes: kept in this browser, told apart by report, scan and mask; and their export.
+// Verdicts and notes, stored in this browser by report, scan and mask, and their export.
 "use strict";
 
 gmseg.VERDICTS = {
-  pass: { text: "Pass", sign: "✓", key: "p" },
-  fail: { text: "Fail", sign: "✗", key: "f" },
-  "needs-fixing": { text: "Needs fixing", sign: "✎", key: "x" },
+  pass: { text: "Pass", symbol: "✓", key: "p" },
+  fail: { text: "Fail", symbol: "✗", key: "f" },
+  "needs-fixing": { text: "Needs fixing", symbol: "✎", key: "x" },
 };
 
 gmseg.verdicts = (function () {
   const PREFIX = `gmseg:${gmseg.report.id}:`;
   const NONE = { verdict: null, note: "" };
   const memory = new Map();
-  let kept = true;
+  let stored = true;
   try {
     localStorage.setItem(PREFIX, "");
     localStorage.removeItem(PREFIX);
   } catch {
-    kept = false;
+    stored = false;
   }
 
-  const placeOf = (scan) => `${PREFIX}${scan.key}:${scan.mask_sha256}`;
+  const slotOf = (scan) => `${PREFIX}${scan.key}:${scan.mask_sha256}`;
 
-  function read(place) {
-    let entry = memory.get(place);
+  function read(slot) {
+    let entry = memory.get(slot);
     try {
-      // other pages that are opened from disk may share this store
-      if (kept) entry = JSON.parse(localStorage.getItem(place) || "null");
+      // other pages opened from disk may share this storage
+      if (stored) entry = JSON.parse(localStorage.getItem(slot) || "null");
     } catch {
       entry = null;
     }
@@ -35,44 +35,44 @@ gmseg.verdicts = (function () {
     return { verdict, note, when: Number(entry.when) || 0 };
   }
 
-  function places() {
-    return kept ? Object.keys(localStorage) : [...memory.keys()];
+  function slots() {
+    return stored ? Object.keys(localStorage) : [...memory.keys()];
   }
 
-  /** The verdict on a scan's mask. */
-  const get = (scan) => read(placeOf(scan)) || NONE;
+  /** Return the verdict on the mask of a scan. */
+  const get = (scan) => read(slotOf(scan)) || NONE;
 
-  /** The last verdict on another mask of the scan, or null. */
+  /** Return the last verdict on another mask of the scan, or null. */
   function earlier(scan) {
     const start = `${PREFIX}${scan.key}:`;
-    const others = places().filter((p) => p.startsWith(start) && p !== placeOf(scan));
+    const others = slots().filter((slot) => slot.startsWith(start) && slot !== slotOf(scan));
     const given = others.map(read).filter((entry) => entry && entry.verdict);
     return given.sort((a, b) => b.when - a.when)[0] || null;
   }
 
   function set(scan, change) {
     const entry = { ...get(scan), ...change, when: Date.now() };
-    const place = placeOf(scan);
+    const slot = slotOf(scan);
     const empty = !entry.verdict && !entry.note;
-    if (empty) memory.delete(place);
-    else memory.set(place, entry);
-    if (!kept) return;
+    if (empty) memory.delete(slot);
+    else memory.set(slot, entry);
+    if (!stored) return;
     try {
-      if (empty) localStorage.removeItem(place);
-      else localStorage.setItem(place, JSON.stringify(entry));
-    } catch { // it is full
-      kept = false;
+      if (empty) localStorage.removeItem(slot);
+      else localStorage.setItem(slot, JSON.stringify(entry));
+    } catch { // storage is full
+      stored = false;
     }
   }
 
-  return { get, set, earlier, isKept: () => kept };
+  return { get, set, earlier, isStored: () => stored };
 })();
 
 gmseg.exports = (function () {
-  // line breaks and all else that no editor shows: a comment must not end before its line does
+  // replaces line breaks and invisible characters, so that a comment stays on its line
   const oneLine = (text) => text.replace(/[\p{C}\p{Zl}\p{Zp}\s]+/gu, " ").trim();
 
-  /** A text as YAML: as it is where nothing can be misread, else quoted. */
+  /** Return a text as YAML: plain where it cannot be misread, else quoted. */
   function yamlText(text) {
     if (/^[A-Za-z0-9][A-Za-z0-9_.-]*\.nii(\.gz)?$/.test(text)) return text;
     const escaped = [...text].map((c) => {
@@ -85,7 +85,7 @@ gmseg.exports = (function () {
     return `"${escaped.join("")}"`;
   }
 
-  /** The scans with a verdict, as the Spinal Cord Toolbox's manual correction reads them. */
+  /** Return the scans with a verdict in the format of the Spinal Cord Toolbox's manual correction. */
   function yaml(verdict) {
     const given = gmseg.report.scans.filter((scan) => gmseg.verdicts.get(scan).verdict === verdict);
     const lines = given.map((scan) => {
