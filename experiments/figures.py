@@ -19,7 +19,8 @@ from gmseg.io.image import read_scan
 from gmseg.io.resources import bundled
 from gmseg.models.backend import import_keras
 from gmseg.paper.network_diagrams import draw_architecture, draw_receptive_field
-from gmseg.report.overlays import INK, PREDICTION, axes_at, draw_overlay, draw_run
+from gmseg.report.overlays import draw_overlay, draw_slice_with_side_view
+from gmseg.report.panels import INK, PREDICTION, axes_at
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "img"
 REAL_SCAN = "t2starw-multicentre/sub-9584/anat/sub-9584_run-1_T2starw.nii.gz"
@@ -48,7 +49,7 @@ def main(data=None, model=None, out: Path = IMAGES):
     mask = gmseg.segment(scan, model).mask
     figure = draw_overlay(scan, mask, slices=range(1, 17, 2), columns=4, field_mm=22)
     save(credited(figure, "right"), out / "segsample.jpg", dpi=150, pil_kwargs={"quality": 88})
-    save(credited(draw_run(scan, mask, 8), "left"), out / "video_ss.png", dpi=130)
+    save(credited(draw_slice_with_side_view(scan, mask, 8), "left"), out / "video_ss.png", dpi=130)
 
 
 def save(figure, path: Path, **options):

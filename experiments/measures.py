@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 import gmseg
-from gmseg.datasets.anatomy import cord_shapes, coverage, section_at, draw_subject
+from gmseg.datasets.anatomy import cord_shapes, coverage, draw_subject, section_at
 from gmseg.datasets.phantom import make_phantom
 from gmseg.io.files import write_between
 from gmseg.morphometry.areas import HALVES, SIDES

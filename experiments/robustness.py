@@ -178,21 +178,21 @@ def evaluate_degraded(system, model, subject, case, name, degradation, grade) ->
 # ------------------------------------------------------------------------------------- scans
 
 
-def as_labelled(case) -> degradations.Labelled:
+def as_labelled(case) -> degradations.LabelledVolume:
     """Bring a case to LAS orientation."""
     scan = read_scan(case.scan)
     cord = read_mask(case.cord, scan, what="cord mask")
-    return degradations.labelled(scan, case.reference, cord)
+    return degradations.labelled_volume(scan, case.reference, cord)
 
 
-def synthetic_case(seed: int) -> degradations.Labelled:
+def synthetic_case(seed: int) -> degradations.LabelledVolume:
     """Make a phantom with a field of view of 100 mm."""
     phantom = make_phantom(seed=seed, spacing_mm=(0.5, 0.5, 5.0), shape=(200, 200, SLICES))
     labels = np.asarray(phantom.mask.dataobj)
-    return degradations.labelled(phantom.image, labels == 1, labels > 0)
+    return degradations.labelled_volume(phantom.image, labels == 1, labels > 0)
 
 
-def degraded(case, name, degradation, grade) -> degradations.Labelled:
+def degraded(case, name, degradation, grade) -> degradations.LabelledVolume:
     """Return some slices of a scan with a degradation; the same call gives the same values."""
     seed_name = name.replace("phantom", "made-up")  # the name on which recorded noise depends
     rng = np.random.default_rng(zlib.crc32(f"{seed_name} {degradation} {grade}".encode()))
@@ -206,7 +206,7 @@ def degraded(case, name, degradation, grade) -> degradations.Labelled:
     return way.change(some_slices(case), way.values[grade], rng)
 
 
-def some_slices(case) -> degradations.Labelled:
+def some_slices(case) -> degradations.LabelledVolume:
     """Return neighbouring slices from the middle of those with a reference."""
     labelled = np.flatnonzero(case.gm.any(axis=(0, 1)))
     if not len(labelled):
@@ -215,7 +215,7 @@ def some_slices(case) -> degradations.Labelled:
     first = int(np.clip(labelled[len(labelled) // 2] - SLICES // 2, 0, last))
     part = slice(first, first + SLICES)
     affine = case.affine @ nib.affines.from_matvec(np.eye(3), [0, 0, first])
-    return degradations.Labelled(
+    return degradations.LabelledVolume(
         case.data[..., part], case.gm[..., part], case.cord[..., part], affine
     )
 

@@ -65,7 +65,7 @@ def grades():
 
 def expected_flag(degradation: str) -> str | None:
     """Return the flag that a degradation should raise, if there is one."""
-    return DEGRADATIONS[degradation].deserves if degradation in DEGRADATIONS else None
+    return DEGRADATIONS[degradation].flag if degradation in DEGRADATIONS else None
 
 
 # -------------------------------------------------------------------------------------- Dice

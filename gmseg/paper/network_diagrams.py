@@ -11,7 +11,7 @@ from gmseg.core import windows
 from gmseg.core.resampling import to_working_grid
 from gmseg.io.image import read_scan
 from gmseg.io.resources import bundled
-from gmseg.report.overlays import INK, axes_at
+from gmseg.report.panels import INK, axes_at
 
 _BLUE = "#0072b2"
 _WORDS: dict = {"size": 10.5, "color": INK}

@@ -16,7 +16,7 @@ from gmseg.evaluation.metrics import METRICS
 from gmseg.paper.published import PAPER, PAPER_METRICS, PUBLISHED, TRANSCRIBED
 from gmseg.paper.results import Method, Results
 from gmseg.paper.sample_figures import limits_near, mask_centre_mm, outline_plane, show_plane, zoom
-from gmseg.report.overlays import DARK, INK, PALE, PREDICTION, REFERENCE, axes_at
+from gmseg.report.panels import DARK, INK, PALE, PREDICTION, REFERENCE, axes_at
 
 # Okabe & Ito; their grays, the markers and the hatches differ as well
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
