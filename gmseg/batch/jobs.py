@@ -1,31 +1,29 @@
-"""Many scans: one after the other, on processes of this machine, or on a Dask cluster.
-
-Wherever it runs, a scan is segmented by the same function, `work`, and gives the same files.
-"""
+"""Segment many scans: one after the other, or in parallel with the same results."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import logging
 import tempfile
+import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 
-from gmseg import errors
+from gmseg.batch.outputs import check_job, check_summary
+from gmseg.batch.resume import (
+    check_marks,
+    fingerprint,
+    is_done,
+    is_on_page,
+    read_entries,
+    write_summary,
+)
 from gmseg.core.model import Model
-from gmseg.errors import InputError
-from gmseg.io.files import check_input, sha256
-from gmseg.io.image import mark_of
-from gmseg.io.image_file import open_image
+from gmseg.errors import InputError, message_of
 
-RETRIES = 2
-"""So often a scan is tried again that failed for another reason than its own."""
+_WRITE_INTERVAL_S = 5.0  # between two updates of the summary during a run
 
 
 @dataclass(frozen=True)
@@ -35,17 +33,17 @@ class Job:
     Attributes
     ----------
     scan : pathlib.Path
-        As the user named it.
-    files : dict
-        ``"mask"`` and, if wanted, ``"soft"`` and ``"spread"`` to where they are written.
+        The scan, as the user named it.
+    files : dict of pathlib.Path
+        Files to write by kind: ``"mask"`` and optionally ``"soft"`` and ``"spread"``.
     choices : dict
-        Of `gmseg.segment`: threshold, centre, tta and the like.
+        Keyword arguments of `gmseg.segment`: threshold, centre, tta, ...
     report : pathlib.Path or None
         Folder of the QC page that the scan is added to.
     command : tuple of str or None
-        How it was asked for, for the page.
+        Command line that the page shows.
     overwrite : bool
-        Whether files may be replaced that were made otherwise.
+        Whether files made from another scan, model or choice may be replaced.
     """
 
     scan: Path
@@ -58,23 +56,89 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """Result of a job.
 
     Attributes
     ----------
     job : Job
+        The job.
     summary : dict or None
-        See `gmseg.Segmentation`, and the ``"mask"``'s file; None where it failed.
+        `gmseg.inference.summary.Summary` as a dict, with the file of the ``"mask"``; None if the
+        job failed.
     fault : str or None
-        Why it failed, in one line.
+        Why the job failed, in one line.
     ours : bool
-        Whether the fault is the program's or the machine's, and not the scan's.
+        Whether the fault is a bug of gmseg, not one of the scan or the machine.
+    resumed : bool
+        Whether an earlier run has done the job.
     """
 
     job: Job
     summary: dict | None = None
     fault: str | None = None
     ours: bool = False
+    resumed: bool = False
+
+
+def segment_scans(
+    jobs: Sequence[Job],
+    model: Model,
+    *,
+    summary: Path | None = None,
+    out_dir: Path | None = None,
+    resume: bool = False,
+    **run_options,
+) -> Generator[Outcome, None, None]:
+    """Check jobs, skip those that are done, run the others, and write the summary.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        Scans to segment, with the same `overwrite` and `report`.
+    model : Model
+        Model to use.
+    summary : pathlib.Path, optional
+        JSON file of what was done and measured; it is up to date even if the run is interrupted.
+    out_dir : pathlib.Path, optional
+        Folder that is created if missing.
+    resume : bool
+        Whether to skip scans with results of the same model and choices.
+    **run_options
+        Options of `run`.
+
+    Yields
+    ------
+    Outcome
+        One per job. A bad scan does not stop the others.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If the summary cannot be written, or the jobs cannot be run.
+    """
+    checks = _checks(jobs, model, out_dir, resume)
+    if summary:
+        check_summary(summary, **checks)
+    earlier = read_entries(summary) if summary and resume else {}
+    numbers = {id(job): number for number, job in enumerate(jobs)}
+    entries: dict[int, dict] = {}  # by the number of the job
+    pending: list[Job] = []
+    try:
+        for outcome in _plan(jobs, model, pending, checks, summary, earlier, resume):
+            if outcome.summary is not None:
+                entries[numbers[id(outcome.job)]] = outcome.summary
+            yield outcome
+        written = time.monotonic()
+        for outcome in run(pending, model, **run_options):
+            if outcome.summary is not None:
+                entries[numbers[id(outcome.job)]] = outcome.summary
+                if summary and time.monotonic() > written + _WRITE_INTERVAL_S:
+                    write_summary(summary, earlier, _in_order(entries))
+                    written = time.monotonic()
+            yield outcome
+    finally:
+        if entries:
+            _finish(jobs[0].report, summary, earlier, _in_order(entries))
 
 
 def run(
@@ -86,21 +150,23 @@ def run(
     progress: Callable | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Iterator[Outcome]:
-    """Segment scans, and yield what became of each as soon as it is done.
+    """Segment scans, and yield the outcome of each as soon as it is done.
 
     Parameters
     ----------
     jobs : sequence of Job
+        Scans to segment.
     model : Model
+        Model to use.
     workers : int
-        Processes on this machine; 1: this process alone.
+        Number of processes on this machine; 1 for this process only.
     scheduler : str, optional
         Address of a `dask.distributed` scheduler, such as ``tcp://node:8786``, whose workers have
-        gmseg and see the same files. Then `workers` does not count.
+        gmseg and access to the same files; replaces `workers`.
     progress : callable, optional
-        Called with a job, slices done and slices in all; by this process alone.
+        Function of a job, the slices done and all slices; called in this process only.
     tell : callable, optional
-        Called with a line on where the work goes on.
+        Function of a line that describes the workers.
 
     Yields
     ------
@@ -110,239 +176,138 @@ def run(
     Raises
     ------
     gmseg.errors.InputError
-        If there is no such scheduler, or Dask is not installed.
+        If the scheduler does not answer, or Dask is not installed.
     """
-    if (scheduler is None and (workers == 1 or len(jobs) == 1)) or not jobs:
-        for job in jobs:
-            try:
-                yield work(job, model, None if progress is None else partial(progress, job))
-            except Exception as error:
-                yield Outcome(job, None, *faulty(error, job.scan))
+    if jobs and (scheduler or (workers > 1 and len(jobs) > 1)):
+        from gmseg.batch.parallel import run_parallel
+
+        yield from run_parallel(jobs, model, workers=workers, scheduler=scheduler, tell=tell)
         return
-    with _client(scheduler, workers) as client:
-        if tell is not None:
-            count = len(client.ncores())
-            tell(
-                f"{count} workers{'' if count else ' yet, waiting for some to join'}, dashboard "
-                f"at {client.dashboard_link}"
-            )
-        yield from _spread(client, jobs, model, bound=scheduler is None)
+    for job in jobs:
+        try:
+            yield work(job, model, None if progress is None else partial(progress, job))
+        except Exception as error:
+            yield Outcome(job, None, *faulty(error, job.scan))
 
 
 def work(job: Job, model: Model, progress: Callable | None = None) -> Outcome:
-    """Segment one scan and write what is wanted of it; a fault of the scan's is returned."""
+    """Segment one scan and write its files; return the outcome, also of a bad scan."""
     from gmseg.inference.segment import segment_files
 
     try:
         mark = fingerprint(job, model)
         if not job.overwrite:
-            _check_marks(job, mark)
-        with _with_soft(job) as files:
+            check_marks(job, mark)
+        with _files_to_write(job) as files:
             summary = segment_files(
                 job.scan, files, model, mark=mark, progress=progress, **job.choices
             )
             entry = summary.to_dict() | {"mask": str(job.files["mask"]), "made_from": mark}
             if job.report:
-                from gmseg.report.qc_page import add_scan
-
-                others = {kind: file for kind, file in files.items() if kind != "mask"}
-                add_scan(
-                    job.report,
-                    job.scan,
-                    files["mask"],
-                    **others,
-                    summary=entry,
-                    volume=job.choices.get("volume"),
-                    mean=job.choices.get("mean", False),
-                    command=job.command,
-                )
+                _add_to_page(job.report, job, files, entry)
     except InputError as error:
-        return Outcome(job, fault=" ".join(str(error).split()))
+        return Outcome(job, fault=message_of(error, job.scan))
     return Outcome(job, entry)
 
 
 def faulty(error: BaseException, scan: Path) -> tuple[str, bool]:
-    """Return what to say of an error that stopped one scan, and whether it is a fault of ours."""
+    """Return the message of an error that stopped one scan, and whether it is a bug of gmseg.
+
+    Examples
+    --------
+    >>> faulty(MemoryError(), "t2s.nii")
+    ('t2s.nii: too large for the free memory; use a machine with more memory', False)
+    """
     if isinstance(error, InputError | OSError):
-        return " ".join(errors.message_of(error, scan).split()), False
+        return message_of(error, scan), False
     if isinstance(error, MemoryError):
-        fault = "too large for the memory that is free; segment it on a larger machine"
-        return f"{scan}: {fault}", False
+        return f"{scan}: too large for the free memory; use a machine with more memory", False
     if type(error).__name__ == "KilledWorker":
-        fault = "every worker that had it died, of too little memory most likely"
+        fault = "its workers died, probably because the memory was full"
         return f"{scan}: {fault}; segment it alone, or with fewer workers", False
     traceback.print_exception(error)
     return " ".join(f"{scan}: {type(error).__name__}: {error}".split()), True
 
 
+def _checks(jobs: Sequence[Job], model: Model, out_dir: Path | None, resume: bool) -> dict:
+    """Return the keyword arguments of `check_job` that all jobs share."""
+    from gmseg.models.registry import card_of
+
+    cords = {job.choices["cord"] for job in jobs if job.choices.get("cord")}
+    return {
+        "scans": {job.scan.resolve() for job in jobs},
+        "inputs": [*cords, model.weights, card_of(model.weights)],
+        "out_dir": out_dir,
+        "overwrite": resume or any(job.overwrite for job in jobs),
+    }
+
+
+def _plan(
+    jobs: Sequence[Job],
+    model: Model,
+    pending: list[Job],
+    checks: dict,
+    summary: Path | None,
+    earlier: dict[str, dict],
+    resume: bool,
+) -> Iterator[Outcome]:
+    """Add the jobs to run to `pending`; yield the outcomes of those that fail or are done."""
+    taken = {summary.resolve(): "the summary"} if summary else {}
+    for job in jobs:
+        entry = earlier.get(str(job.files["mask"]), {"flags": []})
+        try:
+            check_job(job, taken=taken, **checks)
+            done = resume and is_done(job, model) and is_on_page(job)
+            if done and summary:
+                done = entry.get("made_from") == fingerprint(job, model)
+        except (InputError, OSError) as error:
+            yield Outcome(job, fault=message_of(error, job.scan))
+            continue
+        taken |= {file.resolve(): str(job.scan) for file in job.files.values()}
+        if done:
+            yield Outcome(job, entry, resumed=True)
+        else:
+            pending.append(job)
+
+
+def _finish(
+    report: Path | None, summary: Path | None, earlier: dict[str, dict], entries: list[dict]
+) -> None:
+    """Write the summary and the index of the QC page."""
+    if summary:
+        write_summary(summary, earlier, entries)
+    if report:
+        from gmseg.report.qc_page import write_index
+
+        write_index(report)
+
+
+def _in_order(entries: dict[int, dict]) -> list[dict]:
+    return [entries[number] for number in sorted(entries)]
+
+
 @contextlib.contextmanager
-def _with_soft(job: Job) -> Iterator[dict[str, Path]]:
-    """Give the files to write; a page shows the soft segmentation, too, which is not kept."""
+def _files_to_write(job: Job) -> Iterator[dict[str, Path]]:
+    """Yield the files of a job; those that only the QC page needs are deleted at the end."""
     if job.report is None:
         yield job.files
         return
     with tempfile.TemporaryDirectory(prefix="gmseg-") as folder:
-        wanted = ["soft", *(["spread"] if job.choices.get("tta", 0) > 1 else [])]
-        yield {kind: Path(folder) / f"{kind}.nii" for kind in wanted} | job.files
+        kinds = ["soft", *(["spread"] if job.choices.get("tta", 0) > 1 else [])]
+        yield {kind: Path(folder) / f"{kind}.nii" for kind in kinds} | job.files
 
 
-def fingerprint(job: Job, model: Model) -> str:
-    """Return what a job's files depend on, in few letters; it stands in their headers."""
-    usual = {"threshold": model.threshold, "standardise": model.standardise}
-    told = {name: value for name, value in job.choices.items() if value is not None}
-    choices = usual | told
-    if choices.get("tta", 0) < 2:  # no copies: their seed does not matter
-        choices = {name: value for name, value in choices.items() if name not in ("tta", "seed")}
-    made_from = {
-        "gmseg": metadata.version("gmseg"),
-        "weights": model.weights_sha256,
-        "model": [model.mean, model.std, model.window, model.voxel_size_mm],
-        "scan": _hash(job.scan),
-        "choices": {
-            name: _hash(value) if name == "cord" and value else value
-            for name, value in sorted(choices.items())
-        },
-    }
-    text = json.dumps(made_from, sort_keys=True, default=list)
-    return f"gmseg {made_from['gmseg']} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+def _add_to_page(report: Path, job: Job, files: dict[str, Path], entry: dict) -> None:
+    from gmseg.report.qc_page import add_scan
 
-
-def is_done(job: Job, model: Model) -> bool:
-    """Return whether a job's files are there already and are what it would write.
-
-    Raises
-    ------
-    gmseg.errors.InputError
-        If one of them is there and was made otherwise.
-    """
-    there = [file for file in job.files.values() if file.exists()]
-    if there:
-        _check_marks(job, fingerprint(job, model))
-    return len(there) == len(job.files)
-
-
-def _check_marks(job: Job, mark: str) -> None:
-    """Refuse to replace files that are there and were made otherwise."""
-    for file in job.files.values():
-        if not file.exists() or (made := mark_of(file)) == mark:
-            continue
-        version, ours = made.split(" ")[:2], mark.split(" ")[:2]
-        if version[0] == "gmseg" and version != ours:
-            why = f"was made by {' '.join(version)}, and this is {ours[1]}"
-        else:
-            why = "was not made from this scan by this model and these choices"
-        raise InputError(f"{file}: exists, and {why}; use --overwrite to replace it")
-
-
-def _hash(path) -> list[str]:
-    """Return the checksums of an image's files; some formats have two."""
-    check_input(path)
-    held = open_image(Path(path)).file_map.values()
-    return [
-        sha256(name)
-        for name in sorted({str(one.filename) for one in held if one.filename})
-        if Path(name).is_file()
-    ]
-
-
-# --------------------------------------------------------------------------------- with Dask
-
-
-@contextlib.contextmanager
-def _client(scheduler: str | None, workers: int):
-    """Give a client of a cluster, which is made here unless there is one."""
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError:
-        raise InputError("more than one worker needs Dask; pip install 'gmseg[cohort]'") from None
-    with contextlib.ExitStack() as open_ones:
-        if scheduler is None:
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=0,  # else a worker with a large scan is stopped without a word
-                dashboard_address="127.0.0.1:0",  # file names are nobody else's business
-                silence_logs=logging.CRITICAL,
-            )
-            scheduler = open_ones.enter_context(cluster).scheduler_address
-        try:
-            client = Client(scheduler, timeout="10s")
-        except (OSError, ValueError, TimeoutError) as error:
-            raise InputError(
-                f"--scheduler {scheduler}: does not answer ({error}); give the address that "
-                f"dask scheduler prints, such as tcp://127.0.0.1:8786"
-            ) from None
-        yield open_ones.enter_context(client)
-
-
-def _spread(client, jobs: Sequence[Job], model: Model, *, bound: bool) -> Iterator[Outcome]:
-    """Send jobs to a cluster's workers; those of a worker that dies go to another."""
-    from distributed import as_completed
-
-    model = replace(model, weights=model.weights.absolute())
-    beside: dict[str, int] = {}  # how many work at a time, machine by machine
-    for address, count in client.nthreads().items():
-        beside[_host(address)] = beside.get(_host(address), 0) + count
-    futures = {}
-    for number, job in enumerate(jobs):
-        name = f"{job.scan.name}-{number}"  # on the dashboard
-        sent = client.submit(
-            _work_beside,
-            _anywhere(job),
-            model,
-            beside,
-            bound,
-            retries=RETRIES,
-            pure=False,
-            key=name,
-        )
-        futures[sent] = job
-    try:
-        for future in as_completed(futures):
-            job = futures[future]
-            if future.cancelled():
-                fault = f"{job.scan}: the scheduler was lost before it was done; run it again"
-                yield Outcome(job, fault=fault)
-            elif error := future.exception():
-                yield Outcome(job, None, *faulty(error, job.scan))
-            else:
-                yield _as_named(future.result(), job)
-    finally:
-        client.cancel(list(futures))
-
-
-def _work_beside(job: Job, model: Model, beside: dict[str, int], bound: bool) -> Outcome:
-    """Do as `work` on one of several workers, which share their machine's cores."""
-    from distributed import get_worker
-
-    from gmseg.models.backend import share_cores
-
-    worker = get_worker()
-    share_cores(beside.get(_host(worker.address), 1), int(worker.name) if bound else None)
-    return work(job, model)
-
-
-def _host(address: str) -> str:
-    """Return the machine of a worker's address, such as tcp://10.0.0.7:40123."""
-    return address.split("//")[-1].rsplit(":", 1)[0]
-
-
-def _anywhere(job: Job) -> Job:
-    """Return a job that means the same in another working folder."""
-    choices = {
-        name: value.absolute() if isinstance(value, Path) else value
-        for name, value in job.choices.items()
-    }
-    files = {kind: file.absolute() for kind, file in job.files.items()}
-    report = job.report and job.report.absolute()
-    return replace(job, scan=job.scan.absolute(), files=files, choices=choices, report=report)
-
-
-def _as_named(outcome: Outcome, job: Job) -> Outcome:
-    """Return an outcome of a worker's in the words of the user's job."""
-    if outcome.fault:
-        named = outcome.fault.replace(str(job.scan.absolute()), str(job.scan))
-        return replace(outcome, job=job, fault=named)
-    names = {"scan": str(job.scan), "mask": str(job.files["mask"])}
-    return replace(outcome, job=job, summary=outcome.summary | names)
+    add_scan(
+        report,
+        job.scan,
+        files["mask"],
+        soft=files.get("soft"),
+        spread=files.get("spread"),
+        summary=entry,
+        volume=job.choices.get("volume"),
+        mean=job.choices.get("mean", False),
+        command=job.command,
+    )

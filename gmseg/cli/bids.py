@@ -7,108 +7,96 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from gmseg.cli.console import exclude, fail, note, own_fault, warn
-from gmseg.cli.models import Overwrite
-from gmseg.cli.options import Argument, Option
+from typer import Argument, Option
+
+from gmseg.cli.console import exclude, fail, fail_internally, note, progress_bar, say, warn
+from gmseg.cli.options import Mean, Model, Overwrite, Scheduler, Seed, Strict, Tta, Volume, Workers
 
 
 class Level(StrEnum):
-    """Of a BIDS App."""
+    """Level of a BIDS App."""
 
     participant = "participant"
     group = "group"
 
 
-def bids(
-    bids_dir: Annotated[Path, Argument(metavar="BIDS_DIR", help="The dataset; only read.")],
-    out_dir: Annotated[
-        Path,
-        Argument(
-            metavar="OUT_DIR",
-            help="The derivatives' folder, such as BIDS_DIR/derivatives/gmseg; created if missing.",
-        ),
-    ],
-    level: Annotated[
-        Level,
-        Argument(
-            metavar="participant|group",
-            help="Segment the scans; or make a table and a page of all that are segmented.",
-        ),
-    ],
-    participants: Annotated[
-        list[str] | None,
-        Option(
-            "--participant-label",
-            "--participant_label",
-            metavar="LABEL...",
-            help="These participants alone: 01 02, or sub-01 sub-02.",
-        ),
-    ] = None,
-    sessions: Annotated[
-        list[str] | None, Option("--session", metavar="LABEL...", help="These sessions alone.")
-    ] = None,
-    acquisitions: Annotated[
-        list[str] | None,
-        Option("--acquisition", metavar="LABEL...", help="These acquisitions alone: MEDIC, MERGE."),
-    ] = None,
-    filter_file: Annotated[
-        Path | None,
-        Option(
-            "--bids-filter-file",
-            metavar="FILE.json",
-            help='Which scans, by pybids\' entities, as fMRIPrep has it: {"t2starw": {"run": 1}, "megre": {..}}.',
-        ),
-    ] = None,
-    model: Annotated[str, Option(metavar="NAME|FILE", help="See gmseg segment.")] = "default",
-    volume: Annotated[
-        int | None, Option(metavar="K", help="Take volume K of 4-D scans, counted from 0.")
-    ] = None,
-    mean: Annotated[bool, Option("--mean", help="Average the volumes of 4-D scans.")] = False,
-    tta: Annotated[
-        int,
-        Option(
-            "--tta",
-            metavar="N",
-            min=0,
-            max=1000,
-            help="Average over N copies of each scan: see gmseg segment. [default: none]",
-        ),
-    ] = 0,
-    seed: Annotated[int, Option(metavar="S", min=0, max=2**32 - 1, help="Of --tta.")] = 0,
-    workers: Annotated[
-        int,
-        Option(
-            "--workers",
-            metavar="N",
-            min=1,
-            max=256,
-            help="Segment N scans at a time, each by a process of its own (Dask).",
-        ),
-    ] = 1,
-    scheduler: Annotated[
-        str | None,
-        Option(
-            metavar="ADDRESS",
-            help="Send the scans to the workers of a Dask scheduler, such as tcp://node:8786, which see the same files.",
-        ),
-    ] = None,
-    overwrite: Overwrite = False,
-    strict: Annotated[
-        bool, Option("--strict", help="Exit with 3 if anything looked suspicious.")
-    ] = False,
-) -> int:
-    """Segment the T2starw and MEGRE scans of a BIDS dataset, as a BIDS App.
+_BidsDir = Annotated[Path, Argument(metavar="BIDS_DIR", help="The dataset, which is only read.")]
+_OutDir = Annotated[
+    Path,
+    Argument(
+        metavar="OUT_DIR",
+        help="Folder of the derivatives, such as BIDS_DIR/derivatives/gmseg; created if missing.",
+    ),
+]
+_Level = Annotated[
+    Level,
+    Argument(
+        metavar="participant|group",
+        help="Segment the scans; or write a table and a QC page of all that are segmented.",
+    ),
+]
+_Participants = Annotated[
+    list[str] | None,
+    Option(
+        "--participant-label",
+        "--participant_label",
+        metavar="LABEL...",
+        help="Only these participants: 01 02, or sub-01 sub-02.",
+    ),
+]
+_Sessions = Annotated[
+    list[str] | None, Option("--session", metavar="LABEL...", help="Only these sessions.")
+]
+_Acquisitions = Annotated[
+    list[str] | None,
+    Option("--acquisition", metavar="LABEL...", help="Only these acquisitions: MEDIC, MERGE."),
+]
+_FilterFile = Annotated[
+    Path | None,
+    Option(
+        "--bids-filter-file",
+        metavar="FILE.json",
+        help="Select scans by pybids' entities, as fMRIPrep does: "
+        '{"t2starw": {"run": 1}, "megre": {..}}.',
+    ),
+]
 
-    The participant level writes masks, probabilities, areas and a QC page, and leaves out the
-    scans that are done; the group level writes a table of all, and the page anew.
+
+def bids(
+    bids_dir: _BidsDir,
+    out_dir: _OutDir,
+    level: _Level,
+    participants: _Participants = None,
+    sessions: _Sessions = None,
+    acquisitions: _Acquisitions = None,
+    filter_file: _FilterFile = None,
+    model: Model = "default",
+    volume: Volume = None,
+    mean: Mean = False,
+    tta: Tta = 0,
+    seed: Seed = 0,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+    overwrite: Overwrite = False,
+    strict: Strict = False,
+) -> int:
+    """Segment a BIDS dataset, as a BIDS App.
+
+    The participant level segments T2starw and MEGRE scans, and writes masks, soft segmentations,
+    areas and a QC page; it skips scans that are done. The group level writes a table of all scans
+    and the page.
+
+        gmseg bids BIDS_DIR BIDS_DIR/derivatives/gmseg participant
+        gmseg bids BIDS_DIR OUT_DIR participant --participant-label 01 02
+        gmseg bids BIDS_DIR OUT_DIR group
     """
     from gmseg.batch import bids_query
 
-    filters = bids_query.read_filters(filter_file) if filter_file else None
     exclude(
         ("--volume", "--mean", volume is not None and mean),
         ("--workers", "--scheduler", workers > 1 and scheduler),
     )
+    filters = bids_query.read_filters(filter_file) if filter_file else None
     scans, left_out = bids_query.query_scans(
         bids_dir,
         participants=participants or (),
@@ -116,8 +104,8 @@ def bids(
         acquisitions=acquisitions or (),
         filters=filters,
     )
-    for line in left_out:
-        warn(line)
+    for message in left_out:
+        warn(message)
     if level == Level.group:
         return _group(bids_dir, out_dir, scans, strict)
     return _participant(
@@ -137,75 +125,75 @@ def bids(
 
 
 def _participant(
-    bids_dir: Path, out_dir: Path, scans, model: str, *, strict: bool, **choices
+    bids_dir: Path, out_dir: Path, scans, model: str, *, strict: bool, **options
 ) -> int:
-    """Segment, with a line per scan and a table at the end; return the exit status."""
-    from tqdm import tqdm
-
+    """Segment with a line per scan and a table at the end; return the exit code."""
     from gmseg.batch.bids_app import participant_level
     from gmseg.batch.bids_derivatives import PAGE, group_row
     from gmseg.models.registry import load_model
 
-    done = []
+    results = []
     command = ("gmseg", *sys.argv[1:])
-    with tqdm(total=len(scans), unit="scan", leave=False, disable=None) as bar:
+    with progress_bar(total=len(scans), unit="scan") as bar:
         for result in participant_level(
-            bids_dir, out_dir, scans, load_model(model), command=command, tell=note, **choices
+            bids_dir, out_dir, scans, load_model(model), command=command, tell=note, **options
         ):
-            done.append(result)
-            with tqdm.external_write_mode():
-                _tell(result, f"[{len(done)}/{len(scans)}]", out_dir)
+            results.append(result)
+            _print_result(result, f"[{len(results)}/{len(scans)}]", out_dir)
             bar.update()
     order = {scan.name: number for number, scan in enumerate(scans)}
-    done.sort(key=lambda result: order[result.scan.name])
-    print(_table([(result, group_row(out_dir, result.scan)) for result in done]))
+    results.sort(key=lambda result: order[result.scan.name])
+    print(_as_table([(result, group_row(out_dir, result.scan)) for result in results]))
     if (page := out_dir / PAGE / "index.html").exists():
         print(page)
-    if any(result.internal for result in done):
-        return own_fault()
-    if any(result.fault for result in done):
+    if any(result.internal for result in results):
+        return fail_internally()
+    if any(result.sidecar is None for result in results):
         return 2
-    return 3 if strict and any(result.sidecar["Flags"] for result in done) else 0
+    flagged = any(result.sidecar and result.sidecar["Flags"] for result in results)
+    return 3 if strict and flagged else 0
 
 
-def _tell(result, number: str, out_dir: Path) -> None:
-    """Print what became of a scan, and its flags."""
+def _print_result(result, number: str, out_dir: Path) -> None:
+    """Print the mask of a scan and its flags, or its fault."""
     from gmseg.batch.bids_derivatives import outputs
 
     if result.fault:
         fail(result.fault)
         return
     mask = out_dir / outputs(result.scan)["mask"]
-    print(f"{number} {mask}{'' if result.segmented else '  is done'}", flush=True)
+    say(f"{number} {mask}{'' if result.segmented else '  is done'}")
     for flag in result.sidecar["Flags"]:
         warn(f"{result.scan.name}: {flag['Text']}")
 
 
-def _table(results) -> str:
-    """Return what became of the scans, a line each."""
-    wide = max(len(result.scan.name) for result, _ in results)
-    lines = [f"{'scan':<{wide}}  slices   mm^2  expected Dice  flags"]
+def _as_table(results) -> str:
+    """Return a line per scan and the number of scans segmented, done before and failed."""
+    width = max(len(result.scan.name) for result, _ in results)
+    lines = [f"{'scan':<{width}}  slices   mm^2  expected Dice  flags"]
     for result, row in results:
         if result.fault:
-            lines.append(f"{result.scan.name:<{wide}}  failed")
+            lines.append(f"{result.scan.name:<{width}}  failed")
             continue
         area, dice = (
             "-" if row[name] in (None, "n/a") else f"{float(row[name]):.{digits}f}"
             for name, digits in (("gm_area_mm2", 1), ("expected_dice", 2))
         )
         lines.append(
-            f"{result.scan.name:<{wide}}  {row['slices']:>6}  {area:>5}  {dice:>13}  {row['flags']}"
+            f"{result.scan.name:<{width}}  {row['slices']:>6}  {area:>5}  {dice:>13}  "
+            f"{row['flags']}"
         )
     counts = {
         "segmented": sum(result.segmented and not result.fault for result, _ in results),
         "done before": sum(not result.segmented for result, _ in results),
         "failed": sum(bool(result.fault) for result, _ in results),
     }
-    return "\n".join([*lines, ", ".join(f"{n} {what}" for what, n in counts.items() if n)])
+    totals = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    return "\n".join([*lines, totals])
 
 
 def _group(bids_dir: Path, out_dir: Path, scans, strict: bool) -> int:
-    """Make the table and the page of the group; return the exit status."""
+    """Write the table and the page of the group; return the exit code."""
     from gmseg.batch.bids_app import group_level
     from gmseg.batch.bids_derivatives import GROUP_TABLE, PAGE, check_out_dir
 
@@ -215,10 +203,10 @@ def _group(bids_dir: Path, out_dir: Path, scans, strict: bool) -> int:
         if row["problem"]:
             warn(f"{row['source']}: {row['problem']}")
     masks = [row for row in rows if not row["problem"]]
-    made_by = {(row["model"], row["gmseg_version"]) for row in masks}
-    if len(made_by) > 1:
-        told = ", ".join(f"{model} (gmseg {version})" for model, version in sorted(made_by))
-        warn(f"{out_dir}: the masks were made by several models or versions: {told}")
+    versions = {(row["model"], row["gmseg_version"]) for row in masks}
+    if len(versions) > 1:
+        listed = ", ".join(f"{model} (gmseg {version})" for model, version in sorted(versions))
+        warn(f"{out_dir}: the masks were made by several models or versions: {listed}")
     print(f"{out_dir / GROUP_TABLE}  {len(masks)} of {len(rows)} scans have masks")
     print(out_dir / PAGE / "index.html")
     return 3 if strict and any(row["flags"] != "none" for row in masks) else 0

@@ -1,51 +1,170 @@
-"""What the command says on standard error, one line each; and how its bars move."""
+"""Messages and progress bars of the command, on standard error."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import NamedTuple, TextIO
 
 from gmseg.errors import InputError
 
+_FLAGS = {
+    "output": "-o",
+    "start": "--from",
+    "file_format": "--format",
+    "participants": "--participant-label",
+    "sessions": "--session",
+    "acquisitions": "--acquisition",
+    "filters": "--bids-filter-file",
+}
+"""Parameters whose flag is not their name."""
+_PARAMETER = re.compile(r"`([a-z]\w*)(?:=([^`]+))?`")
+_LOG_INTERVAL_S = 60  # between two lines of a long run's progress bar in a log file
 
-def fail(error) -> int:
-    """Print an error, and return the exit status of a fault of the input's."""
-    print(f"gmseg: error: {_line(error)}", file=sys.stderr)
+
+class _Verbosity(NamedTuple):
+    quiet: bool = False
+    verbose: bool = False
+
+
+_verbosity = _Verbosity()
+
+
+def set_verbosity(*, quiet: bool = False, verbose: bool = False) -> None:
+    """Choose whether notes and progress bars, or log messages and tracebacks, are shown."""
+    global _verbosity  # noqa: PLW0603
+    _verbosity = _Verbosity(quiet, verbose)
+    if verbose:
+        import logging
+
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
+def with_flags(message: object) -> str:
+    """Return a message of the library with parameters in backquotes replaced by flags.
+
+    Examples
+    --------
+    >>> with_flags("t2s.nii: exists; set `overwrite=True` to replace it")
+    't2s.nii: exists; set --overwrite to replace it'
+    >>> with_flags("choose one with `volume=k`, or use `standardise='volume'`")
+    'choose one with --volume K, or use --standardise volume'
+    >>> with_flags("give its place with `centre=(x, y)`, or a mask with `cord`")
+    'give its place with --centre X,Y, or a mask with --cord'
+    >>> with_flags("choose another `out_dir` or `output`; `threshold=1.5` is too large")
+    'choose another --out-dir or -o; --threshold 1.5 is too large'
+    """
+    return _PARAMETER.sub(_flag, str(message))
+
+
+def _flag(match: re.Match) -> str:
+    """Return the flag of a parameter, and its value or the placeholder of its value."""
+    name, value = match.groups()
+    flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+    if value in (None, "True"):
+        return flag
+    if value[0] in "'\"":
+        return f"{flag} {value[1:-1]}"
+    return f"{flag} {re.sub(r'[() ]', '', value).upper()}"
+
+
+def say(text: object) -> None:
+    """Print a result on standard output, above the progress bars."""
+    _print(str(text), sys.stdout)
+
+
+def fail(error: object) -> int:
+    """Print an error in one line, and return the exit code of faulty input."""
+    if _verbosity.verbose and isinstance(error, BaseException):
+        traceback.print_exception(error)
+    _print(f"gmseg: error: {with_flags(error)}")
     return 2
 
 
-def warn(text) -> None:
-    """Print a warning."""
-    print(f"gmseg: warning: {_line(text)}", file=sys.stderr)
+def warn(message: object) -> None:
+    """Print a warning in one line."""
+    _print(f"gmseg: warning: {with_flags(message)}")
 
 
-def note(text) -> None:
-    """Print what is good to know."""
-    print(f"gmseg: {_line(text)}", file=sys.stderr)
+def note(message: object) -> None:
+    """Print information in one line, unless the command is quiet."""
+    if not _verbosity.quiet:
+        _print(f"gmseg: {with_flags(message)}")
 
 
-def exclude(*choices: tuple[str, str, object]) -> None:
-    """Refuse two options that were both given: their names, and whether both were."""
-    for one, two, both in choices:
-        if both:
-            raise InputError(f"{one} and {two} exclude each other; give one")
-
-
-def own_fault() -> int:
-    """Ask for a report of what stands above, and return the exit status."""
-    note("this is a fault of gmseg's own; please report it with the lines above")
+def fail_internally() -> int:
+    """Ask for a report of the traceback above, and return the exit code of a bug of gmseg."""
+    _print("gmseg: this is a bug in gmseg; please report it with the lines above")
     return 1
 
 
-def moves(bar) -> Callable[[int, int], None]:
-    """Return what moves a bar to so many of so many."""
+def _print(text: str, stream: TextIO | None = None) -> None:
+    """Print a line, above the progress bars if there are any."""
+    bars = sys.modules.get("tqdm")
+    with bars.tqdm.external_write_mode() if bars else nullcontext():
+        print(" ".join(text.splitlines()), file=stream or sys.stderr, flush=True)
 
-    def progress(count: int, total: int) -> None:
+
+def exclude(*pairs: tuple[str, str, object]) -> None:
+    """Raise InputError for two options that exclude each other: first, second, both given."""
+    for first, second, both in pairs:
+        if both:
+            raise InputError(f"{first} and {second} exclude each other; give one")
+
+
+# ----------------------------------------------------------------------------- progress bars
+
+
+def progress_bar(**options):
+    """Return a tqdm bar that disappears at its end; hidden where there is no terminal.
+
+    Parameters
+    ----------
+    **options
+        Options of `tqdm.tqdm`.
+    """
+    from tqdm import tqdm
+
+    options["disable"] = _verbosity.quiet or options.get("disable")
+    return tqdm(leave=False, **options)
+
+
+def long_progress_bar(**options):
+    """Return a tqdm bar of a run of hours; in a log file, it writes a line a minute."""
+    from tqdm import tqdm
+
+    interval = 0.1 if sys.stderr.isatty() else _LOG_INTERVAL_S
+    return tqdm(mininterval=interval, maxinterval=interval, disable=_verbosity.quiet, **options)
+
+
+def advance(bar) -> Callable[[int, int], None]:
+    """Return a function of the steps done and the total that moves a bar."""
+
+    def progress(done: int, total: int) -> None:
         bar.total = total
-        bar.update(count - bar.n)
+        bar.update(done - bar.n)
 
     return progress
 
 
-def _line(text) -> str:
-    return " ".join(str(text).splitlines())
+@contextmanager
+def stage_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function of stage, steps done and total that shows one bar per stage."""
+    bars: dict = {}
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage not in bars:
+            for bar in bars.values():
+                bar.close()
+            # steps that were done before a resume took no time
+            bars[stage] = long_progress_bar(desc=stage, total=total, initial=done - 1)
+        bars[stage].update(done - bars[stage].n)
+
+    try:
+        yield progress
+    finally:
+        for bar in bars.values():
+            bar.close()

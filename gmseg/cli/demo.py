@@ -5,17 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from gmseg.cli.models import Overwrite
-from gmseg.cli.options import Argument, Option
+from typer import Argument, Option
+
+from gmseg.cli.options import Overwrite, Seed
+
+_Folder = Annotated[Path, Argument(metavar="DIR", help="Folder to write; created if missing.")]
+_Subjects = Annotated[int, Option(metavar="N", min=1, help="Subjects per site.")]
+_OutDir = Annotated[Path, Option(metavar="DIR", help="Folder to write; created if missing.")]
 
 
 def phantom(
-    folder: Annotated[Path, Argument(metavar="DIR")],
-    subjects: Annotated[int, Option(metavar="N", min=1, help="Per site.")] = 1,
-    seed: Annotated[int, Option(metavar="S", min=0, max=2**32 - 1)] = 0,
-    overwrite: Overwrite = False,
+    folder: _Folder, subjects: _Subjects = 1, seed: Seed = 0, overwrite: Overwrite = False
 ) -> int:
-    """Make up cord phantoms with known truth, laid out as the GM challenge's data."""
+    """Write synthetic phantoms of the cord with reference masks.
+
+    The files have the names and the layout of the GM Challenge's data.
+
+        gmseg phantom phantoms --subjects 3
+        gmseg reproduce phantoms --model default --out reproduced
+    """
     from gmseg.datasets.phantom import write_challenge
 
     written = write_challenge(folder, subjects=subjects, seed=seed, overwrite=overwrite)
@@ -23,15 +31,20 @@ def phantom(
     return 0
 
 
-def demo(
-    out_dir: Annotated[Path, Option(metavar="DIR", help="Created if missing.")] = Path(
-        "gmseg-demo"
-    ),
-    overwrite: Overwrite = False,
-) -> int:
-    """Segment the sample that travels with gmseg, and show the result."""
-    from gmseg.cli.demo_run import run_demo
+def demo(out_dir: _OutDir = Path("gmseg-demo"), overwrite: Overwrite = False) -> int:
+    """Segment the sample that comes with gmseg.
 
-    for line in run_demo(out_dir, overwrite=overwrite):
-        print(line)
+    Writes the mask and a picture of it, and compares the mask with the reference.
+
+        gmseg demo
+    """
+    from gmseg.report.demo import run_demo
+
+    result = run_demo(out_dir, overwrite=overwrite)
+    areas = ", ".join(f"{area:.1f}" for area in result.summary.area_mm2)
+    print(f"mask      {result.mask_file}")
+    print(f"picture   {result.picture_file}")
+    print(f"Dice      {result.dice:.3f} with the reference of this synthetic phantom")
+    print(f"area      {areas} mm^2, slice by slice")
+    print(f"time      {result.summary.seconds:.1f} s, including loading the network")
     return 0

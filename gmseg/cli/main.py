@@ -1,18 +1,22 @@
-"""The command ``gmseg``: parses, calls, prints; no work of its own."""
+"""The command ``gmseg``: its commands, imported on demand, and its exit codes."""
 
 from __future__ import annotations
 
-import gc
+import functools
+import os
 import sys
 import traceback
+from collections.abc import Sequence
 from importlib import import_module
+from typing import Annotated, Any
 
-from gmseg import errors
-from gmseg.cli import console, options
-from gmseg.errors import InputError
+import typer
 
-_ABOUT = "Segment the spinal cord's gray matter (GM) in axial T2*-weighted MRI."
-_HOMES = {
+from gmseg.cli import console
+from gmseg.cli.commands import SETTINGS, Group, UsageError, make_command, usage_message
+from gmseg.errors import InputError, message_of
+
+MODULES = {
     "segment": "segment",
     "measure": "measure",
     "report": "report",
@@ -26,72 +30,106 @@ _HOMES = {
     "phantom": "demo",
     "demo": "demo",
 }
-"""Every command, in the order of the help, and the module of its function (or its `COMMANDS`)."""
+"""Module of every command, in the order of the help."""
 
 
-def main(args: list[str] | None = None) -> None:
-    """Run the command; exit 0 done, 2 the input is at fault, 3 flags in strict mode, 1 ours."""
-    gc.set_threshold(50_000)  # to import makes many objects and no garbage: a tenth of its time
-    for stream in (sys.stdout, sys.stderr):
-        # a file name may hold what the terminal's encoding does not
-        stream.reconfigure(errors="backslashreplace")
-    sys.exit(_run(args))
+class _LazyGroup(Group):
+    """The top level, which imports the module of a command when it is used."""
+
+    def list_commands(self, ctx):  # noqa: ARG002
+        return list(MODULES)
+
+    def get_command(self, ctx, cmd_name):  # noqa: ARG002
+        return _load(cmd_name) if cmd_name in MODULES else None
 
 
-def _run(args: list[str] | None) -> int:
-    try:
-        return _call(sys.argv[1:] if args is None else args)
-    except options.UsageError as error:
-        return console.fail(f"{error} (see gmseg --help)")
-    except InputError as error:
-        return console.fail(error)
-    except KeyboardInterrupt:
-        print("gmseg: interrupted; nothing is half-written", file=sys.stderr)
-        return 130
-    except OSError as error:
-        return console.fail(errors.message_of(error, "a file"))
-    except Exception:
-        traceback.print_exc()
-        return console.own_fault()
+@functools.cache
+def _load(name: str) -> Any:
+    """Import the module of a command, and return its function or app as typer's command."""
+    module = import_module(f"gmseg.cli.{MODULES[name]}")
+    if hasattr(module, "app"):
+        return typer.main.get_command(module.app)
+    return make_command(name, getattr(module, name))
 
 
-def _call(args: list[str], prog: str = "gmseg", about: str = _ABOUT, commands=_HOMES) -> int:
-    """Call the command that the first word names; import nothing else."""
-    name, words = args[0] if args else "--help", args[1:]
-    flags = {"--version": "Print the version."} if prog == "gmseg" else {}
-    if name in flags:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         from importlib import metadata
 
         print(f"gmseg {metadata.version('gmseg')}")
-        return 0
-    if name == "--help":
-        lines = {one: _first_line(_found(one, commands)) for one in commands}
-        print(options.help_of_commands(prog, about, flags, lines), end="")
-        if not args:
-            raise options.UsageError("Missing command")
-        return 0
-    if name.startswith("-"):
-        raise options.unknown("option", name, [*flags, "--help"])
-    if name not in commands:
-        raise options.unknown("command", name, commands)
-    found = _found(name, commands)
-    if hasattr(found, "COMMANDS"):
-        return _call(words, f"{prog} {name}", _first_line(found), found.COMMANDS)
-    given = options.parse(found, f"{prog} {name}", words)
-    return 0 if given is None else found(**given)
+        raise typer.Exit
 
 
-def _found(name: str, commands: dict):
-    """Return a command's function, or the module of the commands that follow its name."""
-    if callable(commands[name]):
-        return commands[name]
-    home = import_module(f"gmseg.cli.{commands[name]}")
-    return getattr(home, name, home)
+_app = typer.Typer(cls=_LazyGroup, **SETTINGS | {"add_completion": True})
 
 
-def _first_line(found) -> str:
-    return found.__doc__.partition("\n")[0]
+@_app.callback()
+def _gmseg(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Hide progress bars and notes.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Show log messages and tracebacks of errors.")
+    ] = False,
+) -> None:
+    """Segment the spinal cord's gray matter (GM) in axial T2*-weighted MRI."""
+    console.set_verbosity(quiet=quiet, verbose=verbose)
 
 
-if __name__ == "__main__":
-    main()
+def main() -> None:
+    """Run the command with the words of the command line, and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        # a file name may hold characters that the terminal's encoding lacks
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command and return its exit code.
+
+    Parameters
+    ----------
+    words : sequence of str
+        Command, options and arguments: ``["segment", "t2s.nii.gz"]``.
+
+    Returns
+    -------
+    int
+        0: done; 2: the input is faulty; 3: a QC flag was raised with ``--strict``;
+        1: a bug in gmseg; 130: interrupted.
+    """
+    try:
+        return _call(words)
+    except UsageError as error:
+        return console.fail(f"{usage_message(error)} (see gmseg --help)")
+    except InputError as error:
+        return console.fail(error)
+    except KeyboardInterrupt:
+        print("gmseg: interrupted; no file is incomplete", file=sys.stderr)
+        return 130
+    except OSError as error:
+        return console.fail(message_of(error, "a file"))
+    except Exception:
+        traceback.print_exc()
+        return console.fail_internally()
+
+
+def _call(words: Sequence[str]) -> int:
+    """Parse and call, without typer's own handling of exceptions."""
+    command: Any = _command()
+    if "_GMSEG_COMPLETE" in os.environ:  # a shell asks for completions
+        command.main(list(words), prog_name="gmseg")
+    try:
+        with command.make_context("gmseg", list(words)) as context:
+            return command.invoke(context) or 0
+    except typer.Exit as end:  # after --help or --version
+        return end.exit_code
+
+
+@functools.cache
+def _command():
+    return typer.main.get_command(_app)

@@ -6,12 +6,13 @@ import math
 from pathlib import Path
 from typing import Annotated
 
-from gmseg.cli.console import moves
-from gmseg.cli.models import Overwrite
-from gmseg.cli.options import Argument, Option
+from typer import Argument, Option
+
+from gmseg.cli.console import advance, progress_bar
+from gmseg.cli.options import Overwrite
 from gmseg.errors import InputError
 
-_SHOWN = {
+_TITLES = {
     "gm_area_mm2": "GM",
     "gm_left_area_mm2": "left",
     "gm_right_area_mm2": "right",
@@ -22,62 +23,74 @@ _SHOWN = {
     "wm_area_mm2": "WM",
     "gm_cord_ratio": "GM/cord",
 }
+"""Columns that are printed."""
+_Mask = Annotated[Path, Argument(metavar="MASK", help="A GM mask, from gmseg or drawn by a rater.")]
+_Soft = Annotated[
+    Path | None,
+    Option(
+        metavar="SOFT",
+        help="Soft segmentation (SCAN_gmsoft.nii.gz): adds areas that weight every voxel by its "
+        "GM probability.",
+    ),
+]
+_Cord = Annotated[
+    Path | None,
+    Option(
+        metavar="MASK",
+        help="Cord mask: adds cord and white-matter (WM) area and the GM/cord ratio, and gives "
+        "the axes of the cord.",
+    ),
+]
+_Levels = Annotated[
+    Path | None,
+    Option(
+        metavar="LABELS",
+        help="Vertebral levels as whole numbers that fill the cord: adds means per level.",
+    ),
+]
+_Label = Annotated[
+    int | None,
+    Option(
+        metavar="N",
+        show_default="1, and the mask holds only 0 and 1",
+        help="Value of GM in the mask.",
+    ),
+]
+_CorrectObliqueness = Annotated[
+    bool,
+    Option(
+        "--correct-obliqueness",
+        help="Multiply areas by the cosine of the angle between the cord and the slice normal.",
+    ),
+]
+_Tsv = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        help="Write all numbers with a row per slice, per level and for the scan, and a JSON file "
+        "beside it that describes the columns.",
+    ),
+]
 
 
 def measure(
-    mask: Annotated[
-        Path, Argument(metavar="MASK", help="A gray-matter mask, from gmseg or drawn.")
-    ],
-    soft: Annotated[
-        Path | None,
-        Option(
-            metavar="SOFT",
-            help="The soft segmentation (SCAN_gmsoft.nii.gz): areas from it count every voxel by its share.",
-        ),
-    ] = None,
-    cord: Annotated[
-        Path | None,
-        Option(
-            metavar="MASK",
-            help="A mask of the cord: cord and white-matter area, GM/cord ratio; the cord's axes are found on it, too.",
-        ),
-    ] = None,
-    levels: Annotated[
-        Path | None,
-        Option(
-            metavar="LABELS",
-            help="Vertebral levels as whole numbers that fill the cord: means per level.",
-        ),
-    ] = None,
-    label: Annotated[
-        int | None,
-        Option(
-            metavar="N",
-            help="The value of gray matter in the mask. [default: it holds nothing but 0 and 1]",
-        ),
-    ] = None,
-    correct_obliqueness: Annotated[
-        bool,
-        Option(
-            "--correct-obliqueness",
-            help="Multiply areas by the cosine of the angle between cord and slices. [default: areas as scanned]",
-        ),
-    ] = False,
-    tsv: Annotated[
-        Path | None,
-        Option(
-            metavar="FILE",
-            help="Write every number, horns apart, a row per slice, per level and for all; and FILE.json, which tells the columns and units.",
-        ),
-    ] = None,
+    mask: _Mask,
+    soft: _Soft = None,
+    cord: _Cord = None,
+    levels: _Levels = None,
+    label: _Label = None,
+    correct_obliqueness: _CorrectObliqueness = False,
+    tsv: _Tsv = None,
     overwrite: Overwrite = False,
 ) -> int:
-    """Measure a gray-matter mask: areas per slice and level, horns apart, volume.
+    """Measure areas and volume of a gray-matter mask.
 
-    Left, right, anterior and posterior are the cord's own, not the image's. Areas in mm^2.
+    Areas are in mm^2, per slice and per vertebral level, of the whole GM and of its horns. Left,
+    right, anterior and posterior are those of the cord, not of the image.
+
+        gmseg measure t2s_gmseg.nii.gz --soft t2s_gmsoft.nii.gz
+        gmseg measure t2s_gmseg.nii.gz --cord t2s_seg.nii.gz --tsv t2s_gmseg.tsv
     """
-    from tqdm import tqdm
-
     from gmseg.io import files, tables
     from gmseg.morphometry.areas import COLUMNS, measure_mask
 
@@ -86,11 +99,11 @@ def measure(
         files.check_input(file)
     if tsv:
         if tsv.suffix != ".tsv":
-            raise InputError(f"{tsv}: name the table .tsv")
+            raise InputError(f"{tsv}: is no name of a table; end it in .tsv")
         for file in (tsv, tables.sidecar_of(tsv)):
             files.check_output(file, inputs=inputs, overwrite=overwrite)
         tables.check_sidecar(tsv, COLUMNS)
-    with tqdm(desc=mask.name, leave=False, disable=None) as bar:  # a slice takes two steps
+    with progress_bar(desc=mask.name) as bar:
         rows = measure_mask(
             mask,
             soft=soft,
@@ -98,7 +111,7 @@ def measure(
             levels=levels,
             label=label,
             correct_obliqueness=correct_obliqueness,
-            progress=moves(bar),
+            progress=advance(bar),
         )
     if tsv:
         tables.write_table(tsv, rows, COLUMNS)
@@ -107,30 +120,26 @@ def measure(
 
 
 def _as_table(rows: list[dict]) -> str:
-    """Return the areas for the terminal, a line per slice, level and for all, and the volume."""
-    shown = {name: title for name, title in _SHOWN.items() if name in rows[0]}
-    wide = {name: max(8, len(title)) + 2 for name, title in shown.items()}
-    lines = ["mm^2      " + "".join(f"{title:>{wide[name]}}" for name, title in shown.items())]
+    """Return a line per slice, per level and for the scan, and the volume."""
+    titles = {name: title for name, title in _TITLES.items() if name in rows[0]}
+    widths = {name: max(8, len(title)) + 2 for name, title in titles.items()}
+    lines = ["mm^2      " + "".join(f"{titles[name]:>{width}}" for name, width in widths.items())]
     for row in rows:
         head = {
             "slice": f"slice {row['slice']}",
             "level": f"level {row.get('level', math.nan):g}",
             "all": "mean",
         }[row["region"]]
-        cells = (
-            "-"
-            if not math.isfinite(row[name])
-            else f"{row[name]:.3f}"
-            if name.endswith("ratio")
-            else f"{row[name]:.2f}"
-            for name in shown
-        )
-        lines.append(
-            f"{head:<10}"
-            + "".join(f"{text:>{wide[name]}}" for text, name in zip(cells, shown, strict=True))
-        )
-    every = rows[-1]
-    volume = f"volume of GM {every['gm_volume_mm3']:.1f} mm^3"
-    if "gm_soft_volume_mm3" in every:
-        volume += f", soft {every['gm_soft_volume_mm3']:.1f} mm^3"
-    return "\n".join([*lines, f"{volume}; means over {every['slices']} slices with GM"])
+        cells = (f"{_cell(name, row[name]):>{width}}" for name, width in widths.items())
+        lines.append(f"{head:<10}" + "".join(cells))
+    total = rows[-1]
+    volume = f"volume of GM {total['gm_volume_mm3']:.1f} mm^3"
+    if "gm_soft_volume_mm3" in total:
+        volume += f", soft {total['gm_soft_volume_mm3']:.1f} mm^3"
+    return "\n".join([*lines, f"{volume}; means over {total['slices']} slices with GM"])
+
+
+def _cell(name: str, value: float) -> str:
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.3f}" if name.endswith("ratio") else f"{value:.2f}"

@@ -1,7 +1,4 @@
-"""List, download, import and export models.
-
-The commands under ``gmseg models``, whose help begins with the line above.
-"""
+"""The commands ``gmseg models``."""
 
 from __future__ import annotations
 
@@ -10,21 +7,59 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from gmseg.cli.options import Argument, Option
+import typer
+from typer import Argument, Option
+
+from gmseg.cli.commands import SETTINGS, Command, Group
+from gmseg.cli.options import Overwrite
 from gmseg.errors import InputError
+
+app = typer.Typer(cls=Group, help="List, download, import and export models.", **SETTINGS)
 
 
 class Format(StrEnum):
-    """What a network can be exported as."""
+    """Format of an exported network."""
 
     onnx = "onnx"
     torch = "torch"
 
 
-Overwrite = Annotated[bool, Option("--overwrite", help="Replace files that exist.")]
+_ReleaseName = Annotated[
+    str, Argument(metavar="NAME", help="published: the authors' weights of 2017.")
+]
+_ReleaseFile = Annotated[
+    Path,
+    Argument(
+        metavar="FILE", help="challenge_model.hdf5, with the JSON of mean and deviation beside it."
+    ),
+]
+_ImportName = Annotated[
+    str | None,
+    Option(metavar="NAME", show_default="published, or the file's name", help="Name of the model."),
+]
+_Known = Annotated[
+    str, Argument(metavar="NAME|FILE", help="A known model, or the file of a model.")
+]
+_Format = Annotated[
+    Format,
+    Option(
+        "--format", help="ONNX, or weights for the PyTorch module in gmseg/models/torch_network.py."
+    ),
+]
+_Output = Annotated[
+    Path | None,
+    Option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        show_default="NAME.onnx or NAME.pt in this folder",
+        help="File to write; its description is written beside it as JSON.",
+    ),
+]
 
 
-def models_list() -> int:
+@app.command("list", cls=Command)
+def list_known() -> int:
     """List the known models."""
     from gmseg.models.registry import DOWNLOADS, list_models, load_model
 
@@ -40,30 +75,28 @@ def models_list() -> int:
         print(f"{name:12} {kind}  trained on: {trained_on}")
     for name in DOWNLOADS:
         if name not in known:
-            print(f"{name:12} not here yet: gmseg models download {name}")
+            print(f"{name:12} not installed; get it with gmseg models download {name}")
     return 0
 
 
-def models_download(
-    name: Annotated[str, Argument(metavar="NAME", help="published: the 2017 release.")],
-) -> int:
-    """Download a model from its authors, verify its checksum, and import it."""
-    from gmseg.models.download import download
+@app.command("download", cls=Command)
+def download(name: _ReleaseName) -> int:
+    """Download a model from its authors, and verify it.
 
-    print(f"{download(name).weights}  segment with --model {name}")
+    gmseg models download published
+    """
+    from gmseg.models.download import download as download_model
+
+    print(f"{download_model(name).weights}  segment with --model {name}")
     return 0
 
 
-def models_import(
-    file: Annotated[
-        Path, Argument(metavar="FILE", help="challenge_model.hdf5, its mean/std JSON beside it.")
-    ],
-    name: Annotated[
-        str | None, Option(metavar="NAME", help="[default: published, or the file's name]")
-    ] = None,
-    overwrite: Overwrite = False,
-) -> int:
-    """Turn a weights file of the 2017 release (32 or 64 filters) into a model."""
+@app.command("import", cls=Command)
+def import_file(file: _ReleaseFile, name: _ImportName = None, overwrite: Overwrite = False) -> int:
+    """Import a weights file of the 2017 release (32 or 64 filters).
+
+    gmseg models import challenge_model.hdf5 --name mine
+    """
     from gmseg.models.download import import_release
 
     model = import_release(file, name=name, overwrite=overwrite)
@@ -71,36 +104,15 @@ def models_import(
     return 0
 
 
-def models_prepare(
-    name: Annotated[
-        str, Argument(metavar="NAME", help="A model of gmseg's or one that was imported.")
-    ],
+@app.command("export", cls=Command)
+def export(
+    name: _Known, file_format: _Format, output: _Output = None, overwrite: Overwrite = False
 ) -> int:
-    """Write the graphs by which a model runs without Keras, beside its weights."""
-    from gmseg.models.export import prepare
-    from gmseg.models.registry import load_model
+    """Write a network for other programs.
 
-    for file in prepare(load_model(name)):
-        print(file)
-    return 0
-
-
-def models_export(
-    name: Annotated[str, Argument(metavar="NAME|FILE", help="A known model, or a model's file.")],
-    file_format: Annotated[
-        Format,
-        Option(
-            "--format",
-            help="ONNX, or weights for the plain PyTorch module in gmseg/torch_network.py.",
-        ),
-    ],
-    output: Annotated[
-        Path | None,
-        Option("-o", "--output", metavar="OUT", help="[default: NAME.onnx or NAME.pt, here]"),
-    ] = None,
-    overwrite: Overwrite = False,
-) -> int:
-    """Write a network for other programs, beside a JSON that says what it is."""
+    gmseg models export default --format onnx
+    gmseg models export published --format torch -o published.pt
+    """
     from gmseg.models.export import FORMATS, export_model
     from gmseg.models.registry import load_model
 
@@ -109,13 +121,3 @@ def models_export(
     for file in export_model(model, output, file_format.value, overwrite=overwrite):
         print(file)
     return 0
-
-
-COMMANDS = {
-    "list": models_list,
-    "download": models_download,
-    "import": models_import,
-    "prepare": models_prepare,
-    "export": models_export,
-}
-"""What follows ``gmseg models``, in the order of the help."""

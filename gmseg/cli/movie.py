@@ -5,50 +5,54 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from gmseg.cli.console import exclude, moves, warn
-from gmseg.cli.models import Overwrite
-from gmseg.cli.options import Argument, Option
+from typer import Argument, Option
+
+from gmseg.cli.console import advance, exclude, progress_bar, warn
+from gmseg.cli.options import Mean, Overwrite, Volume
+
+_Scan = Annotated[Path, Argument(metavar="SCAN", help="A scan of any length; it is read in parts.")]
+_Mask = Annotated[
+    Path, Argument(metavar="MASK", help="A mask on the scan's grid, such as SCAN_gmseg.nii.gz.")
+]
+_Output = Annotated[
+    Path,
+    Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="The movie: .mp4 shows every slice; .gif and .webp, for web pages, at most 120 evenly "
+        "spaced slices.",
+    ),
+]
 
 
 def movie(
-    scan: Annotated[
-        Path, Argument(metavar="SCAN", help="The scan, of any length: it is read in parts.")
-    ],
-    mask: Annotated[
-        Path, Argument(metavar="MASK", help="A mask on the scan's grid, such as SCAN_gmseg.nii.gz.")
-    ],
-    output: Annotated[
-        Path,
-        Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="The movie: .mp4 shows every slice; .gif and .webp, for pages, show 120 at most, evenly spread.",
-        ),
-    ],
-    volume: Annotated[
-        int | None, Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")
-    ] = None,
-    mean: Annotated[bool, Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
+    scan: _Scan,
+    mask: _Mask,
+    output: _Output,
+    volume: Volume = None,
+    mean: Mean = False,
     overwrite: Overwrite = False,
 ) -> int:
-    """Make a movie of a run through the cord, from foot to head.
+    """Make a movie through the slices, from inferior to superior.
 
-    Each frame shows a slice with the mask's outline, the position on a side view, and the area
-    along the cord so far. Few slices are shown 4 a second, many up to 60 a second.
+    Each frame shows a slice with the outline of the mask, its position on a side view, and the
+    area along the cord up to this slice. Few slices are shown at 4 frames per second, many at up
+    to 60.
+
+        gmseg movie t2s.nii.gz t2s_gmseg.nii.gz -o t2s.mp4
+        gmseg movie t2s.nii.gz t2s_gmseg.nii.gz -o t2s.gif
     """
-    from tqdm import tqdm
-
     from gmseg.report.movie import write_movie
 
     exclude(("--volume", "--mean", volume is not None and mean))
-    shape = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"  # a slice takes three steps
-    with tqdm(desc=output.name, leave=False, disable=None, bar_format=shape) as bar:
+    bar_format = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with progress_bar(desc=output.name, bar_format=bar_format) as bar:
         made = write_movie(
-            scan, mask, output, volume=volume, mean=mean, overwrite=overwrite, progress=moves(bar)
+            scan, mask, output, volume=volume, mean=mean, overwrite=overwrite, progress=advance(bar)
         )
     seconds = made.frames / made.rate
-    print(f"{made.file}  {made.frames} frames, {made.rate} a second, {seconds:.1f} s")
-    for note in made.notes:
-        warn(f"{scan}: {note}")
+    print(f"{made.file}  {made.frames} frames, {made.rate} per second, {seconds:.1f} s")
+    for message in made.notes:
+        warn(f"{scan}: {message}")
     return 0

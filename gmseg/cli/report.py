@@ -1,4 +1,4 @@
-"""The command ``gmseg report``: a page to judge masks by eye."""
+"""The command ``gmseg report``."""
 
 from __future__ import annotations
 
@@ -6,68 +6,79 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+from typer import Argument, Option
+
 from gmseg.cli.console import exclude
-from gmseg.cli.models import Overwrite
-from gmseg.cli.options import Argument, Option
+from gmseg.cli.options import Mean, Overwrite, Volume
 from gmseg.errors import InputError
+
+_Scan = Annotated[Path, Argument(metavar="SCAN", help="The scan.")]
+_Mask = Annotated[Path, Argument(metavar="MASK", help="A mask on the scan's grid.")]
+_Out = Annotated[
+    Path,
+    Option(
+        metavar="DIR",
+        help="Folder of the page; created if missing, otherwise the scan is added to it.",
+    ),
+]
+_Soft = Annotated[
+    Path | None,
+    Option(metavar="FILE", help="Soft segmentation (gmseg segment --soft), shown as a layer."),
+]
+_Spread = Annotated[
+    Path | None,
+    Option(metavar="FILE", help="Spread of the TTA copies (gmseg segment --tta), as a layer."),
+]
+_Summary = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE.json",
+        help="Summary from gmseg segment --summary: adds all flags, the expected Dice, and how "
+        "the mask was made.",
+    ),
+]
+_Name = Annotated[
+    str | None,
+    Option(metavar="TEXT", show_default="its file name", help="Name of the scan on the page."),
+]
+_HeaderText = Annotated[
+    bool,
+    Option(
+        "--header-text",
+        help="Show the text fields of the header, which may contain names and dates.",
+    ),
+]
 
 
 def report(
-    scan: Annotated[Path, Argument(metavar="SCAN")],
-    mask: Annotated[Path, Argument(metavar="MASK", help="On the scan's grid.")],
-    out: Annotated[
-        Path,
-        Option(
-            metavar="DIR",
-            help="The report's folder; created if missing, else the scan is added to it.",
-        ),
-    ],
-    soft: Annotated[
-        Path | None,
-        Option(metavar="FILE", help="The soft segmentation (gmseg segment --soft), as a layer."),
-    ] = None,
-    spread: Annotated[
-        Path | None,
-        Option(metavar="FILE", help="Where copies disagree (gmseg segment --tta), as a layer."),
-    ] = None,
-    summary: Annotated[
-        Path | None,
-        Option(
-            metavar="FILE.json",
-            help="What gmseg segment --summary wrote: all flags, expected_dice, how the mask was made.",
-        ),
-    ] = None,
-    name: Annotated[
-        str | None,
-        Option(
-            metavar="TEXT",
-            help="What to call the scan. [default: its file's name, without folders]",
-        ),
-    ] = None,
-    volume: Annotated[
-        int | None, Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")
-    ] = None,
-    mean: Annotated[bool, Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
-    header_text: Annotated[
-        bool,
-        Option(
-            "--header-text", help="Show the header's text fields, where names and dates can hide."
-        ),
-    ] = False,
+    scan: _Scan,
+    mask: _Mask,
+    out: _Out,
+    soft: _Soft = None,
+    spread: _Spread = None,
+    summary: _Summary = None,
+    name: _Name = None,
+    volume: Volume = None,
+    mean: Mean = False,
+    header_text: _HeaderText = False,
     overwrite: Overwrite = False,
 ) -> int:
-    """Add a scan and its mask to a page that a browser opens from disk, to judge masks by eye.
+    """Add a scan and its mask to a page for quality control.
 
-    DIR/index.html lists the scans: outlines, areas, flags, a viewer, verdicts and their export.
+    A browser opens DIR/index.html from disk. It lists the scans with outlines, areas, flags and a
+    viewer, and exports the verdicts of the reader.
+
+        gmseg report t2s.nii.gz t2s_gmseg.nii.gz --out qc
+        gmseg report t2s.nii.gz t2s_gmseg.nii.gz --out qc --summary t2s.json
     """
     from gmseg.io import files
     from gmseg.report.qc_facts import find_summary
     from gmseg.report.qc_page import add_scan, scan_folder, write_index
 
     exclude(("--volume", "--mean", volume is not None and mean))
-    given = [path for path in (scan, mask, soft, spread, summary) if path is not None]
-    for path in given:
-        files.check_input(path)
+    for path in (scan, mask, soft, spread, summary):
+        if path is not None:
+            files.check_input(path)
     if scan_folder(out, scan, name).exists() and not overwrite:
         raise InputError(f"{out}: has a page of {scan}; use --overwrite to replace it")
     add_scan(
@@ -79,7 +90,7 @@ def report(
         spread=spread,
         volume=volume,
         mean=mean,
-        summary=summary and find_summary(summary, scan, mask),
+        summary=find_summary(summary, scan, mask) if summary else None,
         command=["gmseg", *sys.argv[1:]],
         header_text=header_text,
     )

@@ -2,172 +2,147 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
+from collections.abc import Sequence
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from gmseg.cli.console import exclude, fail, moves, note, own_fault, warn
-from gmseg.cli.models import Overwrite
-from gmseg.cli.options import Argument, Option
-from gmseg.errors import InputError, message_of
+from typer import Argument, Option
 
-_SELDOM_S = 5.0  # between two writings of the summary
+from gmseg.cli.console import advance, exclude, fail, fail_internally, note, progress_bar, say, warn
+from gmseg.cli.options import Mean, Model, Overwrite, Scheduler, Seed, Strict, Tta, Volume, Workers
+from gmseg.errors import InputError
 
-
-class Precision(StrEnum):
-    """How exactly the network computes."""
-
-    single = "single"
-    bf16 = "bf16"
+if TYPE_CHECKING:
+    from gmseg.batch.jobs import Job, Outcome
 
 
 class Standardise(StrEnum):
-    """Whose mean and standard deviation are taken."""
+    """Source of the mean and the standard deviation."""
 
     volume = "volume"
     training = "training"
 
 
+_Scans = Annotated[
+    list[Path],
+    Argument(metavar="SCAN...", help="Scans, as NIfTI or another format that nibabel reads."),
+]
+_Output = Annotated[
+    Path | None,
+    Option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        show_default="SCAN_gmseg.nii.gz beside the scan",
+        help="File of the mask, for a single scan.",
+    ),
+]
+_OutDir = Annotated[
+    Path | None, Option(metavar="DIR", help="Folder of the results; created if missing.")
+]
+_Threshold = Annotated[
+    float | None,
+    Option(
+        metavar="T",
+        min=0,
+        max=1,
+        show_default="the model's, 0.5",
+        help="A voxel is GM where the soft segmentation is larger.",
+    ),
+]
+_Standardise = Annotated[
+    Standardise | None,
+    Option(
+        metavar="volume|training",
+        show_default="the model's",
+        help="Standardise by mean and standard deviation of the scan's windows, or of the "
+        "training set.",
+    ),
+]
+_Centre = Annotated[
+    str,
+    Option(
+        metavar="auto|image|X,Y",
+        help="Centre of the window: on the cord, which gmseg localises (auto); at the centre of "
+        "the image, as in the paper (image); or at X,Y in mm in world space.",
+    ),
+]
+_Cord = Annotated[
+    Path | None,
+    Option(
+        metavar="MASK",
+        help="Cord mask on the scan's grid, on which the windows are centred; for a single scan.",
+    ),
+]
+_WithinCord = Annotated[bool, Option("--within-cord", help="Remove GM outside the mask of --cord.")]
+_Clean = Annotated[
+    str,
+    Option(
+        metavar="STEP,...",
+        show_default="none",
+        help="Clean the mask of every slice: largest keeps the largest connected component, small "
+        "removes components below 2 mm^2, holes fills holes.",
+    ),
+]
+_Soft = Annotated[
+    bool, Option("--soft", help="Also write the soft segmentation (SCAN_gmsoft.nii.gz).")
+]
+_Summary = Annotated[
+    Path | None, Option(metavar="FILE.json", help="Write what was done and measured.")
+]
+_Report = Annotated[
+    Path | None,
+    Option(
+        metavar="DIR",
+        help="Add the scans to a QC page in DIR with outlines, areas and flags: open "
+        "DIR/index.html.",
+    ),
+]
+_Resume = Annotated[
+    bool, Option("--resume", help="Skip scans that have results of the same model and choices.")
+]
+
+
 def segment(
-    scans: Annotated[
-        list[Path],
-        Argument(metavar="SCAN...", help="Scans, NIfTI or any format that nibabel reads."),
-    ],
-    output: Annotated[
-        Path | None,
-        Option(
-            "-o",
-            "--output",
-            metavar="OUT",
-            help="The mask's file; for a single scan. [default: SCAN_gmseg.nii.gz beside the scan]",
-        ),
-    ] = None,
-    out_dir: Annotated[
-        Path | None, Option(metavar="DIR", help="Folder for the results; created if missing.")
-    ] = None,
-    model: Annotated[
-        str,
-        Option(
-            metavar="NAME|FILE",
-            help="A known model (gmseg models list), a model's JSON or weights file, or the 2017 release's .hdf5.",
-        ),
-    ] = "default",
-    threshold: Annotated[
-        float | None,
-        Option(
-            metavar="T",
-            help="A voxel is GM where the soft segmentation is larger, 0-1. [default: the model's, 0.5]",
-        ),
-    ] = None,
-    standardise: Annotated[
-        Standardise | None,
-        Option(
-            help="By mean and standard deviation of the scan's windows, or of the training set. [default: the model's]"
-        ),
-    ] = None,
-    centre: Annotated[
-        str,
-        Option(
-            metavar="auto|image|X,Y",
-            help="Where the 50 mm window lies: on the cord, which is looked for (auto); at the image's centre, as in the paper (image); at a place in mm in the scan's world space.",
-        ),
-    ] = "auto",
-    cord: Annotated[
-        Path | None,
-        Option(
-            metavar="MASK",
-            help="A mask of the cord on the scan's grid: the window follows it. For a single scan.",
-        ),
-    ] = None,
-    within_cord: Annotated[
-        bool, Option("--within-cord", help="Nothing outside the mask of --cord is GM.")
-    ] = False,
-    clean: Annotated[
-        str,
-        Option(
-            metavar="WAY,...",
-            help="Clean every slice: largest keeps its largest piece, small drops pieces below 2 mm^2, holes fills them. [default: nothing]",
-        ),
-    ] = "",
-    volume: Annotated[
-        int | None, Option(metavar="K", help="Take volume K of a 4-D scan, counted from 0.")
-    ] = None,
-    mean: Annotated[bool, Option("--mean", help="Average the volumes of a 4-D scan.")] = False,
-    soft: Annotated[
-        bool, Option("--soft", help="Write the soft segmentation, too (SCAN_gmsoft.nii.gz).")
-    ] = False,
-    tta: Annotated[
-        int,
-        Option(
-            "--tta",
-            metavar="N",
-            min=0,
-            max=1000,
-            help="Average over N copies of the scan, flipped, turned, scaled: takes N times as long. Writes where they disagree, too (SCAN_gmspread.nii.gz). [default: none]",
-        ),
-    ] = 0,
-    seed: Annotated[int, Option(metavar="S", min=0, max=2**32 - 1, help="Of --tta.")] = 0,
-    precision: Annotated[
-        Precision,
-        Option(
-            help="Of the network's arithmetic. bf16 is faster on processors that have it, and its masks differ a little (docs/performance.md); needs OpenVINO."
-        ),
-    ] = Precision.single,
-    summary: Annotated[
-        Path | None, Option(metavar="FILE.json", help="Write what was done and measured.")
-    ] = None,
-    report: Annotated[
-        Path | None,
-        Option(
-            metavar="DIR",
-            help="Add the scans to a page in DIR that shows outlines, areas and flags: open DIR/index.html.",
-        ),
-    ] = None,
-    workers: Annotated[
-        int,
-        Option(
-            "--workers",
-            metavar="N",
-            min=1,
-            max=256,
-            help="Segment N scans at a time, each by a process of its own (Dask).",
-        ),
-    ] = 1,
-    scheduler: Annotated[
-        str | None,
-        Option(
-            metavar="ADDRESS",
-            help="Send the scans to the workers of a Dask scheduler, such as tcp://node:8786, which see the same files.",
-        ),
-    ] = None,
+    scans: _Scans,
+    output: _Output = None,
+    out_dir: _OutDir = None,
+    model: Model = "default",
+    threshold: _Threshold = None,
+    standardise: _Standardise = None,
+    centre: _Centre = "auto",
+    cord: _Cord = None,
+    within_cord: _WithinCord = False,
+    clean: _Clean = "",
+    volume: Volume = None,
+    mean: Mean = False,
+    soft: _Soft = False,
+    tta: Tta = 0,
+    seed: Seed = 0,
+    summary: _Summary = None,
+    report: _Report = None,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
     overwrite: Overwrite = False,
-    resume: Annotated[
-        bool,
-        Option(
-            "--resume",
-            help="Leave out the scans whose results are there, made from them by the same model and choices.",
-        ),
-    ] = False,
-    strict: Annotated[
-        bool, Option("--strict", help="Exit with 3 if anything looked suspicious.")
-    ] = False,
+    resume: _Resume = False,
+    strict: Strict = False,
 ) -> int:
-    """Segment the gray matter of one scan or many.
+    """Segment the gray matter of one or more scans.
 
-    Writes a mask (1 is GM) on each scan's own grid: t2s.nii.gz becomes t2s_gmseg.nii.gz.
+    Writes a mask (1 is GM) on the grid of each scan: t2s.nii.gz becomes t2s_gmseg.nii.gz.
+
+        gmseg segment t2s.nii.gz --soft --summary t2s.json
+        gmseg segment */t2s.nii.gz --report qc --workers 4
     """
-    from gmseg.batch import jobs as cohort
+    from gmseg.batch.jobs import Job
+    from gmseg.batch.outputs import output_files
     from gmseg.inference.postprocessing import check_ways
-    from gmseg.io import files
-    from gmseg.models.registry import card_of, load_model
+    from gmseg.io.files import check_folder
+    from gmseg.models.registry import load_model
 
-    chosen = load_model(model)
-    where = _parse_centre(centre)
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise InputError(f"--threshold {threshold:g}: is not between 0 and 1")
     exclude(
         ("--volume", "--mean", volume is not None and mean),
         ("-o", "--out-dir", output and out_dir),
@@ -177,24 +152,16 @@ def segment(
     )
     if resume and strict and not summary:
         raise InputError(
-            "--resume --strict: flags of scans that are done stand in the summary; give --summary"
+            "--resume --strict: flags of finished scans are read from the summary; give --summary"
         )
     if len(scans) > 1 and (output or cord):
         raise InputError(f"{'-o' if output else '--cord'} is for a single scan; use --out-dir")
-    if output and not output.name.endswith((".nii", ".nii.gz")):
-        raise InputError(f"{output}: name the mask .nii.gz or .nii")
-    if out_dir:
-        files.check_folder(out_dir)
     if within_cord and not cord:
-        raise InputError("--within-cord: give a cord mask with --cord")
-    ways = tuple(filter(None, clean.split(",")))
-    check_ways(ways)
-    inputs = [*([cord] if cord else []), chosen.weights, card_of(chosen.weights)]
-    given = {scan.resolve() for scan in scans}
-    if summary and summary.resolve() in given:
-        raise InputError(f"{summary}: is the input itself; choose another output")
-    if summary and not (out_dir and summary.parent == out_dir and not out_dir.exists()):
-        files.check_output(summary, inputs=inputs, overwrite=overwrite or resume)
+        raise InputError("--within-cord: needs a cord mask; give one with --cord")
+    steps = tuple(filter(None, clean.split(",")))
+    check_ways(steps)
+    if out_dir:
+        check_folder(out_dir)
     if report:
         from gmseg.report.qc_page import check_report
 
@@ -202,204 +169,26 @@ def segment(
     choices = {
         "threshold": threshold,
         "standardise": standardise,
-        "centre": where,
+        "centre": _parse_centre(centre),
         "cord": cord,
         "within_cord": within_cord,
-        "clean": ways,
+        "clean": steps,
         "volume": volume,
         "mean": mean,
         "tta": tta,
         "seed": seed,
     }
-    if precision != Precision.single:
-        choices["precision"] = precision.value
-    asked = [
-        cohort.Job(
-            scan,
-            _output_files(scan, output, out_dir, soft, tta),
-            choices,
-            report,
-            ("gmseg", *sys.argv[1:]) if report else None,
-            overwrite,
-        )
-        for scan in scans
-    ]
-    kept = _entries(summary) if resume and summary else {}
-    taken = {summary.resolve(): "the summary"} if summary else {}
-    jobs, done, failed = [], {}, {}
-    for number, job in enumerate(asked):
-        try:
-            _check_job(
-                job, taken, given, inputs=inputs, out_dir=out_dir, overwrite=overwrite or resume
-            )
-            if resume and _is_done(job, chosen, kept if summary else None):
-                done[number] = kept.get(str(job.files["mask"]), {"flags": []})
-                taken |= {file.resolve(): str(job.scan) for file in job.files.values()}
-                print(f"{job.files['mask']}  is done")
-                _warn_of(done[number], job.scan)
-                continue
-        except (InputError, OSError) as error:
-            failed[number] = message_of(error, job.scan)
-            fail(failed[number])
-            continue
-        taken |= {file.resolve(): str(job.scan) for file in job.files.values()}
-        jobs.append((number, job))
-    ours, entries = False, dict(kept)
-    written = time.monotonic()
-    try:
-        for number, outcome in _outcomes(jobs, chosen, workers, scheduler):
-            if outcome.fault:
-                failed[number] = outcome.fault
-                ours |= outcome.ours
-                fail(outcome.fault)
-            else:
-                done[number] = outcome.summary
-                _tell(outcome.summary)
-                if summary and time.monotonic() > written + _SELDOM_S:  # a run may be killed
-                    _write_summary(summary, entries, done)
-                    written = time.monotonic()
-    finally:  # what is done is told, even of a run that is interrupted
-        if summary and done:
-            _write_summary(summary, entries, done)
-        if report and done:
-            from gmseg.report.qc_page import write_index
-
-            print(write_index(report))
-    if failed and len(scans) > 1:
-        note(f"{len(done)} of {len(scans)} scans segmented, {len(failed)} failed:")
-        for number in sorted(failed):
-            note(f"  {_without_name(failed[number], scans[number])}")
-    if ours:
-        return own_fault()
-    if failed:
-        return 2
-    return 3 if strict and any(entry["flags"] for entry in done.values()) else 0
+    command = ("gmseg", *sys.argv[1:]) if report else None
+    jobs = []
+    for scan in scans:
+        files = output_files(scan, output, out_dir, soft=soft, spread=tta > 1)
+        jobs.append(Job(scan, files, choices, report, command, overwrite))
+    run_options = {"workers": workers, "scheduler": scheduler, "resume": resume}
+    outcomes = _run(jobs, load_model(model), summary=summary, out_dir=out_dir, **run_options)
+    return _conclude(outcomes, report, strict=strict)
 
 
-def _write_summary(summary: Path, entries: dict, done: dict) -> None:
-    """Write what is known of scans, those of an earlier run included."""
-    from gmseg.io import files
-
-    mine = {done[number]["mask"]: done[number] for number in sorted(done)}
-    text = json.dumps({"scans": list((entries | mine).values())}, indent=2)
-    files.write_text(summary, text + "\n")
-
-
-def _check_job(job, taken: dict, given: set, *, inputs, out_dir, overwrite: bool) -> None:
-    """Refuse what cannot be read, or would be written where it must not."""
-    from gmseg.io import files
-    from gmseg.io.image_file import open_image
-
-    files.check_input(job.scan)
-    open_image(job.scan)  # what is no image must not keep its names from a good one
-    for file in job.files.values():
-        if file.resolve() in given:
-            raise InputError(f"{file}: is the input itself; choose another output")
-        if file.resolve() in taken:
-            raise InputError(
-                f"{job.scan}: would be written to {file}, as {taken[file.resolve()]} is; "
-                f"give another name, or scans of one name in separate calls"
-            )
-        if not (out_dir and not out_dir.exists()):
-            files.check_output(file, inputs=inputs, overwrite=overwrite)
-
-
-def _is_done(job, model, kept: dict | None) -> bool:
-    """Return whether nothing of what is wanted of a scan is missing."""
-    from gmseg.batch.jobs import fingerprint, is_done
-
-    if not is_done(job, model):
-        return False
-    mask = job.files["mask"]
-    if job.report:
-        from gmseg.report.qc_page import scan_folder
-
-        facts = scan_folder(job.report, job.scan) / "facts.json"  # written after the mask
-        if not facts.exists() or facts.stat().st_mtime_ns < mask.stat().st_mtime_ns:
-            return False
-    entry = {} if kept is None else kept.get(str(mask), {})
-    return kept is None or entry.get("made_from") == fingerprint(job, model)
-
-
-def _entries(summary: Path) -> dict[str, dict]:
-    """Return what an earlier run wrote of its scans, by their masks."""
-    if not summary.exists():
-        return {}
-    try:
-        scans = json.loads(summary.read_text(encoding="utf-8"))["scans"]
-        entries = {entry["mask"]: entry for entry in scans}
-        sound = all(
-            isinstance(mask, str)
-            and isinstance(entry["scan"], str)
-            and isinstance(entry["flags"], list)
-            for mask, entry in entries.items()
-        )
-    except (ValueError, KeyError, TypeError, RecursionError):
-        sound = False
-    if not sound:
-        raise InputError(f"{summary}: is no summary of gmseg's; give another name")
-    return entries
-
-
-def _outcomes(jobs, model, workers: int, scheduler: str | None):
-    """Yield number and outcome of every job, with bars over scans and slices."""
-    from tqdm import tqdm
-
-    from gmseg.batch import jobs as cohort
-
-    numbers = {id(job): number for number, job in jobs}
-    alone = workers == 1 and scheduler is None
-    hidden = True if len(jobs) == 1 else None
-    shown = None
-    with (
-        tqdm(total=len(jobs), unit="scan", leave=False, disable=hidden) as every,
-        tqdm(unit="slice", leave=False, disable=None if alone else True) as one,
-    ):
-
-        def progress(job, count: int, total: int) -> None:
-            nonlocal shown
-            if job is not shown:
-                one.set_description(job.scan.name, refresh=False)
-                one.reset()
-                shown = job
-            moves(one)(count, total)
-
-        def tell(line: str) -> None:
-            with tqdm.external_write_mode():
-                note(line)
-
-        for outcome in cohort.run(
-            [job for _, job in jobs],
-            model,
-            workers=workers,
-            scheduler=scheduler,
-            progress=progress,
-            tell=tell,
-        ):
-            with tqdm.external_write_mode():
-                yield numbers[id(outcome.job)], outcome
-            every.update()
-
-
-def _tell(entry: dict) -> None:
-    """Print what became of a scan, and its flags."""
-    areas = [area for area in entry["area_mm2"] if area > 0]
-    moved = entry["window"] in ("moved to the cord", "found by a search")
-    print(
-        f"{entry['mask']}  GM in {len(areas)} of {len(entry['area_mm2'])} slices, "
-        f"mean area {sum(areas) / max(len(areas), 1):.1f} mm^2, "
-        f"{entry['seconds']:.1f} s{', window ' + entry['window'] if moved else ''}"
-    )
-    _warn_of(entry, entry["scan"])
-
-
-def _warn_of(entry: dict, scan) -> None:
-    """Print the flags of a scan."""
-    for flag in entry["flags"]:
-        warn(f"{scan}: {flag}")
-
-
-def _parse_centre(text: str):
+def _parse_centre(text: str) -> str | tuple[float, float]:
     if text in ("auto", "image"):
         return text
     try:
@@ -413,24 +202,70 @@ def _parse_centre(text: str):
     return x_mm, y_mm
 
 
-def _output_files(
-    scan: Path, output: Path | None, out_dir: Path | None, soft: bool, tta: int
-) -> dict[str, Path]:
-    """Return where the mask is written, and what else is wanted."""
-    name = output.name if output else scan.name
-    stem = name.removesuffix(".gz")
-    stem = stem[: -len(Path(stem).suffix)] if Path(stem).suffix else stem
-    folder = output.parent if output else out_dir or scan.parent
-    if output:
-        stem = stem.removesuffix("_gmseg")
-    files = {"mask": output or folder / f"{stem}_gmseg.nii.gz"}
-    if soft:
-        files["soft"] = folder / f"{stem}_gmsoft.nii.gz"
-    if tta > 1:
-        files["spread"] = folder / f"{stem}_gmspread.nii.gz"
-    return files
+def _run(jobs: Sequence[Job], model, **options) -> list[Outcome]:
+    """Segment with bars over scans and slices, print every outcome, and return all in order."""
+    from gmseg.batch.jobs import segment_scans
+
+    parallel = options["workers"] > 1 or options["scheduler"] is not None
+    outcomes = []
+    with (
+        progress_bar(total=len(jobs), unit="scan", disable=len(jobs) == 1 or None) as scan_bar,
+        progress_bar(unit="slice", disable=parallel or None) as slice_bar,
+    ):
+        shown = None
+
+        def progress(job: Job, done: int, total: int) -> None:
+            nonlocal shown
+            if job is not shown:
+                slice_bar.set_description(job.scan.name, refresh=False)
+                slice_bar.reset()
+                shown = job
+            advance(slice_bar)(done, total)
+
+        results = segment_scans(jobs, model, progress=progress, tell=note, **options)
+        with closing(results):
+            for outcome in results:
+                _print_outcome(outcome)
+                outcomes.append(outcome)
+                scan_bar.update()
+    order = {id(job): number for number, job in enumerate(jobs)}
+    return sorted(outcomes, key=lambda outcome: order[id(outcome.job)])
 
 
-def _without_name(fault: str, scan: Path) -> str:
-    """Return a fault as a line of a table whose first column is the scan."""
-    return f"{scan}  {fault.removeprefix(f'{scan}: ')}"
+def _print_outcome(outcome: Outcome) -> None:
+    """Print the mask and the areas of a scan, and its flags; or its fault."""
+    entry = outcome.summary
+    if entry is None:
+        fail(outcome.fault)
+        return
+    if outcome.resumed:
+        say(f"{outcome.job.files['mask']}  is done")
+    else:
+        areas = [area for area in entry["area_mm2"] if area > 0]
+        moved = entry["window"] in ("moved to the cord", "found by a search")
+        say(
+            f"{entry['mask']}  GM in {len(areas)} of {len(entry['area_mm2'])} slices, "
+            f"mean area {sum(areas) / max(len(areas), 1):.1f} mm^2, "
+            f"{entry['seconds']:.1f} s{', window ' + entry['window'] if moved else ''}"
+        )
+    for flag in entry["flags"]:
+        warn(f"{outcome.job.scan}: {flag}")
+
+
+def _conclude(outcomes: Sequence[Outcome], report: Path | None, *, strict: bool) -> int:
+    """Print the QC page and the scans that failed; return the exit code."""
+    failed = [outcome for outcome in outcomes if outcome.summary is None]
+    if report and len(failed) < len(outcomes):
+        print(report / "index.html")
+    if failed and len(outcomes) > 1:
+        done = len(outcomes) - len(failed)
+        note(f"{done} of {len(outcomes)} scans segmented, {len(failed)} failed:")
+        for outcome in failed:
+            scan = outcome.job.scan
+            note(f"  {scan}  {str(outcome.fault).removeprefix(f'{scan}: ')}")
+    if any(outcome.ours for outcome in failed):
+        return fail_internally()
+    if failed:
+        return 2
+    flagged = any(outcome.summary and outcome.summary["flags"] for outcome in outcomes)
+    return 3 if strict and flagged else 0

@@ -22,7 +22,7 @@ from gmseg.models.registry import load_model
 
 
 def run(capsys, *args):
-    code = main._run([str(arg) for arg in args])
+    code = main.run([str(arg) for arg in args])
     told = capsys.readouterr()
     return code, told.out, told.err
 

@@ -22,7 +22,7 @@ AFFINE = np.diag([-0.5, 0.5, 5, 1])
 
 def run(capsys, *args):
     """Run the command in this process; return exit code, standard output and error."""
-    code = main._run([str(arg) for arg in args])
+    code = main.run([str(arg) for arg in args])
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -464,7 +464,7 @@ def test_an_interrupt_leaves_nothing_behind(monkeypatch, scan, tmp_path, capsys)
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys, gmseg.cli.main; gmseg.cli.main._run(['--help']); print(*sys.modules)"
+    code = "import sys, gmseg.cli.main; gmseg.cli.main.run(['--help']); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/"
     )
@@ -578,7 +578,7 @@ def test_segment_imports_no_training_framework(scan, tmp_path):
         "import sys\n"
         "from gmseg.cli import main as cli\n"
         f"sys.modules.update(dict.fromkeys({heavy}))\n"  # to import one of these is an error
-        f"code = cli._run(['segment', {str(scan)!r}, '--out-dir', {str(tmp_path)!r}])\n"
+        f"code = cli.run(['segment', {str(scan)!r}, '--out-dir', {str(tmp_path)!r}])\n"
         "print(code, *(name for name in sys.modules if name.split('.')[0] in ('keras', 'torch')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ AFFINE = np.diag([-0.5, 0.5, 4.0, 1.0])
 
 
 def run(capsys, *args):
-    code = main._run([str(arg) for arg in args])
+    code = main.run([str(arg) for arg in args])
     told = capsys.readouterr()
     return code, told.out, told.err
 

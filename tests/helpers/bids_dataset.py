@@ -25,7 +25,7 @@ DAMAGED = f"{OTHER}_acq-bad"
 
 def run_bids(*arguments):
     """Run the command ``gmseg bids``; return its exit status."""
-    return main._run(["bids", *map(str, arguments)])
+    return main.run(["bids", *map(str, arguments)])
 
 
 def predict_disc(windows):

@@ -194,7 +194,7 @@ def run(path, out, model, capsys):
     before = sorted(path.parent.iterdir())
     with limits(SECONDS, MEGABYTES):
         arguments = ["--model", model, "--volume", 0, "--soft", "--out-dir", out]
-        code = main._run(["segment", *map(str, [path, *arguments])])
+        code = main.run(["segment", *map(str, [path, *arguments])])
     _, err = capsys.readouterr()
     assert code in (0, 2), err
     if code == 2:
@@ -391,7 +391,7 @@ def test_files_that_were_found(case, fast, tmp_path, capsys):
     path.parent.mkdir()
     make(path)
     with limits(SECONDS, MEGABYTES):
-        code = main._run(["segment", str(path), "--volume", "0", "--out-dir", str(tmp_path / "o")])
+        code = main.run(["segment", str(path), "--volume", "0", "--out-dir", str(tmp_path / "o")])
     [line] = capsys.readouterr().err.splitlines()
     assert code == 2
     assert line.startswith(f"gmseg: error: {path}: ")

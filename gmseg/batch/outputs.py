@@ -1,0 +1,129 @@
+"""Names of the output files of a scan, and checks of where they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gmseg.errors import InputError
+from gmseg.io.files import check_input, check_output
+from gmseg.io.image_file import open_image
+
+if TYPE_CHECKING:
+    from gmseg.batch.jobs import Job
+
+
+def output_files(
+    scan: Path,
+    output: Path | None = None,
+    out_dir: Path | None = None,
+    *,
+    soft: bool = False,
+    spread: bool = False,
+) -> dict[str, Path]:
+    """Return where the mask of a scan and the other requested images are written.
+
+    Parameters
+    ----------
+    scan : pathlib.Path
+        The scan.
+    output : pathlib.Path, optional
+        File of the mask. By default, ``_gmseg.nii.gz`` replaces the suffix of the scan.
+    out_dir : pathlib.Path, optional
+        Folder of the files; that of the scan by default.
+    soft, spread : bool
+        Whether the soft segmentation, and the spread of the TTA copies, are written.
+
+    Returns
+    -------
+    dict of pathlib.Path
+        Files by kind: ``"mask"``, ``"soft"``, ``"spread"``.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If `output` does not end in ``.nii`` or ``.nii.gz``.
+
+    Examples
+    --------
+    >>> files = output_files(Path("data/t2s.nii.gz"), soft=True)
+    >>> [str(file) for file in files.values()]
+    ['data/t2s_gmseg.nii.gz', 'data/t2s_gmsoft.nii.gz']
+    >>> files = output_files(Path("t2s.mgz"), Path("out/gm.nii"), spread=True)
+    >>> [str(file) for file in files.values()]
+    ['out/gm.nii', 'out/gm_gmspread.nii.gz']
+    """
+    if output and not output.name.endswith((".nii", ".nii.gz")):
+        raise InputError(f"{output}: is no name of a mask; end it in .nii.gz or .nii")
+    stem = (output or scan).name.removesuffix(".gz")
+    stem = stem.removesuffix(Path(stem).suffix)
+    folder = output.parent if output else out_dir or scan.parent
+    if output:
+        stem = stem.removesuffix("_gmseg")
+    files = {"mask": output or folder / f"{stem}_gmseg.nii.gz"}
+    if soft:
+        files["soft"] = folder / f"{stem}_gmsoft.nii.gz"
+    if spread:
+        files["spread"] = folder / f"{stem}_gmspread.nii.gz"
+    return files
+
+
+def check_job(
+    job: Job,
+    *,
+    scans: Collection[Path],
+    taken: Mapping[Path, str],
+    inputs: Collection[Path],
+    out_dir: Path | None,
+    overwrite: bool,
+) -> None:
+    """Check that the scan of a job can be read, and that its files may be written.
+
+    Parameters
+    ----------
+    job : Job
+        The job.
+    scans : collection of pathlib.Path
+        All scans of the call, resolved.
+    taken : mapping
+        Files, resolved, that other jobs write, and names of these jobs.
+    inputs : collection of pathlib.Path
+        Other files that must not be replaced.
+    out_dir : pathlib.Path or None
+        Folder that is created if missing.
+    overwrite : bool
+        Whether existing files may be replaced.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If one of them may not.
+    """
+    check_input(job.scan)
+    open_image(job.scan)  # a file that is no image takes no names from those that are
+    for file in job.files.values():
+        if file.resolve() in scans:
+            raise InputError(f"{file}: is the input itself; choose another output")
+        if file.resolve() in taken:
+            raise InputError(
+                f"{job.scan}: has the same output {file} as {taken[file.resolve()]}; "
+                f"choose another name, or segment the two in separate calls"
+            )
+        if out_dir is None or out_dir.exists():
+            check_output(file, inputs=inputs, overwrite=overwrite)
+
+
+def check_summary(
+    summary: Path,
+    *,
+    scans: Collection[Path],
+    inputs: Collection[Path],
+    out_dir: Path | None,
+    overwrite: bool,
+) -> None:
+    """Check that the summary may be written; see `check_job`."""
+    if summary.resolve() in scans:
+        raise InputError(f"{summary}: is the input itself; choose another output")
+    if out_dir is None or out_dir.exists() or summary.parent != out_dir:
+        check_output(summary, inputs=inputs, overwrite=overwrite)

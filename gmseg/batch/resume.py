@@ -1,0 +1,117 @@
+"""Recognise results of an earlier run: fingerprints in headers, and entries of the summary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gmseg.core.model import Model
+from gmseg.errors import InputError
+from gmseg.io.files import check_input, sha256, write_text
+from gmseg.io.image import mark_of
+from gmseg.io.image_file import open_image
+
+if TYPE_CHECKING:
+    from gmseg.batch.jobs import Job
+
+
+def fingerprint(job: Job, model: Model) -> str:
+    """Return a short text, written into headers, of all that the files of a job depend on."""
+    defaults = {"threshold": model.threshold, "standardise": model.standardise}
+    choices = defaults | {name: value for name, value in job.choices.items() if value is not None}
+    if choices.get("tta", 0) < 2:  # the seed has no effect
+        choices = {name: value for name, value in choices.items() if name not in ("tta", "seed")}
+    version = metadata.version("gmseg")
+    made_from = {
+        "gmseg": version,
+        "weights": model.weights_sha256,
+        "model": [model.mean, model.std, model.window, model.voxel_size_mm],
+        "scan": _checksums(job.scan),
+        "choices": {
+            name: _checksums(value) if name == "cord" and value else value
+            for name, value in sorted(choices.items())
+        },
+    }
+    text = json.dumps(made_from, sort_keys=True, default=list)
+    return f"gmseg {version} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def is_done(job: Job, model: Model) -> bool:
+    """Return whether all files of a job exist and are what it would write.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If one of them exists and was made from another scan, model or choice.
+    """
+    existing = [file for file in job.files.values() if file.exists()]
+    if existing:
+        check_marks(job, fingerprint(job, model))
+    return len(existing) == len(job.files)
+
+
+def check_marks(job: Job, mark: str) -> None:
+    """Raise InputError if a file of the job exists with another fingerprint than `mark`."""
+    for file in job.files.values():
+        if not file.exists() or (found := mark_of(file)) == mark:
+            continue
+        version, our_version = found.split(" ")[:2], mark.split(" ")[:2]
+        if version[0] == "gmseg" and version != our_version:
+            reason = f"was made by {' '.join(version)}, and this is {our_version[1]}"
+        else:
+            reason = "was not made from this scan by this model and these choices"
+        raise InputError(f"{file}: exists, and {reason}; set `overwrite=True` to replace it")
+
+
+def is_on_page(job: Job) -> bool:
+    """Return whether the QC page of a job, if one is wanted, shows the mask that exists."""
+    if not job.report:
+        return True
+    from gmseg.report.qc_page import scan_folder
+
+    facts = scan_folder(job.report, job.scan) / "facts.json"  # written after the mask
+    return facts.exists() and facts.stat().st_mtime_ns >= job.files["mask"].stat().st_mtime_ns
+
+
+def read_entries(summary: Path) -> dict[str, dict]:
+    """Return the entries of an earlier summary by mask; none if there is no summary.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If the file is no summary of gmseg.
+    """
+    if not summary.exists():
+        return {}
+    try:
+        scans = json.loads(summary.read_text(encoding="utf-8"))["scans"]
+        entries = {entry["mask"]: entry for entry in scans}
+        valid = all(
+            isinstance(mask, str)
+            and isinstance(entry["scan"], str)
+            and isinstance(entry["flags"], list)
+            for mask, entry in entries.items()
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        valid = False
+    if not valid:
+        raise InputError(f"{summary}: is no summary of gmseg; choose another name")
+    return entries
+
+
+def write_summary(summary: Path, earlier: dict[str, dict], entries: Iterable[dict]) -> None:
+    """Write the entries of an earlier run, replaced by and followed by those of this run."""
+    scans = earlier | {entry["mask"]: entry for entry in entries}
+    write_text(summary, json.dumps({"scans": list(scans.values())}, indent=2) + "\n")
+
+
+def _checksums(path: Path) -> list[str]:
+    """Return the checksums of an image's files; some formats have two."""
+    check_input(path)
+    holders = open_image(Path(path)).file_map.values()
+    names = {str(holder.filename) for holder in holders if holder.filename}
+    return [sha256(name) for name in sorted(names) if Path(name).is_file()]

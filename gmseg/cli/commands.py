@@ -1,0 +1,114 @@
+"""How typer parses a command and shows its help, the same for all commands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer exports no name for it
+SETTINGS: dict[str, Any] = {
+    "add_completion": False,
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+"""Settings of every `typer.Typer`: plain text, and completion only at the top."""
+
+
+class Command(TyperCommand):
+    """A command whose list options take several words, and whose help shows metavars only.
+
+    Indented paragraphs of its docstring, such as examples, are not wrapped.
+    """
+
+    def __init__(self, *args, help=None, **kwargs):
+        text = re.sub(r"\n\n(?= )", "\n\n\b\n", help or "")
+        super().__init__(*args, help=text, **kwargs)
+
+    def parse_args(self, ctx, args):
+        return super().parse_args(ctx, list(_repeat_list_options(self.params, args)))
+
+    def collect_usage_pieces(self, ctx):  # noqa: ARG002
+        return [str(self.options_metavar), *(arg.metavar for arg in _arguments(self.params))]
+
+    def format_options(self, ctx, formatter):
+        arguments, options = [], []
+        for param in self.get_params(ctx):
+            flags, text = param.get_help_record(ctx) or ("", "")
+            if param.param_type_name == "argument":
+                arguments.append((str(param.metavar), text))
+            else:
+                options.append((flags, text))
+        for title, rows in (("Arguments", arguments), ("Options", options)):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+class Group(TyperGroup):
+    """A group of commands that shows its help if no command is given, and corrects typos."""
+
+    def parse_args(self, ctx, args):
+        if not args and not ctx.resilient_parsing:
+            print(ctx.get_help())
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx, args):
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            similar = get_close_matches(args[0], self.list_commands(ctx), 1)
+            hint = f"; did you mean '{similar[0]}'?" if similar else ""
+            ctx.fail(f"No such command '{args[0]}'{hint}")
+        return super().resolve_command(ctx, args)
+
+
+def make_command(name: str, function: Callable) -> Any:
+    """Return a function whose parameters have typer's annotations as a command."""
+    app = typer.Typer(**SETTINGS)
+    app.command(name, cls=Command)(function)
+    return typer.main.get_command(app)
+
+
+def usage_message(error: Any) -> str:
+    """Return typer's message of a usage error in one line, with a suggestion for a typo."""
+    similar = getattr(error, "possibilities", None)
+    message = error.message if similar else error.format_message()
+    message = " ".join(message.replace("Value error, ", "").split()).rstrip(".")
+    return f"{message}; did you mean {similar[0]}?" if similar else message
+
+
+def _arguments(params) -> list:
+    return [param for param in params if param.param_type_name == "argument"]
+
+
+def _repeat_list_options(params: Sequence[Any], words: Sequence[str]) -> Iterator[str]:
+    """Yield the words with a list option repeated before each of its words, as BIDS Apps allow.
+
+    ``--session a b`` becomes ``--session a --session b`` once all arguments are given.
+    """
+    options = {flag: param for param in params for flag in param.opts if flag.startswith("-")}
+    missing = len(_arguments(params))
+    list_option = None
+    remaining = iter(words)
+    for word in remaining:
+        if word == "--":
+            yield word
+            yield from remaining
+        elif word.startswith("-") and word != "-":
+            yield word
+            option = options.get(word)
+            list_option = word if option is not None and option.multiple else None
+            if option is not None and not option.is_flag:
+                yield from islice(remaining, 1)
+        elif list_option and missing <= 0:
+            yield list_option
+            yield word
+        else:
+            missing -= 1
+            list_option = None
+            yield word
