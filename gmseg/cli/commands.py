@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from itertools import islice
+from textwrap import dedent, indent
 from typing import Any
 
 import typer
@@ -24,12 +24,15 @@ SETTINGS: dict[str, Any] = {
 class Command(TyperCommand):
     """A command whose list options take several words, and whose help shows metavars only.
 
-    Indented paragraphs of its docstring, such as examples, are not wrapped.
+    Paragraphs of its docstring that start with ``gmseg`` are examples, which are not wrapped.
     """
 
     def __init__(self, *args, help=None, **kwargs):
-        text = re.sub(r"\n\n(?= )", "\n\n\b\n", help or "")
-        super().__init__(*args, help=text, **kwargs)
+        paragraphs = (help or "").split("\n\n")
+        for index, paragraph in enumerate(paragraphs):
+            if paragraph.lstrip().startswith("gmseg "):
+                paragraphs[index] = "\b\n" + indent(dedent(paragraph), "    ")
+        super().__init__(*args, help="\n\n".join(paragraphs), **kwargs)
 
     def parse_args(self, ctx, args):
         return super().parse_args(ctx, list(_repeat_list_options(self.params, args)))

@@ -6,17 +6,10 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from command import run
 from synthetic_cords import disc, drawn
 
-from gmseg.cli import main
-
 AFFINE = np.diag([-0.5, 0.5, 4.0, 1.0])
-
-
-def run(capsys, *args):
-    code = main.run([str(arg) for arg in args])
-    told = capsys.readouterr()
-    return code, told.out, told.err
 
 
 @pytest.fixture
@@ -62,8 +55,8 @@ def test_what_it_refuses(files, tmp_path, capsys):
     table = tmp_path / "t.tsv"
     table.write_text("mine")
     for arguments, fault in (
-        ([files["mask"], "--tsv", tmp_path / "t.csv"], "name the table .tsv"),
-        ([files["mask"], "--tsv", table], "exists; use --overwrite"),
+        ([files["mask"], "--tsv", tmp_path / "t.csv"], "end it in .tsv"),
+        ([files["mask"], "--tsv", table], "exists; "),
         ([files["soft"]], "as a soft segmentation does; give a mask of 0 and 1"),
         ([files["levels"]], "beside 0 and 1; say which value is GM with"),
         ([tmp_path / "none.nii"], "no such file"),

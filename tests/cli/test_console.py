@@ -1,0 +1,37 @@
+"""Messages: parameters become flags, and every message is one line."""
+
+import pytest
+
+from gmseg.cli import console
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("set `overwrite=True` to replace it", "set --overwrite to replace it"),
+        ("use `standardise='volume'`", "use --standardise volume"),
+        ('`scheduler="tcp://a:1"`: no answer', "--scheduler tcp://a:1: no answer"),
+        ("choose one with `volume=k`", "choose one with --volume K"),
+        ("`volume=3` is not one of them", "--volume 3 is not one of them"),
+        ("give `centre=(x, y)`", "give --centre X,Y"),
+        ("give `within_cord`", "give --within-cord"),
+        ("another `output` or `start`", "another -o or --from"),
+        ("`participants` and `sessions`", "--participant-label and --session"),
+        ("a file `t2s.nii`, and `10`", "a file `t2s.nii`, and `10`"),  # no parameters
+    ],
+)
+def test_parameters_become_flags(message, shown):
+    assert console.with_flags(message) == shown
+
+
+def test_messages_are_one_line_on_standard_error(capsys):
+    assert console.fail("a.nii: bad\nthing; set `mean=True`") == 2
+    console.warn("look\r\nhere")
+    console.note("so")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "gmseg: error: a.nii: bad thing; set --mean",
+        "gmseg: warning: look here",
+        "gmseg: so",
+    ]
