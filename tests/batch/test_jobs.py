@@ -1,4 +1,4 @@
-"""Many scans: one bad one stops nothing, done ones are left out, and workers give the same."""
+"""Many scans: bad ones, resumed runs, and workers that give the same results."""
 
 import contextlib
 import json
@@ -12,19 +12,13 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from command import run
 
-from gmseg.batch import jobs as cohort
-from gmseg.cli import main
+from gmseg.batch import jobs, resume
 from gmseg.datasets.phantom import make_phantom
 from gmseg.errors import InputError
 from gmseg.io.image import mark_of
 from gmseg.models.registry import load_model
-
-
-def run(capsys, *args):
-    code = main.run([str(arg) for arg in args])
-    told = capsys.readouterr()
-    return code, told.out, told.err
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +37,7 @@ def model():
 
 def jobs_for(scans, folder, **choices):
     return [
-        cohort.Job(scan, {"mask": folder / f"{scan.name}_gmseg.nii.gz"}, choices) for scan in scans
+        jobs.Job(scan, {"mask": folder / f"{scan.name}_gmseg.nii.gz"}, choices) for scan in scans
     ]
 
 
@@ -54,51 +48,51 @@ def voxels(file):
 # ------------------------------------------------------------------------------ one process
 
 
-def test_one_bad_scan_stops_nothing(scans, model, tmp_path):
+def test_a_bad_scan_does_not_stop_the_others(scans, model, tmp_path):
     bad = tmp_path / "bad.nii.gz"
     bad.write_text("junk")
-    jobs = jobs_for([scans[0], bad, scans[1]], tmp_path)
-    outcomes = list(cohort.run(jobs, model))
-    assert [outcome.job for outcome in outcomes] == jobs
+    wanted = jobs_for([scans[0], bad, scans[1]], tmp_path)
+    outcomes = list(jobs.run(wanted, model))
+    assert [outcome.job for outcome in outcomes] == wanted
     assert [outcome.fault is None for outcome in outcomes] == [True, False, True]
     assert str(bad) in outcomes[1].fault
     assert not outcomes[1].ours
-    assert not jobs[1].files["mask"].exists()
-    assert outcomes[2].summary["mask"] == str(jobs[2].files["mask"])
+    assert not wanted[1].files["mask"].exists()
+    assert outcomes[2].summary["mask"] == str(wanted[2].files["mask"])
 
 
-def test_a_fault_of_ours_is_told_as_such_and_stops_nothing(scans, model, tmp_path, monkeypatch):
-    real = cohort.work
+def test_a_bug_does_not_stop_the_other_scans(scans, model, tmp_path, monkeypatch):
+    real = jobs.work
 
     def broken(job, *rest):
         if job.scan == scans[0]:
             raise RuntimeError("boom")
         return real(job, *rest)
 
-    monkeypatch.setattr(cohort, "work", broken)
-    first, second = cohort.run(jobs_for(scans[:2], tmp_path), model)
+    monkeypatch.setattr(jobs, "work", broken)
+    first, second = jobs.run(jobs_for(scans[:2], tmp_path), model)
     assert first.ours
     assert first.fault == f"{scans[0]}: RuntimeError: boom"
     assert second.summary
 
 
-def test_files_say_what_they_were_made_from(scans, model, tmp_path):
+def test_headers_hold_a_fingerprint(scans, model, tmp_path):
     job = jobs_for(scans[:1], tmp_path, threshold=0.4)[0]
-    assert not cohort.is_done(job, model)
-    assert cohort.work(job, model).summary
-    assert mark_of(job.files["mask"]) == cohort.fingerprint(job, model)
-    assert cohort.is_done(job, model)
+    assert not resume.is_done(job, model)
+    assert jobs.work(job, model).summary
+    assert mark_of(job.files["mask"]) == resume.fingerprint(job, model)
+    assert resume.is_done(job, model)
     for other in (replace(job, choices={"threshold": 0.5}), replace(job, scan=scans[1])):
         with pytest.raises(InputError, match="was not made from this scan"):
-            cohort.is_done(other, model)
+            resume.is_done(other, model)
     more = replace(job, files=job.files | {"soft": tmp_path / "soft.nii.gz"})
-    assert not cohort.is_done(more, model)
+    assert not resume.is_done(more, model)
 
 
 # ------------------------------------------------------------------------------- the command
 
 
-def test_a_run_goes_on_where_it_was_left(scans, tmp_path, capsys, monkeypatch):
+def test_an_interrupted_run_is_resumed(scans, tmp_path, capsys, monkeypatch):
     command = [
         "segment",
         *scans[:3],
@@ -108,21 +102,21 @@ def test_a_run_goes_on_where_it_was_left(scans, tmp_path, capsys, monkeypatch):
         tmp_path / "s.json",
         "--resume",
     ]
-    real, seen = cohort.work, []
+    real, seen = jobs.work, []
 
-    def counted(job, *rest):
+    def interrupted_third(job, *rest):
         if len(seen) == 2:
             raise KeyboardInterrupt
         seen.append(job.scan)
         return real(job, *rest)
 
-    monkeypatch.setattr(cohort, "work", counted)
+    monkeypatch.setattr(jobs, "work", interrupted_third)
     assert run(capsys, *command)[0] == 130
     assert seen == scans[:2]
     assert len(json.loads((tmp_path / "s.json").read_text())["scans"]) == 2
     before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*_gmseg.nii.gz")}
 
-    monkeypatch.setattr(cohort, "work", real)
+    monkeypatch.setattr(jobs, "work", real)
     code, out, _ = run(capsys, *command)
     assert code == 0
     assert out.count("is done") == 2
@@ -135,7 +129,7 @@ def test_a_run_goes_on_where_it_was_left(scans, tmp_path, capsys, monkeypatch):
     assert run(capsys, *command, "--overwrite")[0] == 2
 
 
-def test_a_summary_keeps_what_it_had(scans, tmp_path, capsys):
+def test_a_summary_keeps_entries_of_earlier_runs(scans, tmp_path, capsys):
     command = ["--out-dir", tmp_path, "--summary", tmp_path / "s.json", "--resume"]
     assert run(capsys, "segment", scans[0], *command)[0] == 0
     assert run(capsys, "segment", scans[1], *command)[0] == 0
@@ -145,17 +139,16 @@ def test_a_summary_keeps_what_it_had(scans, tmp_path, capsys):
         (tmp_path / "s.json").write_text(junk)
         code, _, err = run(capsys, "segment", scans[0], *command)
         assert code == 2
-        assert "is no summary of gmseg's" in err
+        assert "is no summary of gmseg; " in err
         assert (tmp_path / "s.json").read_text() == junk
 
 
-def test_what_is_older_than_its_mask_is_made_again(scans, tmp_path, capsys):
-    """A summary and a page that tell of an earlier mask do not pass for this one's."""
+def test_outdated_summaries_and_pages_are_written_again(scans, tmp_path, capsys):
     command = ["segment", scans[0], "--out-dir", tmp_path]
-    told = ["--summary", tmp_path / "s.json", "--report", tmp_path / "qc"]
-    assert run(capsys, *command, *told)[0] == 0
+    outputs = ["--summary", tmp_path / "s.json", "--report", tmp_path / "qc"]
+    assert run(capsys, *command, *outputs)[0] == 0
     assert run(capsys, *command, "--threshold", "0.3", "--overwrite")[0] == 0
-    code, out, _ = run(capsys, *command, *told, "--threshold", "0.3", "--resume")
+    code, out, _ = run(capsys, *command, *outputs, "--threshold", "0.3", "--resume")
     assert code == 0
     assert "is done" not in out
     [entry] = json.loads((tmp_path / "s.json").read_text())["scans"]
@@ -164,7 +157,7 @@ def test_what_is_older_than_its_mask_is_made_again(scans, tmp_path, capsys):
     assert facts["mean_area_mm2"] == pytest.approx(np.mean(entry["area_mm2"]), abs=0.01)
 
 
-def test_flags_of_done_scans_count(tmp_path, capsys):
+def test_flags_of_resumed_scans_count(tmp_path, capsys):
     noise = np.random.default_rng(0).uniform(1, 2, (110, 110, 2)).astype(np.float32)
     nib.save(nib.Nifti1Image(noise, np.diag([-0.5, 0.5, 5, 1])), tmp_path / "noise.nii.gz")
     command = ["segment", tmp_path / "noise.nii.gz", "--strict", "--resume"]
@@ -177,34 +170,34 @@ def test_flags_of_done_scans_count(tmp_path, capsys):
     assert "no gray matter found" in err
 
 
-def test_what_appears_meanwhile_is_not_replaced(scans, model, tmp_path):
+def test_a_file_that_appears_during_the_run_is_not_replaced(scans, model, tmp_path):
     job = jobs_for(scans[:1], tmp_path)[0]
-    job.files["mask"].write_bytes(scans[1].read_bytes())  # after the command looked
-    assert "exists, and was not made from" in cohort.work(job, model).fault
+    job.files["mask"].write_bytes(scans[1].read_bytes())
+    assert "exists, and was not made from" in jobs.work(job, model).fault
     assert job.files["mask"].read_bytes() == scans[1].read_bytes()
-    assert cohort.work(replace(job, overwrite=True), model).summary
+    assert jobs.work(replace(job, overwrite=True), model).summary
 
 
-def test_choices_that_mean_the_same_are_the_same(scans, model, tmp_path):
+def test_equivalent_choices_have_one_fingerprint(scans, model, tmp_path):
     marks = {
-        cohort.fingerprint(job, model)
+        resume.fingerprint(job, model)
         for choices in ({}, {"threshold": model.threshold}, {"tta": 1, "seed": 3}, {"volume": None})
         for job in jobs_for(scans[:1], tmp_path, **choices)
     }
     assert len(marks) == 1
     other = jobs_for(scans[:1], tmp_path, tta=2, seed=3)[0]
-    assert cohort.fingerprint(other, model) not in marks
+    assert resume.fingerprint(other, model) not in marks
 
 
-def test_a_newer_gmseg_says_so(scans, model, tmp_path, monkeypatch):
+def test_another_version_is_named(scans, model, tmp_path, monkeypatch):
     job = jobs_for(scans[:1], tmp_path)[0]
-    cohort.work(job, model)
-    monkeypatch.setattr(cohort.metadata, "version", lambda _: "99.0")
+    jobs.work(job, model)
+    monkeypatch.setattr(resume.metadata, "version", lambda _: "99.0")
     with pytest.raises(InputError, match=r"was made by gmseg \S+, and this is 99.0"):
-        cohort.is_done(job, model)
+        resume.is_done(job, model)
 
 
-def test_a_lost_entry_of_the_summary_is_made_again(scans, tmp_path, capsys):
+def test_a_scan_without_entry_in_the_summary_is_segmented_again(scans, tmp_path, capsys):
     command = ["segment", scans[0], "--out-dir", tmp_path, "--resume"]
     assert run(capsys, *command)[0] == 0
     code, out, _ = run(capsys, *command, "--summary", tmp_path / "s.json")
@@ -213,7 +206,7 @@ def test_a_lost_entry_of_the_summary_is_made_again(scans, tmp_path, capsys):
     assert len(json.loads((tmp_path / "s.json").read_text())["scans"]) == 1
 
 
-def test_a_page_is_made_on_the_way(scans, tmp_path, capsys):
+def test_scans_are_added_to_a_page(scans, tmp_path, capsys):
     command = ["segment", *scans[:2], "--out-dir", tmp_path, "--report", tmp_path / "qc"]
     code, out, _ = run(capsys, *command)
     assert code == 0
@@ -268,14 +261,14 @@ def without_times(summary):
     return {name: value for name, value in summary.items() if name not in ("seconds", "mask")}
 
 
-def test_a_worker_that_dies_loses_nothing_and_changes_nothing(scans, model, tmp_path):
+def test_results_do_not_change_if_a_worker_dies(scans, model, tmp_path):
     serial = {
         outcome.job.scan: outcome
-        for outcome in cohort.run(jobs_for(scans, tmp_path / "a", tta=2), model)
+        for outcome in jobs.run(jobs_for(scans, tmp_path / "a", tta=2), model)
     }
     with cluster(tmp_path, 2) as (address, workers):
         outcomes = []
-        for outcome in cohort.run(jobs_for(scans, tmp_path / "b", tta=2), model, scheduler=address):
+        for outcome in jobs.run(jobs_for(scans, tmp_path / "b", tta=2), model, scheduler=address):
             if not outcomes:
                 workers[0].send_signal(signal.SIGKILL)
             outcomes.append(outcome)
@@ -289,7 +282,7 @@ def test_a_worker_that_dies_loses_nothing_and_changes_nothing(scans, model, tmp_
         )
 
 
-def test_local_workers_by_the_command(scans, tmp_path, capsys):
+def test_local_workers(scans, tmp_path, capsys):
     pytest.importorskip("distributed")
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(scans[0].read_bytes()[:-50])
@@ -303,7 +296,7 @@ def test_local_workers_by_the_command(scans, tmp_path, capsys):
     assert str(bad) in err.splitlines()[-1]
 
 
-def test_no_scheduler_there(scans, tmp_path, capsys):
+def test_a_scheduler_that_does_not_answer(scans, tmp_path, capsys):
     pytest.importorskip("distributed")
     for address in ("tcp://127.0.0.1:9", "nonsense"):
         code, _, err = run(

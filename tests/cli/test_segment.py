@@ -1,6 +1,7 @@
 """``gmseg segment``: bad input, bad choices, outputs and QC flags."""
 
 import gzip
+import importlib
 import json
 import os
 import shutil
@@ -14,7 +15,6 @@ from command import run
 
 from gmseg.batch import jobs
 from gmseg.datasets.phantom import make_phantom
-from gmseg.inference import engines
 from gmseg.io.resources import bundled
 from gmseg.models import registry
 
@@ -450,17 +450,18 @@ def test_segment_imports_no_training_framework(scan, tmp_path):
     assert mask.any()
 
 
-def test_a_model_that_needs_keras_says_so_where_there_is_none(scan, tmp_path, capsys, monkeypatch):
+def test_a_model_that_needs_keras_names_what_to_install(scan, tmp_path, capsys, monkeypatch):
     for file in registry.load_model().weights.parent.glob("default.*"):
         shutil.copy(file, tmp_path)  # graphs from elsewhere are not run
-    monkeypatch.setattr(engines, "_predictors", {})
     monkeypatch.delitem(sys.modules, "keras", raising=False)
-    import importlib
+    real = importlib.import_module
 
-    def no_keras(name):
-        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+    def import_module(name, package=None):
+        if name == "keras":
+            raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+        return real(name, package)
 
-    monkeypatch.setattr(importlib, "import_module", no_keras)
+    monkeypatch.setattr(importlib, "import_module", import_module)
     code, _, err = run(capsys, "segment", scan, "--model", tmp_path / "default.json")
     assert code == 2
     assert "tensorflow is not installed" in err
