@@ -13,7 +13,7 @@ from gmseg.batch.multi_echo import combine_echoes
 from gmseg.core.model import Model
 from gmseg.errors import InputError
 from gmseg.io.files import write_text
-from gmseg.io.image import mark_of
+from gmseg.io.image import description_of
 from gmseg.io.tables import write_table
 from gmseg.morphometry.areas import COLUMNS, measure_mask
 
@@ -225,7 +225,7 @@ def _sidecar_if_done(settings: _Settings, scan: Scan, job: Job) -> dict | None:
         return None
     sidecar = bids_derivatives.read_mask_sidecar(settings.out_dir, scan)
     # an interrupted run may have replaced the mask but not its sidecar
-    current = sidecar is not None and sidecar.get("MadeFrom") == mark_of(job.files["mask"])
+    current = sidecar is not None and sidecar.get("MadeFrom") == description_of(job.files["mask"])
     return sidecar if current else None
 
 
@@ -235,7 +235,7 @@ def _write_results(settings: _Settings, scan: Scan, job: Job, summary: dict) -> 
     rows = measure_mask(mask, soft=soft)
     write_table(settings.out_dir / bids_derivatives.outputs(scan)["table"], rows, COLUMNS)
     mask_sidecar, soft_sidecar = bids_derivatives.segmentation_sidecars(
-        scan, summary, mark_of(mask), settings.volume_choice
+        scan, summary, description_of(mask), settings.volume_choice
     )
     bids_derivatives.write_sidecar(soft, soft_sidecar)
     bids_derivatives.write_sidecar(mask, mask_sidecar)  # last: a scan with this file is done

@@ -256,7 +256,7 @@ def segmentation_sidecars(scan: Scan, summary: dict, mark: str, choices: dict) -
     summary : dict
         Summary of the segmentation, see `gmseg.inference.summary.Summary.to_dict`.
     mark : str
-        Description in the headers of the images, see `gmseg.io.image.mark_of`.
+        Description in the headers of the images, see `gmseg.io.image.description_of`.
     choices : dict
         The options `volume` and `mean` of `gmseg.segment` that were used.
     """

@@ -200,7 +200,7 @@ def work(job: Job, model: Model, progress: Callable | None = None) -> Outcome:
             check_marks(job, mark)
         with _files_to_write(job) as files:
             summary = segment_files(
-                job.scan, files, model, mark=mark, progress=progress, **job.choices
+                job.scan, files, model, description=mark, progress=progress, **job.choices
             )
             entry = summary.to_dict() | {"mask": str(job.files["mask"]), "made_from": mark}
             if job.report:

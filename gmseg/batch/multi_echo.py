@@ -14,9 +14,9 @@ import numpy as np
 
 from gmseg.errors import InputError
 from gmseg.io.files import check_input, sha256
-from gmseg.io.image import GRID_MM, affine_difference_mm, mark_of
+from gmseg.io.image import GRID_MM, affine_difference_mm, description_of
 from gmseg.io.scan_reader import open_scan
-from gmseg.io.scan_writer import slab_writers
+from gmseg.io.scan_writer import part_writers
 
 
 def combine_echoes(
@@ -61,7 +61,7 @@ def combine_echoes(
     """
     mark = _mark(echoes, volume, mean)
     if file.exists():
-        if mark_of(file) == mark:
+        if description_of(file) == mark:
             return
         if not overwrite:
             raise InputError(
@@ -75,7 +75,7 @@ def combine_echoes(
             raise InputError(
                 f"{reader.name}: is not on the grid of {first.name}; export both again"
             )
-    with slab_writers({file: np.float32}, first, mark) as (write,):
+    with part_writers({file: np.float32}, first, mark) as (write,):
         for k in range(first.slices):
             squares = sum(reader.read(k, k + 1) ** 2 for reader in readers)
             write(k, k + 1, np.sqrt(squares / len(readers)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gmseg.core.model import Model
 from gmseg.errors import InputError
 from gmseg.io.files import check_input, sha256, write_text
-from gmseg.io.image import mark_of
+from gmseg.io.image import description_of
 from gmseg.io.image_file import open_image
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def is_done(job: Job, model: Model) -> bool:
 def check_marks(job: Job, mark: str) -> None:
     """Raise InputError if a file of the job exists with another fingerprint than `mark`."""
     for file in job.files.values():
-        if not file.exists() or (found := mark_of(file)) == mark:
+        if not file.exists() or (found := description_of(file)) == mark:
             continue
         version, our_version = found.split(" ")[:2], mark.split(" ")[:2]
         if version[0] == "gmseg" and version != our_version:

@@ -139,7 +139,7 @@ def segment(
     """
     from gmseg.batch.jobs import Job
     from gmseg.batch.outputs import output_files
-    from gmseg.inference.postprocessing import check_ways
+    from gmseg.inference.postprocessing import check_steps
     from gmseg.io.files import check_folder
     from gmseg.models.registry import load_model
 
@@ -159,7 +159,7 @@ def segment(
     if within_cord and not cord:
         raise InputError("--within-cord: needs a cord mask; give one with --cord")
     steps = tuple(filter(None, clean.split(",")))
-    check_ways(steps)
+    check_steps(steps)
     if out_dir:
         check_folder(out_dir)
     if report:

@@ -8,7 +8,7 @@ import numpy as np
 from gmseg.datasets.folders import LabelledScan
 from gmseg.errors import InputError
 from gmseg.evaluation.evaluate import majority
-from gmseg.io import image as gm_image
+from gmseg.io import image as scan_image
 from gmseg.io.image_file import open_image
 
 
@@ -26,12 +26,12 @@ def read_labelled(item: LabelledScan) -> tuple[nib.Nifti1Image, list[np.ndarray]
     gmseg.errors.InputError
         If a file cannot be read, or a reference does not fit the scan.
     """
-    scan = gm_image.read_scan(item.scan)
+    scan = scan_image.read_scan(item.scan)
     if not np.isfinite(np.asarray(scan.dataobj)).all():
         raise InputError(f"{item.scan}: holds NaN or infinite voxels; replace them")
     challenge = item.gm_label is not None
     return scan, [
-        gm_image.read_mask(
+        scan_image.read_mask(
             file, scan, what="reference", label=item.gm_label, voxelwise=challenge, one_value=True
         )
         for file in item.references
@@ -77,14 +77,14 @@ def _check_scan(item: LabelledScan, raters: int) -> list[str]:
     """Read one scan and its masks, and return what is unusual."""
     scan, masks = read_labelled(item)
     if item.cord is not None:
-        gm_image.read_mask(item.cord, scan, what="cord mask")
+        scan_image.read_mask(item.cord, scan, what="cord mask")
     notes = []
     if len(item.references) < raters:
         notes.append(f"{item.name}: {len(item.references)} of {raters} raters")
     for file in item.references:
         affine = open_image(file).affine
-        difference = gm_image.affine_difference_mm(affine, scan.affine)
-        if difference > gm_image.GRID_MM:
+        difference = scan_image.affine_difference_mm(affine, scan.affine)
+        if difference > scan_image.GRID_MM:
             notes.append(
                 f"{file.name}: affine differs from the image's by {difference:.3g} mm; "
                 f"taken voxel by voxel"

@@ -17,7 +17,7 @@ from command import run
 from gmseg.batch import jobs, resume
 from gmseg.datasets.phantom import make_phantom
 from gmseg.errors import InputError
-from gmseg.io.image import mark_of
+from gmseg.io.image import description_of
 from gmseg.models.registry import load_model
 
 
@@ -80,7 +80,7 @@ def test_headers_hold_a_fingerprint(scans, model, tmp_path):
     job = jobs_for(scans[:1], tmp_path, threshold=0.4)[0]
     assert not resume.is_done(job, model)
     assert jobs.work(job, model).summary
-    assert mark_of(job.files["mask"]) == resume.fingerprint(job, model)
+    assert description_of(job.files["mask"]) == resume.fingerprint(job, model)
     assert resume.is_done(job, model)
     for other in (replace(job, choices={"threshold": 0.5}), replace(job, scan=scans[1])):
         with pytest.raises(InputError, match="was not made from this scan"):
