@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gmseg.batch.outputs import check_job, check_summary
 from gmseg.batch.resume import (
-    check_marks,
+    check_fingerprints,
     fingerprint,
     is_done,
     is_on_page,
@@ -195,14 +195,14 @@ def work(job: Job, model: Model, progress: Callable | None = None) -> Outcome:
     from gmseg.inference.segment import segment_files
 
     try:
-        mark = fingerprint(job, model)
+        made_from = fingerprint(job, model)
         if not job.overwrite:
-            check_marks(job, mark)
+            check_fingerprints(job, made_from)
         with _files_to_write(job) as files:
             summary = segment_files(
-                job.scan, files, model, description=mark, progress=progress, **job.choices
+                job.scan, files, model, description=made_from, progress=progress, **job.choices
             )
-            entry = summary.to_dict() | {"mask": str(job.files["mask"]), "made_from": mark}
+            entry = summary.to_dict() | {"mask": str(job.files["mask"]), "made_from": made_from}
             if job.report:
                 _add_to_page(job.report, job, files, entry)
     except InputError as error:

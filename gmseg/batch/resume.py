@@ -50,16 +50,16 @@ def is_done(job: Job, model: Model) -> bool:
     """
     existing = [file for file in job.files.values() if file.exists()]
     if existing:
-        check_marks(job, fingerprint(job, model))
+        check_fingerprints(job, fingerprint(job, model))
     return len(existing) == len(job.files)
 
 
-def check_marks(job: Job, mark: str) -> None:
-    """Raise InputError if a file of the job exists with another fingerprint than `mark`."""
+def check_fingerprints(job: Job, made_from: str) -> None:
+    """Raise InputError if a file of the job exists with another fingerprint than `made_from`."""
     for file in job.files.values():
-        if not file.exists() or (found := description_of(file)) == mark:
+        if not file.exists() or (found := description_of(file)) == made_from:
             continue
-        version, our_version = found.split(" ")[:2], mark.split(" ")[:2]
+        version, our_version = found.split(" ")[:2], made_from.split(" ")[:2]
         if version[0] == "gmseg" and version != our_version:
             reason = f"was made by {' '.join(version)}, and this is {our_version[1]}"
         else:

@@ -139,7 +139,7 @@ def segment(
     """
     from gmseg.batch.jobs import Job
     from gmseg.batch.outputs import output_files
-    from gmseg.inference.postprocessing import check_steps
+    from gmseg.inference.segment import Options
     from gmseg.io.files import check_folder
     from gmseg.models.registry import load_model
 
@@ -156,28 +156,24 @@ def segment(
         )
     if len(scans) > 1 and (output or cord):
         raise InputError(f"{'-o' if output else '--cord'} is for a single scan; use --out-dir")
-    if within_cord and not cord:
-        raise InputError("--within-cord: needs a cord mask; give one with --cord")
-    steps = tuple(filter(None, clean.split(",")))
-    check_steps(steps)
     if out_dir:
         check_folder(out_dir)
     if report:
         from gmseg.report.qc_page import check_report
 
         check_report(report)
-    choices = {
-        "threshold": threshold,
-        "standardise": standardise,
-        "centre": _parse_centre(centre),
-        "cord": cord,
-        "within_cord": within_cord,
-        "clean": steps,
-        "volume": volume,
-        "mean": mean,
-        "tta": tta,
-        "seed": seed,
-    }
+    options = Options(
+        threshold=threshold,
+        standardise=standardise,
+        centre=_parse_centre(centre),
+        cord=cord,
+        within_cord=within_cord,
+        clean=tuple(filter(None, clean.split(","))),
+        tta=tta,
+        seed=seed,
+    )
+    options.check()
+    choices = vars(options) | {"volume": volume, "mean": mean}
     command = ("gmseg", *sys.argv[1:]) if report else None
     jobs = []
     for scan in scans:

@@ -23,7 +23,7 @@ def check_steps(steps: Collection[str]) -> None:
     """Raise InputError for an unknown step."""
     for step in steps:
         if step not in STEPS:
-            raise InputError(f"clean: {step!r} is unknown; choose from {', '.join(STEPS)}")
+            raise InputError(f"`clean`: {step!r} is unknown; choose from {', '.join(STEPS)}")
 
 
 def cleaned(mask: np.ndarray, affine: np.ndarray, steps: Collection[str]) -> np.ndarray:

@@ -75,9 +75,9 @@ class Options:
     def check(self) -> None:
         """Raise InputError for options that cannot be used."""
         if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise InputError(f"threshold: {self.threshold:g} is not between 0 and 1")
+            raise InputError(f"`threshold`: {self.threshold:g} is not between 0 and 1")
         if self.within_cord and self.cord is None:
-            raise InputError("within_cord: needs a cord mask; give one with `cord`")
+            raise InputError("`within_cord`: needs a cord mask; give one with `cord`")
         check_steps(self.clean)
 
 

@@ -215,7 +215,7 @@ def test_bad_choices(scan, tmp_path, capsys):
         (["--cord", scan, "--centre", "image"], "exclude each other"),
         (["--volume", "0", "--mean"], "exclude each other"),
         (["--within-cord"], "--within-cord: needs a cord mask; give one with --cord"),
-        (["--clean", "largest,bogus"], "'bogus' is unknown; choose of largest, small, holes"),
+        (["--clean", "largest,bogus"], "'bogus' is unknown; choose from largest, small, holes"),
     ):
         code, out, err = run(capsys, "segment", scan, *arguments)
         assert (code, out) == (2, ""), arguments
@@ -430,7 +430,6 @@ def test_segment_imports_no_training_framework(scan, tmp_path):
         "torch",
         "jax",
         "onnx",
-        "scipy.ndimage",
         "skimage",
         "pooch",
         "matplotlib",

@@ -267,7 +267,7 @@ def test_an_empty_window_is_refused():
 
 
 def test_choices_that_make_no_sense(sample):
-    with pytest.raises(InputError, match=r"threshold: 1\.5 is not between 0 and 1"):
+    with pytest.raises(InputError, match=r"`threshold`: 1\.5 is not between 0 and 1"):
         segment(sample.image, threshold=1.5)
     with pytest.raises(InputError, match="'bogus' is unknown; choose volume or training"):
         segment(sample.image, standardise="bogus")
