@@ -1,1 +1,1 @@
-"""Show segmentations: QC page, overlays, movie, viewer."""
+"""Show segmentations: QC page, figures, movie, and a viewer for notebooks."""

@@ -163,7 +163,7 @@ def find_summary(path: Path, scan: Path, mask: Path) -> dict:
         ]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(
-            f"{path}: is not a summary of gmseg segment; give the file of its `summary`"
+            f"{path}: is not a summary of gmseg segment; give a file written with `summary=FILE`"
         ) from None
     fitting = [e for e, pair in zip(entries, names, strict=True) if pair == (scan.name, mask.name)]
     if len(fitting) > 1:  # the same names in several folders
@@ -201,7 +201,8 @@ def _from_summary(summary: dict, areas: np.ndarray, mask_path) -> tuple[list | N
             raise ValueError
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InputError(
-            f"{mask_path}: its summary is not one of gmseg segment; give the file of its `summary`"
+            f"{mask_path}: its summary is not one of gmseg segment; give one written with "
+            f"`summary=FILE`"
         ) from None
     # negated, so that NaN is refused as well
     if len(summary_areas) != len(areas) or not (

@@ -108,7 +108,7 @@ def test_error_leaves_the_older_entry_or_nothing(tmp_path, monkeypatch):
     assert [path.name for path in place.parent.iterdir()] == [place.name]
 
 
-def test_several_processes_may_add_scans(tmp_path):
+def test_scans_may_be_added_concurrently(tmp_path):
     for n in range(6):
         (tmp_path / f"{n}").mkdir()
     with ThreadPoolExecutor(6) as pool:
