@@ -296,6 +296,6 @@ def test_command_names_the_file_and_warns(pair, tmp_path):
     files = save(tmp_path, pair[0], like(pair[0], np.zeros(pair[0].shape, np.uint8)))
     command = [sys.executable, "-m", "gmseg", "movie", *files, "-o", tmp_path / "m.gif"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert done.stdout == f"{tmp_path / 'm.gif'}  6 frames, 4 a second, 1.5 s\n"
+    assert done.stdout == f"{tmp_path / 'm.gif'}  6 frames, 4 per second, 1.5 s\n"
     assert "the mask is empty; the middle of the scan is shown" in done.stderr
     assert not is_orange(decode(tmp_path / "m.gif")[3][SLICE]).any()
