@@ -43,7 +43,9 @@ _Known = Annotated[
 _Format = Annotated[
     Format,
     Option(
-        "--format", help="ONNX, or weights for the PyTorch module in gmseg/models/torch_network.py."
+        "--format",
+        metavar="onnx|torch",
+        help="ONNX, or weights for the PyTorch module in gmseg/models/torch_network.py.",
     ),
 ]
 _Output = Annotated[

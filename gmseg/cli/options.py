@@ -26,7 +26,7 @@ Tta = Annotated[
         max=1000,
         show_default="none",
         help="Test-time augmentation: average over N flipped, rotated and scaled copies of the "
-        "scan, which takes N times as long. Also writes where they disagree "
+        "scan, which takes N times as long. gmseg segment also writes where they disagree "
         "(SCAN_gmspread.nii.gz).",
     ),
 ]

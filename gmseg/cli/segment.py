@@ -185,6 +185,7 @@ def segment(
 
 
 def _parse_centre(text: str) -> str | tuple[float, float]:
+    """Return the value of ``--centre``, with a position as two numbers in mm."""
     if text in ("auto", "image"):
         return text
     try:
