@@ -148,9 +148,9 @@ def _participant(
         print(page)
     if any(result.internal for result in results):
         return fail_internally()
-    if any(result.sidecar is None for result in results):
+    if any(result.fault for result in results):
         return 2
-    flagged = any(result.sidecar and result.sidecar["Flags"] for result in results)
+    flagged = any(result.sidecar["Flags"] for result in results)
     return 3 if strict and flagged else 0
 
 
