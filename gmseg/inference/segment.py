@@ -76,6 +76,10 @@ class Options:
         """Raise InputError for options that cannot be used."""
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise InputError(f"`threshold`: {self.threshold:g} is not between 0 and 1")
+        if isinstance(self.centre, str) and self.centre not in ("auto", "image"):
+            raise InputError(
+                f"`centre`: {self.centre!r} is unknown; choose auto, image or a position (x, y)"
+            )
         if self.within_cord and self.cord is None:
             raise InputError("`within_cord`: needs a cord mask; give one with `cord`")
         check_steps(self.clean)
