@@ -70,7 +70,7 @@ def training_level(model: Model, standardise: str = "training") -> tuple[float, 
     """
     if standardise not in STANDARDISATIONS:
         raise InputError(
-            f"standardise: {standardise!r} is unknown; choose {' or '.join(STANDARDISATIONS)}"
+            f"`standardise`: {standardise!r} is unknown; choose {' or '.join(STANDARDISATIONS)}"
         )
     if model.mean is None or model.std is None:
         raise InputError(
