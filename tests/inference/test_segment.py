@@ -294,8 +294,8 @@ def test_an_empty_window_is_refused():
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"threshold": 1.5}, r"threshold: 1\.5 is not between 0 and 1"),
-        ({"threshold": float("nan")}, "threshold: nan is not between 0 and 1"),
+        ({"threshold": 1.5}, r"`threshold`: 1\.5 is not between 0 and 1"),
+        ({"threshold": float("nan")}, "`threshold`: nan is not between 0 and 1"),
         ({"standardise": "bogus"}, "'bogus' is unknown; choose volume or training"),
         ({"centre": "bogus"}, "'bogus' is unknown; choose auto, image or a position"),
         ({"clean": ["bogus"]}, "'bogus' is unknown; choose from largest"),
