@@ -96,7 +96,8 @@ def read_voxels(image, shape, *, name, volume: int | None, mean: bool) -> np.nda
     """Return the voxels of a scan, float32, 3-D: one volume, or the mean of all."""
     data = load_voxels(name, image).reshape(*shape, -1)
     if mean:
-        return data.mean(axis=-1, dtype=np.float64).astype(np.float32)
+        with np.errstate(invalid="ignore"):  # infinite voxels
+            return data.mean(axis=-1, dtype=np.float64).astype(np.float32)
     return data[..., volume or 0]
 
 

@@ -1,4 +1,4 @@
-"""Limits on what a call may take, so that a test fails where a file makes it hang or swell."""
+"""Limits of time and memory, so that a test fails where a file makes a call hang or grow."""
 
 import contextlib
 import re
@@ -7,35 +7,35 @@ from pathlib import Path
 
 
 class TookTooLong(BaseException):
-    """No `Exception`, so that nothing under test can swallow it."""
+    """Not an `Exception`, so that the code under test cannot catch it."""
 
 
 @contextlib.contextmanager
 def limits(seconds: float, megabytes: float | None = None):
-    """Fail if the block takes longer, or (on Linux) the process more memory at a time."""
+    """Fail if the block takes more seconds or, on Linux, more memory at its peak."""
 
-    def ring(*args):
+    def raise_alarm(*args):
         raise TookTooLong(f"took more than {seconds} s")
 
-    can_ring = hasattr(signal, "setitimer")
-    if can_ring:
-        before = signal.signal(signal.SIGALRM, ring)
+    has_timer = hasattr(signal, "setitimer")
+    if has_timer:
+        before = signal.signal(signal.SIGALRM, raise_alarm)
         signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        start = _peak_mb(anew=True)
+        start = _peak_mb(reset=True)
         yield
         taken = _peak_mb() - start
         assert megabytes is None or taken <= megabytes, f"took {taken:.0f} MB"
     finally:
-        if can_ring:
+        if has_timer:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
 
 
-def _peak_mb(*, anew: bool = False) -> float:
-    """Return the most memory that the process has held, since it was last asked `anew`."""
+def _peak_mb(*, reset: bool = False) -> float:
+    """Return the peak memory of the process since the last call with `reset`."""
     try:
-        if anew:
+        if reset:
             Path("/proc/self/clear_refs").write_text("5")
         status = Path("/proc/self/status").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""Damaged image files, made from whole ones: a number says which, so it can be made again."""
+"""Damaged image files, made from valid ones; a number makes the same file again."""
 
 import bz2
 import gzip
@@ -35,11 +35,8 @@ _EXTREMES = (
 _FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-30, 0.5, 352.0, 1e10, 3e38, -3e38, np.nan, np.inf, -np.inf)
 
 
-# --------------------------------------------------------------------------------- whole files
-
-
 def write_originals(folder: Path) -> list[list[Path]]:
-    """Write small scans of every format that can be written; each is its files, first to open."""
+    """Write small scans in every format; return the files of each, the one to open first."""
     data = np.random.default_rng(0).uniform(1, 200, SHAPE)
     scaled = nib.Nifti1Image(data.astype(np.int16), AFFINE)
     scaled.header.set_slope_inter(0.5, 3)
@@ -77,7 +74,7 @@ def write_originals(folder: Path) -> list[list[Path]]:
         originals.append([folder / name, *others])
     originals.append(write_afni(folder, "afni", data.astype(np.int16)))
     originals.append([write_minc2(folder / "minc2.mnc", data.astype(np.uint8))])
-    shipped = Path(nib.__file__).parent / "tests" / "data"  # nibabel's wheel has it
+    shipped = Path(nib.__file__).parent / "tests" / "data"  # part of nibabel's wheel
     if (shipped / "tiny.mnc").exists():
         (folder / "tiny.mnc").write_bytes((shipped / "tiny.mnc").read_bytes())
         originals.append([folder / "tiny.mnc"])
@@ -90,7 +87,7 @@ def write_originals(folder: Path) -> list[list[Path]]:
 
 
 def write_afni(folder: Path, name: str, data: np.ndarray, **changes) -> list[Path]:
-    """Write an AFNI pair, which nibabel reads and does not write."""
+    """Write a pair of AFNI files, which nibabel reads but does not write."""
     attributes = {
         "DATASET_DIMENSIONS": [*data.shape, 0, 0],
         "DATASET_RANK": [3, 1, 0, 0, 0, 0, 0, 0],
@@ -140,28 +137,25 @@ def write_minc2(path: Path, data: np.ndarray, shape=None) -> Path:
     return path
 
 
-# ------------------------------------------------------------------------------------- damage
-
-
 def mutate(number: int, originals: list[list[Path]], folder: Path) -> Path:
     """Write a damaged copy of one of the originals; return the file to open."""
     rng = np.random.default_rng(number)
     files = originals[number % len(originals)]
     contents = {file.name: file.read_bytes() for file in files}
     chosen = files[rng.integers(len(files))].name
-    pack, unpack = _compression(chosen)
+    compress, decompress = _compression(chosen)
     inside = rng.random() < 0.75  # else the compressed stream itself is damaged
-    content = unpack(contents[chosen]) if inside else contents[chosen]
+    content = decompress(contents[chosen]) if inside else contents[chosen]
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
         content = _OPERATIONS[rng.integers(len(_OPERATIONS))](content, rng, chosen)
-    contents[chosen] = pack(content) if inside else content
+    contents[chosen] = compress(content) if inside else content
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     return folder / files[0].name
 
 
 def _compression(name: str):
-    """Return how a file of that name is packed and unpacked."""
+    """Return functions that compress and decompress a file of this name."""
     if name.endswith((".gz", ".mgz")):
         return lambda content: gzip.compress(content, 1, mtime=0), gzip.decompress
     if name.endswith(".bz2"):
@@ -169,8 +163,8 @@ def _compression(name: str):
     return (lambda content: content), (lambda content: content)
 
 
-def _place(content, rng, length: int = 1) -> int:
-    """Choose a place, more often than not in what is the header of most formats."""
+def _position(content, rng, length: int = 1) -> int:
+    """Choose a position, mostly in what is the header of most formats."""
     end = max(len(content) - length, 0)
     return int(rng.integers(min(end, 352) + 1 if rng.random() < 0.6 else end + 1))
 
@@ -179,7 +173,7 @@ def _flip_bits(content, rng, name):
     content = bytearray(content)
     for _ in range(rng.integers(1, 4)):
         if content:
-            content[_place(content, rng)] ^= 1 << int(rng.integers(8))
+            content[_position(content, rng)] ^= 1 << int(rng.integers(8))
     return bytes(content)
 
 
@@ -188,25 +182,25 @@ def _truncate(content, rng, name):
 
 
 def _insert(content, rng, name):
-    at, length = _place(content, rng), int(rng.choice([1, 4, 16, 1000]))
+    at, length = _position(content, rng), int(rng.choice([1, 4, 16, 1000]))
     new = bytes(length) if rng.random() < 0.3 else rng.bytes(length)
     return content[:at] + new + content[at:]
 
 
 def _remove(content, rng, name):
-    at = _place(content, rng)
+    at = _position(content, rng)
     return content[:at] + content[at + int(rng.choice([1, 4, 16, 1000])) :]
 
 
 def _swap_bytes(content, rng, name):
     length = int(rng.choice([2, 4, 8]))
-    at = _place(content, rng, length)
+    at = _position(content, rng, length)
     return content[:at] + content[at : at + length][::-1] + content[at + length :]
 
 
 def _repeat(content, rng, name):
     length = int(rng.choice([8, 64, 512]))
-    at = _place(content, rng, length)
+    at = _position(content, rng, length)
     block = content[at : at + length] * int(rng.integers(1, 9))
     rest = at if rng.random() < 0.5 else at + len(block)
     return content[:at] + block + content[rest:]
@@ -214,7 +208,7 @@ def _repeat(content, rng, name):
 
 def _extreme(content, rng, name):
     length = int(rng.choice([1, 2, 4, 8]))
-    at = _place(content, rng, length)
+    at = _position(content, rng, length)
     value = _EXTREMES[rng.integers(len(_EXTREMES))] % 2 ** (8 * length)
     new = value.to_bytes(length, str(rng.choice(["little", "big"])))
     return content[:at] + new + content[at + length :]
@@ -261,7 +255,7 @@ def _header_field(content, rng, name):
 
 
 def _text_number(content, rng, name):
-    """Replace a number in a text header; the same length does not matter there."""
+    """Replace a number in a text header; its length may change."""
     words = content.split(b" ")
     numbers = [i for i, word in enumerate(words) if word.strip().lstrip(b"-")[:1].isdigit()]
     if not numbers:

@@ -1,4 +1,4 @@
-"""Made-up geometries: an oblique scan, and the 48 orders and flips of an image's axes."""
+"""Geometries for tests: an oblique scan, and the 48 orders and flips of the axes of an image."""
 
 import itertools
 
@@ -15,14 +15,14 @@ ALL_48 = [
 
 
 def reoriented(image, ornt):
-    """Return the same image in world space, its voxels stored in another order."""
+    """Return an image with its axes reordered and flipped; it stays in place in world space."""
     data = nib.orientations.apply_orientation(np.asarray(image.dataobj), ornt)
     affine = image.affine @ nib.orientations.inv_ornt_aff(ornt, image.shape)
     return nib.Nifti1Image(data, affine)
 
 
 def undone(data, ornt):
-    """Return voxels stored in that order in their first order."""
+    """Return voxels of a reoriented image in their original order."""
     inverse = np.zeros_like(ornt)
     for axis, (other, flip) in enumerate(ornt):
         inverse[int(other)] = axis, flip
@@ -30,6 +30,7 @@ def undone(data, ornt):
 
 
 def a_scan(shape=(40, 36, 5), spacing=(0.7, 0.55, 3.0), rotation=UPRIGHT, seed=0):
+    """Return a scan of random voxels in LAS orientation, rotated in world space."""
     rng = np.random.default_rng(seed)
     affine = nib.affines.from_matvec(rotation @ np.diag([-1, 1, 1]) @ np.diag(spacing), [9, -30, 5])
     return nib.Nifti1Image(rng.uniform(1, 100, shape).astype(np.float32), affine)

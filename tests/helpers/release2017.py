@@ -1,4 +1,4 @@
-"""The 2017 release's layout and arithmetic, written again for the tests, without Keras."""
+"""Layout and arithmetic of the 2017 release, written for the tests without Keras."""
 
 import json
 
@@ -11,7 +11,7 @@ IN_BRANCHES = [f"{branch}_{i}" for branch in BRANCHES for i in (1, 2)]
 
 
 def write_release(path, filters=32, seed=0):
-    """Write random weights as Keras 2.0.6 did, and the JSON beside them."""
+    """Write random weights in the layout of Keras 2.0.6, and the JSON beside them."""
     rng = np.random.default_rng(seed)
     shapes = {"conv2d_1": (3, 3, 1, filters), "branch1x1_2": (1, 1, filters, filters)}
     shapes |= {"amort": (1, 1, 6 * filters, 64), "predictions": (1, 1, 64, 1)}
@@ -49,7 +49,7 @@ def _put(file, name, **weights):
 
 
 def forward(path, window):
-    """Return the logits of a window (height, width), in double precision, by NumPy alone."""
+    """Return the logits of a window (height, width), in double precision, with NumPy alone."""
     with h5py.File(path) as file:
         w = {}
         file.visititems(
@@ -67,8 +67,8 @@ def forward(path, window):
         out = np.zeros((kernel.shape[3], height, width)) + w[f"{name}/bias:0"][:, None, None]
         for row, column in np.ndindex(kernel.shape[:2]):
             top, left = row * rate, column * rate
-            seen = wide[:, top : top + height, left : left + width]
-            out += np.tensordot(kernel[row, column].T, seen, axes=1)
+            part = wide[:, top : top + height, left : left + width]
+            out += np.tensordot(kernel[row, column].T, part, axes=1)
         return out
 
     def norm(x, number):
