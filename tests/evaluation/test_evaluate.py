@@ -134,7 +134,7 @@ def test_labels(files, tmp_path):
     for label in (None, 1):
         with pytest.raises(InputError, match="soft segmentation"):
             evaluate(soft, files[1], label=label)
-    with pytest.raises(InputError, match=r"holds 255 and no 1; give GM's value"):
+    with pytest.raises(InputError, match=r"holds 255 and no 1; give the value of GM with `label`"):
         evaluate(files[0], bright, label=1)
     empty = save(tmp_path / "empty.nii.gz", 0 * reference)
     assert evaluate(empty, gray_and_white, label=1)["volume"]["DSC"] == 0
