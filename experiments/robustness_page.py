@@ -196,7 +196,7 @@ def limits_table() -> str:
     """Return the table of limits."""
     rows = []
     for name, limit in LIMITS.items():
-        value = f"{limit.limit:g} {limit.unit}" if limit.limit is not None else limit.unit
+        value = f"{limit.limit:g} {limit.meaning}" if limit.limit is not None else limit.meaning
         rows.append([name, value, limit.reason])
     return table(["flag", "limit", "reason"], rows, text=3)
 

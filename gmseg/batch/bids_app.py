@@ -188,7 +188,7 @@ def _run(
     for outcome in run([job for _, job in pending.values()], settings.model, **run_options):
         scan, _ = pending[outcome.job.files["mask"]]
         if outcome.summary is None:
-            yield _failure(settings, scan, str(outcome.fault), outcome.ours)
+            yield _failure(settings, scan, str(outcome.fault), outcome.internal)
             continue
         try:
             sidecar = _write_results(settings, scan, outcome.job, outcome.summary)

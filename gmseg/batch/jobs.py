@@ -67,7 +67,7 @@ class Outcome:
         job failed.
     fault : str or None
         Why the job failed, in one line.
-    ours : bool
+    internal : bool
         Whether the fault is a bug of gmseg, not one of the scan or the machine.
     resumed : bool
         Whether an earlier run has done the job.
@@ -76,7 +76,7 @@ class Outcome:
     job: Job
     summary: dict | None = None
     fault: str | None = None
-    ours: bool = False
+    internal: bool = False
     resumed: bool = False
 
 

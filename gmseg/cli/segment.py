@@ -139,7 +139,7 @@ def segment(
     """
     from gmseg.batch.jobs import Job
     from gmseg.batch.outputs import output_files
-    from gmseg.inference.segment import Options
+    from gmseg.inference.segment import SegmentOptions
     from gmseg.io.files import check_folder
     from gmseg.models.registry import load_model
 
@@ -162,7 +162,7 @@ def segment(
         from gmseg.report.qc_page import check_report
 
         check_report(report)
-    options = Options(
+    options = SegmentOptions(
         threshold=threshold,
         standardise=standardise,
         centre=_parse_centre(centre),
@@ -260,7 +260,7 @@ def _conclude(outcomes: Sequence[Outcome], report: Path | None, *, strict: bool)
         for outcome in failed:
             scan = outcome.job.scan
             note(f"  {scan}  {str(outcome.fault).removeprefix(f'{scan}: ')}")
-    if any(outcome.ours for outcome in failed):
+    if any(outcome.internal for outcome in failed):
         return fail_internally()
     if failed:
         return 2

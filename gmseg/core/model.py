@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gmseg.core.resampling import WORKING_SPACING_MM
+
 
 @dataclass(frozen=True)
 class Model:
@@ -21,7 +23,7 @@ class Model:
     network : dict
         Sizes of the network, see `gmseg.core.network.NetworkSizes`.
     voxel_size_mm : float
-        Spacing in plane that the network was trained at.
+        Spacing of the working grid in plane, at which the network was trained.
     window : int
         Rows and columns of the window, in pixels of that spacing.
     standardise : {"volume", "training"}
@@ -48,7 +50,7 @@ class Model:
     weights: Path
     weights_sha256: str
     network: dict
-    voxel_size_mm: float = 0.25
+    voxel_size_mm: float = WORKING_SPACING_MM
     window: int = 200
     standardise: str = "volume"
     mean: float | None = None

@@ -14,7 +14,7 @@ import numpy as np
 from gmseg.core import windows
 from gmseg.core.model import Model
 from gmseg.core.resampling import GridGeometry, WorkingGrid, to_native_grid, to_working_grid
-from gmseg.core.standardisation import check_finite, level, standardised
+from gmseg.core.standardisation import check_finite, mean_and_std, standardised
 from gmseg.errors import InputError
 
 BATCH = 4
@@ -30,7 +30,7 @@ class Prepared:
     grid : gmseg.core.resampling.WorkingGrid
         The scan on the working grid.
     centres : numpy.ndarray
-        int, (slices, 2): centres of the windows, see `gmseg.core.windows.locate`.
+        int, (slices, 2): centres of the windows, see `gmseg.core.windows.window_centres`.
     windows : numpy.ndarray
         float32, (slices, size, size), standardised.
     """
@@ -62,7 +62,7 @@ def prepare(
     standardise : {"volume", "training"}, optional
         The model's own by default.
     centre : {"auto", "image"} or (float, float)
-        See `gmseg.core.windows.locate`. The cord is not localised.
+        See `gmseg.core.windows.window_centres`. The cord is not localised.
     cord : numpy.ndarray, optional
         Cord mask, bool, in the scan's shape.
 
@@ -82,10 +82,10 @@ def prepare(
         on_grid = to_working_grid(cord.astype(np.float32), scan.affine, model.voxel_size_mm)
         cord_centres = windows.centres_of_mass(on_grid.data)
     try:
-        centres = windows.locate(grid, centre=centre, cord=cord_centres)
+        centres = windows.window_centres(grid, centre=centre, cord=cord_centres)
         cut = windows.cut(grid.data, centres, model.window)
         check_finite(cut, int(np.count_nonzero(~np.isfinite(data))))
-        mean, std = level(cut, model, standardise or model.standardise)
+        mean, std = mean_and_std(cut, model, standardise or model.standardise)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     return Prepared(grid, centres, standardised(cut, mean, std))

@@ -10,6 +10,7 @@ from nibabel import orientations
 from scipy import ndimage
 
 WORKING_SPACING_MM = 0.25
+"""Spacing in plane of the paper. The card of a model names the spacing that it was trained at."""
 _LAS = orientations.axcodes2ornt("LAS")
 
 

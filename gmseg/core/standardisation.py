@@ -22,7 +22,7 @@ def standardised(windows: np.ndarray, mean: float, std: float) -> np.ndarray:
     return ((windows - np.float64(mean)) / std).astype(np.float32)
 
 
-def volume_level(windows: np.ndarray) -> tuple[float, float]:
+def volume_mean_std(windows: np.ndarray) -> tuple[float, float]:
     """Return the mean and standard deviation of windows, their filling included.
 
     Parameters
@@ -37,10 +37,10 @@ def volume_level(windows: np.ndarray) -> tuple[float, float]:
 
     Examples
     --------
-    >>> volume_level(np.array([[[1.0, 3.0]], [[5.0, 7.0]]]))
+    >>> volume_mean_std(np.array([[[1.0, 3.0]], [[5.0, 7.0]]]))
     (4.0, 2.23606797749979)
     """
-    return level_from_moments(slice_moments(windows))
+    return mean_std_from_moments(slice_moments(windows))
 
 
 def slice_moments(windows: np.ndarray) -> np.ndarray:
@@ -49,7 +49,7 @@ def slice_moments(windows: np.ndarray) -> np.ndarray:
     return np.array(moments)
 
 
-def level_from_moments(moments: np.ndarray) -> tuple[float, float]:
+def mean_std_from_moments(moments: np.ndarray) -> tuple[float, float]:
     """Return the mean and standard deviation over all windows, from `slice_moments`."""
     means, variances = moments.T
     mean, std = float(means.mean()), float(np.sqrt(variances.mean() + means.var()))
@@ -60,7 +60,7 @@ def level_from_moments(moments: np.ndarray) -> tuple[float, float]:
     return mean, std
 
 
-def training_level(model: Model, standardise: str = "training") -> tuple[float, float]:
+def training_mean_std(model: Model, standardise: str = "training") -> tuple[float, float]:
     """Return the mean and standard deviation of a model's training set.
 
     Raises
@@ -79,7 +79,7 @@ def training_level(model: Model, standardise: str = "training") -> tuple[float, 
     return model.mean, model.std
 
 
-def level(windows: np.ndarray, model: Model, standardise: str) -> tuple[float, float]:
+def mean_and_std(windows: np.ndarray, model: Model, standardise: str) -> tuple[float, float]:
     """Return the mean and standard deviation to standardise windows with.
 
     Parameters
@@ -92,8 +92,8 @@ def level(windows: np.ndarray, model: Model, standardise: str) -> tuple[float, f
         Whose mean and standard deviation to use.
     """
     if standardise == "volume":
-        return volume_level(windows)
-    return training_level(model, standardise)
+        return volume_mean_std(windows)
+    return training_mean_std(model, standardise)
 
 
 def check_finite(windows: np.ndarray, bad_voxels: int) -> None:

@@ -11,8 +11,12 @@ from gmseg.core.resampling import GridGeometry
 from gmseg.errors import InputError
 
 
-def locate(grid: GridGeometry, *, centre="auto", cord: np.ndarray | None = None) -> np.ndarray:
-    """Return where the window lies on every slice. No other function decides this.
+def window_centres(
+    grid: GridGeometry, *, centre="auto", cord: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the centre of the window on every slice, for a given position or cord.
+
+    `gmseg.inference.localisation` moves the windows of a scan whose cord has to be localised.
 
     Parameters
     ----------
@@ -37,7 +41,7 @@ def locate(grid: GridGeometry, *, centre="auto", cord: np.ndarray | None = None)
     Examples
     --------
     >>> from gmseg.core.resampling import grid_geometry
-    >>> locate(grid_geometry((64, 64, 2), np.diag([0.5, 0.5, 5, 1])))
+    >>> window_centres(grid_geometry((64, 64, 2), np.diag([0.5, 0.5, 5, 1])))
     array([[64, 64],
            [64, 64]])
     """
@@ -109,7 +113,7 @@ def cut(volume: np.ndarray, centres: np.ndarray, size: int) -> np.ndarray:
     volume : numpy.ndarray
         (rows, columns, slices), in scan values: the filling is scan value 0.
     centres : numpy.ndarray
-        int, (slices, 2), from `locate`.
+        int, (slices, 2), from `window_centres`.
     size : int
         Rows and columns of the window, in pixels.
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-GATHER_MM = 1.5
+JOIN_HALVES_MM = 1.5
 """Components of GM that are this close belong to one cord."""
 REACH_MM = 10.0
 """GM lies no farther from the centreline; what does is removed."""
-_LEAST_MM2, _MOST_MM2 = 4.0, 60.0  # of GM in a slice, to count as a detection
+_MIN_DETECTION_MM2, _MAX_DETECTION_MM2 = 4.0, 60.0  # of GM in a slice, to count as a detection
 _COUNTED_MM2 = 20.0  # the area of a slice counts up to this
 _NEAR_MM, _SLOPE = 6.0, 0.7  # slices agree within this distance, plus mm per mm along the cord
 _SMOOTH_MM = 12.0  # standard deviation along the cord
@@ -61,12 +61,12 @@ class Detections:
     @property
     def plausible(self) -> bool:
         """Whether half of the detections, in two slices or more, form one cord of fair size."""
-        detected = np.count_nonzero(self.areas_mm2 >= _LEAST_MM2)
+        detected = np.count_nonzero(self.areas_mm2 >= _MIN_DETECTION_MM2)
         count = np.count_nonzero(self.consistent)
         return bool(
             count >= max(1, min(2, len(self.areas_mm2)))
             and 2 * count >= detected
-            and float(np.median(self.areas_mm2[self.consistent])) <= _MOST_MM2
+            and float(np.median(self.areas_mm2[self.consistent])) <= _MAX_DETECTION_MM2
         )
 
 
@@ -96,7 +96,7 @@ class Localisation:
     keep_far: bool = False
 
 
-def detect(
+def group_detections(
     centres: np.ndarray, areas_mm2: np.ndarray, spacing_mm: float, slice_mm: float
 ) -> Detections:
     """Return which detections form one cord, and its centreline.
@@ -145,14 +145,14 @@ def components(mask: np.ndarray, spacing_mm: float) -> tuple[np.ndarray, int]:
     count : int
         Number of components.
     """
-    near = ndimage.distance_transform_edt(~mask) * spacing_mm <= GATHER_MM / 2
+    near = ndimage.distance_transform_edt(~mask) * spacing_mm <= JOIN_HALVES_MM / 2
     labels, count = ndimage.label(near)
     return np.where(mask, labels, 0), count
 
 
 def _consistent(centres_mm: np.ndarray, areas: np.ndarray, slice_mm: float) -> np.ndarray:
     """Return which slices form one cord: the largest set that one of them lies close to."""
-    detected = np.flatnonzero(areas >= _LEAST_MM2)
+    detected = np.flatnonzero(areas >= _MIN_DETECTION_MM2)
     consistent = np.zeros(len(areas), bool)
     if detected.size == 0:
         return consistent
@@ -274,7 +274,7 @@ def search(
                 return None
             for soft, centre in zip(predict_at(k, centres), centres, strict=True):
                 position, area = largest_component(soft, spacing_mm)
-                if not _LEAST_MM2 <= area <= _MOST_MM2:
+                if not _MIN_DETECTION_MM2 <= area <= _MAX_DETECTION_MM2:
                     continue
                 position = np.rint(position + centre - size // 2).astype(int)
                 if _confirmed(position, k, slices, predict_at, size, spacing_mm, slice_mm):
@@ -302,7 +302,10 @@ def _confirmed(position, k: int, slices: int, predict_at, size, spacing_mm, slic
     for j in neighbours:
         centre, area = largest_component(predict_at(j, position[None])[0], spacing_mm)
         off = np.linalg.norm(centre - size // 2) * spacing_mm
-        if _LEAST_MM2 <= area <= _MOST_MM2 and off <= _NEAR_MM + _SLOPE * abs(j - k) * slice_mm:
+        if (
+            _MIN_DETECTION_MM2 <= area <= _MAX_DETECTION_MM2
+            and off <= _NEAR_MM + _SLOPE * abs(j - k) * slice_mm
+        ):
             return True
     return False
 

@@ -11,9 +11,9 @@ from scipy import ndimage
 from gmseg.core.geometry import slice_axis
 from gmseg.errors import InputError
 
-GATHER_MM = 3.0
+JOIN_HORNS_MM = 3.0
 """Components that are this close count as one: the horns of a butterfly without its bridge."""
-LEAST_MM2 = 2.0
+MIN_COMPONENT_MM2 = 2.0
 """Smaller components are removed by ``"small"``."""
 STEPS = ("largest", "small", "holes")
 """Keep the largest component of every slice; remove small ones; fill holes."""
@@ -67,11 +67,11 @@ def _cleaned_slice(mask: np.ndarray, sizes_mm, steps) -> np.ndarray:
     if not {"largest", "small"} & set(steps):
         return mask
     distance = ndimage.distance_transform_edt(~mask, sampling=sizes_mm)
-    labels, count = ndimage.label(distance <= GATHER_MM / 2)
+    labels, count = ndimage.label(distance <= JOIN_HORNS_MM / 2)
     areas = ndimage.sum_labels(mask, labels, range(1, count + 1)) * np.prod(sizes_mm)
     keep = np.ones(count, bool)
     if "small" in steps:
-        keep &= areas >= LEAST_MM2
+        keep &= areas >= MIN_COMPONENT_MM2
     if "largest" in steps:
         keep &= np.arange(count) == np.argmax(areas)
     return mask & np.concatenate([[False], keep])[labels]

@@ -60,7 +60,7 @@ class Segmentation:
 
 
 @dataclass(frozen=True)
-class Options:
+class SegmentOptions:
     """How to segment; see `segment`."""
 
     threshold: float | None = None
@@ -159,7 +159,7 @@ def segment(
     True
     """
     reader = open_scan(scan, volume=volume, mean=mean)
-    options = Options(threshold, standardise, centre, cord, within_cord, clean, tta, seed)
+    options = SegmentOptions(threshold, standardise, centre, cord, within_cord, clean, tta, seed)
     arrays = {
         kind: np.empty(reader.shape, TYPES[kind])
         for kind in TYPES
@@ -209,10 +209,12 @@ def segment_files(
             for kind, write_one in by_kind.items():
                 write_one(first, last, parts[kind])
 
-        return _segment(reader, model, write, Options(**options), progress)
+        return _segment(reader, model, write, SegmentOptions(**options), progress)
 
 
-def _segment(reader: ScanReader, model, write: WritePart, options: Options, progress) -> Summary:
+def _segment(
+    reader: ScanReader, model, write: WritePart, options: SegmentOptions, progress
+) -> Summary:
     """Segment a scan in slabs, hand each over in the order of storage, return the summary."""
     started = time.perf_counter()
     model = model if isinstance(model, Model) else load_model(model)
@@ -274,7 +276,7 @@ def _localised(session: Session, centre, cord: ScanReader | None) -> Localisatio
         if not np.isfinite(cord_centres).any():
             raise InputError(f"{cord.name}: the cord mask is empty; give one that marks something")
     try:
-        centres = windows.locate(session.geometry, centre=centre, cord=cord_centres)
+        centres = windows.window_centres(session.geometry, centre=centre, cord=cord_centres)
     except InputError as error:
         raise InputError(f"{session.scan.name}: {error}") from None
     soft_windows, detections = session.segment(centres)
@@ -291,7 +293,13 @@ def _centreline(found: Localisation) -> np.ndarray:
 
 
 def _restored_slab(
-    session: Session, found: Localisation, spread, slab, options: Options, cord, threshold: float
+    session: Session,
+    found: Localisation,
+    spread,
+    slab,
+    options: SegmentOptions,
+    cord,
+    threshold: float,
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """Return soft windows, results on the native grid, and the mask of a slab."""
     first, last = slab

@@ -51,7 +51,7 @@ class Session:
     standardise: str
     progress: Progress | None = None
     _grids: dict[tuple[int, int], WorkingGrid] = field(default_factory=dict)
-    _levels: dict[bytes, tuple[float, float]] = field(default_factory=dict)
+    _mean_stds: dict[bytes, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
     def geometry(self) -> GridGeometry:
@@ -92,28 +92,28 @@ class Session:
             raise InputError(f"{self.scan.name}: {error}") from None
         return cut
 
-    def level(self, centres: np.ndarray) -> tuple[float, float]:
+    def mean_and_std(self, centres: np.ndarray) -> tuple[float, float]:
         """Return the mean and standard deviation to standardise the windows at centres with."""
         key = centres.tobytes()
-        if key not in self._levels:  # a large scan is read as a whole for it
+        if key not in self._mean_stds:  # a large scan is read as a whole for it
             try:
-                self._levels[key] = self._level(centres)
+                self._mean_stds[key] = self._mean_and_std(centres)
             except InputError as error:
                 raise InputError(f"{self.scan.name}: {error}") from None
-        return self._levels[key]
+        return self._mean_stds[key]
 
-    def _level(self, centres: np.ndarray) -> tuple[float, float]:
+    def _mean_and_std(self, centres: np.ndarray) -> tuple[float, float]:
         if self.standardise != "volume":
-            return standardisation.training_level(self.model, self.standardise)
+            return standardisation.training_mean_std(self.model, self.standardise)
         moments = [
             standardisation.slice_moments(self.windows(first, last, centres))
             for first, last in self.slabs
         ]
-        return standardisation.level_from_moments(np.concatenate(moments))
+        return standardisation.mean_std_from_moments(np.concatenate(moments))
 
     def segment(self, centres: np.ndarray) -> tuple[np.ndarray, Detections]:
         """Return the soft windows at centres, int (slices, 2), and the detections in them."""
-        mean, std = self.level(centres)
+        mean, std = self.mean_and_std(centres)
         soft = allocate((len(centres), self.model.window, self.model.window))
         found = []
         for first, last in self.slabs:
@@ -124,7 +124,7 @@ class Session:
                 localisation.largest_component(one, self.spacing_mm) for one in soft[first:last]
             ]
         places, areas = (np.array(part) for part in zip(*found, strict=True))
-        return soft, localisation.detect(
+        return soft, localisation.group_detections(
             places + centres - self.model.window // 2,
             areas,
             self.spacing_mm,
@@ -149,7 +149,7 @@ class Session:
         usable[usable] = np.ptp(cut[usable], axis=(1, 2)) > 0
         if usable.any():
             levels = [
-                standardisation.level(one[None], self.model, self.standardise)
+                standardisation.mean_and_std(one[None], self.model, self.standardise)
                 for one in cut[usable]
             ]
             alone = [standardised(one, *how) for one, how in zip(cut[usable], levels, strict=True)]
@@ -160,7 +160,7 @@ class Session:
         """Localise the cord and segment there; in a long scan it is localised on some slices."""
         if self.scan.slices > 2 * _THINNED_SLICES:
             scan, numbers = self.scan.thinned(_THINNED_SLICES)
-            found = replace(self, scan=scan, progress=None, _grids={}, _levels={}).localise()
+            found = replace(self, scan=scan, progress=None, _grids={}, _mean_stds={}).localise()
             slices = np.arange(self.scan.slices)
             lines = [np.interp(slices, numbers, line) for line in found.centres.T]
             centres = np.rint(np.stack(lines, axis=1)).astype(int)

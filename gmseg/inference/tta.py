@@ -88,7 +88,7 @@ def average(
     numpy.ndarray
         (slices, size, size): standard deviation over the copies.
     """
-    mean, std = session.level(centres)
+    mean, std = session.mean_and_std(centres)
     spread = allocate(soft.shape)
     done, total = 0, (len(transforms) - 1) * len(centres)
     for first, last in session.slabs:

@@ -250,7 +250,7 @@ def _sample_window() -> np.ndarray:
     """Return the middle window of the sample scan."""
     scan = read_scan(bundled("data/sample/phantom_t2s.nii.gz"))
     grid = to_working_grid(scan.get_fdata(dtype=np.float32), scan.affine)
-    cut = windows.cut(grid.data, windows.locate(grid), 200)
+    cut = windows.cut(grid.data, windows.window_centres(grid), 200)
     return cut[len(cut) // 2]
 
 

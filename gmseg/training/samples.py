@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gmseg.core.resampling import to_working_grid
-from gmseg.core.windows import centres_of_mass, cut, locate
+from gmseg.core.windows import centres_of_mass, cut, window_centres
 from gmseg.datasets.folders import LabelledScan
 from gmseg.datasets.labelled import read_labelled
 from gmseg.datasets.phantom import make_phantom
@@ -122,9 +122,9 @@ def _training_scan(data, references, affine, protocol: Protocol, cord) -> Traini
     any_rater = np.max(masks, axis=0)
     keep = (any_rater > 0.5).any(axis=(0, 1))
     if protocol.windows.centre == "image":
-        centres = locate(grid, centre="image")
+        centres = window_centres(grid, centre="image")
     else:
-        centres = locate(grid, cord=centres_of_mass(any_rater))
+        centres = window_centres(grid, cord=centres_of_mass(any_rater))
     windows = cut(grid.data, centres, INFERENCE_WINDOW)  # of all slices, as at inference
     reach = round(_KEPT_WINDOWS * INFERENCE_WINDOW) // 2
     low, high = np.maximum(centres.min(axis=0) - reach, 0), centres.max(axis=0) + reach

@@ -56,7 +56,7 @@ def test_a_bad_scan_does_not_stop_the_others(scans, model, tmp_path):
     assert [outcome.job for outcome in outcomes] == wanted
     assert [outcome.fault is None for outcome in outcomes] == [True, False, True]
     assert str(bad) in outcomes[1].fault
-    assert not outcomes[1].ours
+    assert not outcomes[1].internal
     assert not wanted[1].files["mask"].exists()
     assert outcomes[2].summary["mask"] == str(wanted[2].files["mask"])
 
@@ -71,7 +71,7 @@ def test_a_bug_does_not_stop_the_other_scans(scans, model, tmp_path, monkeypatch
 
     monkeypatch.setattr(jobs, "work", broken)
     first, second = jobs.run(jobs_for(scans[:2], tmp_path), model)
-    assert first.ours
+    assert first.internal
     assert first.fault == f"{scans[0]}: RuntimeError: boom"
     assert second.summary
 

@@ -328,7 +328,7 @@ def test_ambiguous_headers_are_flagged(tmp_path, capsys):
     image.set_qform(AFFINE, code=0)
     nib.save(image, tmp_path / "ambiguous.nii.gz")
     _, _, err = run(capsys, "segment", tmp_path / "ambiguous.nii.gz")
-    assert "left and right are a guess" in err
+    assert "left and right are unknown" in err
     moved = AFFINE.copy()
     moved[0, 3] = 4
     image.set_sform(AFFINE, code=1)

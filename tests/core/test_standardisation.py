@@ -15,7 +15,7 @@ MODEL = Model("m", Path("m.weights.h5"), "", {}, mean=10.0, std=2.0)
 
 def test_level_of_the_volume_is_the_mean_and_deviation_of_all_pixels():
     windows = np.random.default_rng(0).uniform(0, 900, (5, 8, 8)).astype(np.float32)
-    level = standardisation.level(windows, MODEL, "volume")
+    level = standardisation.mean_and_std(windows, MODEL, "volume")
     np.testing.assert_allclose(level, (windows.mean(dtype=float), windows.std(dtype=float)))
     result = standardisation.standardised(windows, *level)
     assert result.dtype == np.float32
@@ -25,16 +25,16 @@ def test_level_of_the_volume_is_the_mean_and_deviation_of_all_pixels():
 
 def test_level_of_the_training_set():
     windows = np.zeros((2, 4, 4), np.float32)
-    assert standardisation.level(windows, MODEL, "training") == (10.0, 2.0)
+    assert standardisation.mean_and_std(windows, MODEL, "training") == (10.0, 2.0)
     with pytest.raises(InputError, match="no training mean and std; use `standardise='volume'`"):
-        standardisation.level(windows, replace(MODEL, mean=None), "training")
+        standardisation.mean_and_std(windows, replace(MODEL, mean=None), "training")
     with pytest.raises(InputError, match="'bogus' is unknown; choose volume or training"):
-        standardisation.level(windows, MODEL, "bogus")
+        standardisation.mean_and_std(windows, MODEL, "bogus")
 
 
 def test_windows_without_contrast_are_refused():
     with pytest.raises(InputError, match="every voxel in the window is the same"):
-        standardisation.volume_level(np.full((2, 4, 4), 7.0))
+        standardisation.volume_mean_std(np.full((2, 4, 4), 7.0))
 
 
 def test_bad_voxels_are_refused_in_the_window_only():

@@ -52,8 +52,8 @@ def test_window_is_filled_with_zero_beyond_the_scan():
 
 
 def test_image_centre():
-    np.testing.assert_array_equal(windows.locate(a_grid(), centre="image"), [[40, 30]] * 4)
-    np.testing.assert_array_equal(windows.locate(a_grid()), [[40, 30]] * 4)
+    np.testing.assert_array_equal(windows.window_centres(a_grid(), centre="image"), [[40, 30]] * 4)
+    np.testing.assert_array_equal(windows.window_centres(a_grid()), [[40, 30]] * 4)
 
 
 def test_windows_lie_on_the_cord_and_empty_slices_are_interpolated():
@@ -63,18 +63,19 @@ def test_windows_lie_on_the_cord_and_empty_slices_are_interpolated():
     expected = [[20, 10], [20, 10], [25, 15], [30, 20], [30, 20]]
     grid = a_grid((80, 60, 5))
     np.testing.assert_array_equal(
-        windows.locate(grid, cord=windows.centres_of_mass(cord)), expected
+        windows.window_centres(grid, cord=windows.centres_of_mass(cord)), expected
     )
     np.testing.assert_array_equal(
-        windows.locate(grid, cord=windows.centres_of_mass(cord), centre="image"), [[40, 30]] * 5
+        windows.window_centres(grid, cord=windows.centres_of_mass(cord), centre="image"),
+        [[40, 30]] * 5,
     )
     with pytest.raises(InputError, match="cord mask is empty"):
-        windows.locate(grid, cord=windows.centres_of_mass(np.zeros_like(cord)))
+        windows.window_centres(grid, cord=windows.centres_of_mass(np.zeros_like(cord)))
 
 
 def test_a_position_in_world_space_on_oblique_slices():
     affine = np.array([[-0.25, 0, 0.6, 8], [0, 0.25, -0.3, -4], [0, 0, 3, 0], [0, 0, 0, 1]], float)
-    centres = windows.locate(a_grid(affine=affine), centre=(1.0, 2.0))
+    centres = windows.window_centres(a_grid(affine=affine), centre=(1.0, 2.0))
     for k, (row, column) in enumerate(centres):
         position = affine @ [row, column, k, 1]
         np.testing.assert_allclose(position[:2], [1.0, 2.0], atol=0.13)
@@ -83,10 +84,10 @@ def test_a_position_in_world_space_on_oblique_slices():
 
 def test_a_position_outside_the_scan_is_refused_with_its_extent():
     with pytest.raises(InputError, match="reaches from x = -20 to 0 and from y = 0 to 15 mm"):
-        windows.locate(a_grid(), centre=(500.0, 0.0))
+        windows.window_centres(a_grid(), centre=(500.0, 0.0))
 
 
 def test_a_position_in_upright_slices_is_refused():
     affine = np.array([[0, 0, 3, 0], [0, 0.25, 0, 0], [0.25, 0, 0, 0], [0, 0, 0, 1]], float)
     with pytest.raises(InputError, match="leave out `centre`"):
-        windows.locate(a_grid(affine=affine), centre=(1.0, 2.0))
+        windows.window_centres(a_grid(affine=affine), centre=(1.0, 2.0))

@@ -33,7 +33,7 @@ def detect(soft, slice_mm, centres=None):
     centres = np.full((len(soft), 2), size // 2) if centres is None else centres
     found = [localisation.largest_component(window, MM) for window in soft]
     positions, areas = (np.array(values) for values in zip(*found, strict=True))
-    return localisation.detect(positions + centres - size // 2, areas, MM, slice_mm)
+    return localisation.group_detections(positions + centres - size // 2, areas, MM, slice_mm)
 
 
 def test_two_halves_are_one_component():

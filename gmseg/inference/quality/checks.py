@@ -117,7 +117,9 @@ def qc_flags(
 
 def _interpolation_flags(scan: ScanReader) -> list[Flag]:
     """Flag a scan whose finest detail is larger than its pixels."""
-    pixels = features.true_pixel(lambda k: np.take(scan.read(k, k + 1), 0, scan.axis), scan.slices)
+    pixels = features.effective_resolution_px(
+        lambda k: np.take(scan.read(k, k + 1), 0, scan.axis), scan.slices
+    )
     if pixels <= LIMITS["interpolated"].value:
         return []
     pixel_mm = np.delete(nib.affines.voxel_sizes(scan.affine), scan.axis).max()
@@ -148,7 +150,7 @@ def _orientation_flags(session: Session, found: Localisation) -> list[Flag]:
     size = round(_PROBE_MM / session.spacing_mm)
     at = np.rint(detections.centreline).astype(int)
     cut = np.concatenate([session.cut(k, k + 1, at[k : k + 1], size) for k in chosen])
-    upright = standardised(cut, *session.level(found.centres))
+    upright = standardised(cut, *session.mean_and_std(found.centres))
     rotated = [np.rot90(upright, quarters, axes=(1, 2)) for quarters in (1, 2, 3)]
     soft = predict_windows(session.predict, np.concatenate(rotated))
     pixels = (soft > 0.5).sum(axis=(1, 2)).reshape(3, -1).mean(axis=1)
@@ -159,13 +161,13 @@ def _orientation_flags(session: Session, found: Localisation) -> list[Flag]:
 
 
 def _orientation_flag(quarters: int) -> Flag:
-    how = "upside down (front to back)" if quarters == 2 else "rotated by 90 degrees"
-    text = f"the slices seem to lie {how} against their affine; check the header"
-    return Flag("orientation", text)
+    degrees = 180 if quarters == 2 else 90
+    text = f"the slices seem to be rotated by {degrees} degrees relative to their affine"
+    return Flag("orientation", f"{text}; check the header")
 
 
 def _variant_flags(session: Session, raised: set[str]) -> list[Flag]:
-    """Localise the cord in the negative and in rotated slices, and flag what works best."""
+    """Localise the cord after contrast inversion and rotation, and flag what works best."""
     thin, _ = session.scan.thinned(_TRIED_SLICES)
     voxels = thin.read(0, thin.slices)
     best: float = 0.0
@@ -181,7 +183,7 @@ def _variant_flags(session: Session, raised: set[str]) -> list[Flag]:
             continue
         scan = array_reader(thin.name, variant, affine, thin.bad_voxels)
         try:
-            found = replace(session, scan=scan, progress=None, _grids={}, _levels={}).localise()
+            found = replace(session, scan=scan, progress=None, _grids={}, _mean_stds={}).localise()
         except InputError:  # nothing in the window
             continue
         detections = found.detections
@@ -193,7 +195,7 @@ def _variant_flags(session: Session, raised: set[str]) -> list[Flag]:
 
 
 def _negative(voxels: np.ndarray) -> np.ndarray:
-    """Return the negative; air, which is dark in both, stays."""
+    """Invert the contrast; air stays dark."""
     top = np.percentile(voxels[np.isfinite(voxels)], 99)
     return np.where(voxels > 0.1 * top, np.maximum(1.1 * top - voxels, 0), voxels)
 

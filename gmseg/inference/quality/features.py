@@ -182,7 +182,7 @@ def area_jumps(areas: np.ndarray) -> np.ndarray:
     return jumps
 
 
-def true_pixel(read: Callable[[int], np.ndarray], slices: int) -> float:
+def effective_resolution_px(read: Callable[[int], np.ndarray], slices: int) -> float:
     """Return how many pixels wide the finest detail of a scan is, at least 1.
 
     Interpolated (zero-filled) scans hold nothing in the outer part of k-space.
@@ -205,10 +205,10 @@ def true_pixel(read: Callable[[int], np.ndarray], slices: int) -> float:
         taper = np.hanning(image.shape[0])[:, None] * np.hanning(image.shape[1])
         power = np.abs(np.fft.fft2((image - image.mean()) * taper)) ** 2
         profiles = [profiles[axis] + power.sum(axis=1 - axis) for axis in (0, 1)]
-    return max(_true_pixel(profile) for profile in profiles)
+    return max(_effective_resolution_px(profile) for profile in profiles)
 
 
-def _true_pixel(profile: np.ndarray) -> float:
+def _effective_resolution_px(profile: np.ndarray) -> float:
     if len(profile) < 32:  # too few pixels to judge
         return 1.0
     frequency = np.abs(np.fft.fftfreq(len(profile))) * 2

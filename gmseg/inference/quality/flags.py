@@ -19,14 +19,14 @@ class Limit:
     ----------
     limit : float or None
         Value that decides; None where none does.
-    unit : str
-        Its unit, and what it measures.
+    meaning : str
+        Unit of the limit, and what is measured.
     reason : str
         Why this matters.
     """
 
     limit: float | None
-    unit: str
+    meaning: str
     reason: str
 
     @property
@@ -35,6 +35,9 @@ class Limit:
         assert self.limit is not None
         return self.limit
 
+
+_UNEVEN_DIFFERENCE = 0.4  # smallest difference of contrasts that counts as uneven
+_SEVERAL_SLICES = 0.1  # share of the slices that must have several components
 
 LIMITS = {
     "no-gm": Limit(None, "", "the cord was missed, or the slice lies beyond it or is degraded"),
@@ -63,8 +66,8 @@ LIMITS = {
     ),
     "uneven": Limit(
         0.25,
-        "difference of left and right contrasts, over their sum, and 0.4 in all",
-        "one side is visible, the other is guessed",
+        "difference of left and right contrasts, over their sum; at least 0.4",
+        "one side is visible, the other is not reliable",
     ),
     "coarse": Limit(1.0, "mm, largest pixel in plane", "the horns are thinner than a pixel"),
     "interpolated": Limit(
@@ -72,8 +75,8 @@ LIMITS = {
     ),
     "contrast": Limit(
         0.4,
-        "spreads of the white matter, from its median to that of GM",
-        "where GM does not differ from white matter, its shape is guessed",
+        "robust standard deviations of white matter, from its median to that of GM",
+        "where GM does not differ from white matter, its shape is not reliable",
     ),
     "inverted": Limit(
         None,
@@ -91,12 +94,12 @@ LIMITS = {
     "orientation": Limit(
         1.15,
         "times as much GM when the slices are rotated by quarter turns",
-        "the voxels do not lie as the affine says; the mask is worse, and sides may be swapped",
+        "the voxel order contradicts the affine; the mask is worse, and sides may be swapped",
     ),
     "turned": Limit(
         15.0,
-        "degrees between the butterfly's axis and front to back",
-        "the network expects upright cords",
+        "degrees between the butterfly's axis and the anterior-posterior axis",
+        "the network expects cords with the anterior side up",
     ),
     "clipped": Limit(
         0.004,
@@ -144,7 +147,7 @@ def header_flags(scan, shape: tuple[int, ...]) -> list[Flag]:
     flags = []
     codes = [int(scan.header[field]) for field in ("qform_code", "sform_code")]
     if codes == [0, 0]:
-        text = "the header does not say how the scan lies: left and right are a guess"
+        text = "the header does not say how the scan lies: left and right are unknown"
         flags.append(Flag("geometry", text))
     if all(codes):
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape])).reshape(3, -1).T
@@ -222,7 +225,7 @@ def feature_flags(features: Features, sides: Symmetry | None) -> list[Flag]:
     flags = []
     with np.errstate(invalid="ignore"):
         several = second >= LIMITS["components"].value
-        if several.sum() > 0.1 * len(several):
+        if several.sum() > _SEVERAL_SLICES * len(several):
             text = "two or more connected components of gray matter"
             flags += _in_slices("components", several, text)
         near = margin < LIMITS["edge"].value
@@ -240,7 +243,9 @@ def _symmetry_flags(sides: Symmetry) -> list[Flag]:
         text = f"left and right differ in area by {200 * sides.area:.0f} % of their mean"
         flags.append(Flag("asymmetry", text))
     difference = abs(left - right)
-    if difference > 0.4 and difference > LIMITS["uneven"].value * (abs(left) + abs(right)):
+    if difference > _UNEVEN_DIFFERENCE and difference > LIMITS["uneven"].value * (
+        abs(left) + abs(right)
+    ):
         text = "gray matter is much more visible on one side than on the other"
         flags.append(Flag("uneven", text))
     elif (left + right) / 2 < LIMITS["contrast"].value:

@@ -109,4 +109,4 @@ def test_zero_filling_is_measured(factor, least, most):
         space[rows > 48 / factor] = 0
         space[:, columns > 60 / factor] = 0
         image = np.abs(np.fft.ifft2(np.fft.ifftshift(space)))
-    assert least <= features.true_pixel(lambda k: image, 5) <= most
+    assert least <= features.effective_resolution_px(lambda k: image, 5) <= most
