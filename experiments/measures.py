@@ -1,7 +1,7 @@
 """Measure synthetic phantoms whose outline is known: ``python experiments/measures.py``.
 
 Writes the table of ``docs/measures.md`` between its two marks: errors of the areas of gray matter
-and of its horns, from a perfect soft mask and from our segmentation, for pixels of 0.25 to 0.8 mm.
+and of its horns, from an ideal partial-volume mask and from our segmentation, for pixels of 0.25 to 0.8 mm.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main(arguments=None):
         "|--:|---|--:|--:|--:|--:|",
     ]
     for pixel_mm in PIXELS_MM:
-        errors = {"a perfect soft mask": [], "our soft segmentation": [], "our mask": []}
+        errors = {"an ideal partial-volume mask": [], "our soft segmentation": [], "our mask": []}
         for seed in tqdm(range(FIRST_SEED, FIRST_SEED + choices.cords), desc=f"{pixel_mm} mm"):
             for kind, rows, truth in measured(seed, pixel_mm, model):
                 errors[kind].append(relative(rows, truth))
@@ -65,7 +65,7 @@ def measured(seed, pixel_mm, model):
     truth, soft = outline(seed, phantom.image)
     perfect = nib.Nifti1Image(soft, phantom.image.affine)
     mask = nib.Nifti1Image((soft > 0.5).astype(np.uint8), phantom.image.affine)
-    yield "a perfect soft mask", horns(gmseg.measure_mask(mask, soft=perfect), "gm_soft"), truth
+    yield "an ideal partial-volume mask", horns(gmseg.measure_mask(mask, soft=perfect), "gm_soft"), truth
     result = gmseg.segment(phantom.image, model)
     rows = gmseg.measure_mask(result.mask, soft=result.soft)
     yield "our soft segmentation", horns(rows, "gm_soft"), truth
