@@ -20,7 +20,7 @@ STAGES = {
     "restore": "paste, resample back",
     "flags": "QC flags",
     "write": "write the mask",
-    "rest": "the rest",
+    "rest": "other",
 }
 MB = 1e6
 MIN_AGREEMENT = 0.97  # Dice of the masks of two ways: below it they do not do the same job
@@ -78,10 +78,12 @@ def targets_section(results) -> str:
 
     ratio = ratios(seconds["gmseg"], seconds["2018"])
     met = ratio[0] <= MAX_OVER_2018
-    add("time over the 2018 pipeline", ratio, 3, target=f"at most {MAX_OVER_2018}", met=met)
-    add("time over the toolbox pipeline", ratios(seconds["gmseg"], seconds["toolbox"]), 3)
+    add("time, ratio to the 2018 pipeline", ratio, 3, target=f"at most {MAX_OVER_2018}", met=met)
+    add("time, ratio to the toolbox pipeline", ratios(seconds["gmseg"], seconds["toolbox"]), 3)
     for way in ("2018", "toolbox"):
-        add(f"second scan in one process, over {WAYS[way]}", ratios(warm["gmseg"], warm[way]), 3)
+        add(
+            f"second scan in one process, ratio to {WAYS[way]}", ratios(warm["gmseg"], warm[way]), 3
+        )
     met = max(peaks) < MAX_PEAK_MB
     add("peak memory, MB", spread(peaks), 0, target=f"under {MAX_PEAK_MB}", met=met)
     help_s = spread(seconds["help"])
@@ -92,12 +94,12 @@ def targets_section(results) -> str:
         least, most = counts[0], counts[-1]
         ratio = memory_ratios(results, most, least, without_scan=True)
         met = None if int(most) < 1000 else ratio[0] < MAX_LONG_MEMORY
-        name = f"peak memory without the scan, {most} slices over {least}"
+        name = f"peak memory without the scan, ratio of {most} to {least} slices"
         add(name, ratio, target=f"under {MAX_LONG_MEMORY}", met=met)
     return (
         "## Targets\n"
-        f"Medians of {plural(len(peaks))}, with minimum and maximum in brackets. A ratio compares "
-        "two jobs of one round.\n\n" + table(["", "target", "measured", "met"], rows)
+        f"The table lists medians of {plural(len(peaks))}, with minimum and maximum in brackets. A "
+        "ratio compares two jobs of one round.\n\n" + table(["", "target", "measured", "met"], rows)
     )
 
 
@@ -122,10 +124,12 @@ def jobs_section(results) -> str:
     ]
     return (
         "## The whole job\n"
-        "From the start of a process to its end (cold), and a second scan in one process (warm)."
+        "Cold times are from the start of a process to its end; warm times are of a second scan in "
+        "the same process."
         "\n\n"
         + table(["", "cold, s", "warm, s", "cold, processor time, s", "peak memory, MB"], rows)
-        + f"\nThe lowest Dice of two of the three masks is {results['jobs']['dice']:.4f}.\n"
+        + "\nThe lowest Dice between any two of the three masks is "
+        + f"{results['jobs']['dice']:.4f}.\n"
     )
 
 
@@ -149,11 +153,11 @@ def stages_section(results) -> str:
         for stage, name in STAGES.items()
     ]
     totals = [spread([run[job]["total"] for run in stages["runs"][way]])[0] for way, job in columns]
-    rows.append(["all", *(f"{1000 * total:.0f}" for total in totals)])
+    rows.append(["total", *(f"{1000 * total:.0f}" for total in totals)])
     return (
         "## Stages\n"
-        f"Medians of {plural(len(stages['runs']['gmseg']))}, each a process with two jobs. Of a "
-        "stage within another one, only the inner one counts. The end of a process is not "
+        f"The table lists medians of {plural(len(stages['runs']['gmseg']))}, each a process with "
+        "two jobs. The time of a stage excludes the stages within it. The end of a process is not "
         "included.\n\n" + table(["ms", *(f"{WAYS[way]}, {job}" for way, job in columns)], rows)
     )
 
@@ -180,16 +184,17 @@ def slices_section(results) -> str:
     head = [
         "slices",
         "s",
-        "s a slice",
+        "s per slice",
         "peak memory, MB",
-        "the scan, MB",
-        f"memory over {counts[0]} slices",
-        "the same without the scans",
+        "scan, MB",
+        f"memory, ratio to {counts[0]} slices",
+        "the same without the scan",
     ]
     return (
         "## Many slices\n"
-        "`gmseg segment`, cold, on scans that repeat the slices of the main job's scan up and down "
-        f"({plural(len(seconds))}). The scan: its voxels as stored, int16.\n\n" + table(head, rows)
+        "`gmseg segment` runs cold on scans that repeat the slices of the main job's scan in "
+        f"alternating order ({plural(len(seconds))}). The size of the scan is that of its voxels "
+        "as stored, int16.\n\n" + table(head, rows)
     )
 
 
@@ -218,10 +223,10 @@ def workers_section(results) -> str:
     ]
     return (
         "## Two workers\n"
-        f"`gmseg segment` of {workers['scans']} scans of "
-        f"{' x '.join(map(str, workers['shape']))} voxels, bound to the given cores, start of Dask "
-        f"included ({plural(len(baseline))}).\n\n"
-        + table(["", "s", "scans a second", "throughput over the first"], rows)
+        f"`gmseg segment` segments {workers['scans']} scans of "
+        f"{' x '.join(map(str, workers['shape']))} voxels, bound to the given cores; the start of "
+        f"Dask is included ({plural(len(baseline))}).\n\n"
+        + table(["", "s", "scans per second", "throughput, ratio to the first"], rows)
     )
 
 

@@ -47,7 +47,7 @@ def measure(command: list, cores: list[int] | None = None) -> dict:
 def take_turns(
     alternatives: dict[str, Callable[[], dict]], rounds: int, title: str
 ) -> dict[str, list[dict]]:
-    """Run alternatives in turns, A B C A B C, so that other load affects all of them alike.
+    """Run alternatives interleaved, A B C A B C, so that other load affects all of them equally.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""Segment a scan in two other ways: ``python rivals.py 2018|toolbox SCAN MASK``.
+"""Segment a scan with two other pipelines: ``python rivals.py 2018|toolbox SCAN MASK``.
 
 Both resample the whole volume to 0.25 mm, cut windows at the centre of the image and resample the
-whole volume back, as the notebook of 2018 and the Spinal Cord Toolbox do. They differ in what
-runs the network: Keras on TensorFlow, or ONNX Runtime with all windows in one batch.
+whole volume back, as the authors' released notebook and the Spinal Cord Toolbox do. They differ in
+what runs the network: Keras on TensorFlow, or ONNX Runtime with all windows in one batch.
 """
 
 import functools

@@ -73,7 +73,7 @@ def main(arguments=None):
 
 
 def measure_jobs(scan, folder, sizes):
-    """Measure whole commands in turns, each in its own process."""
+    """Measure whole commands, interleaved, each in its own process."""
     masks = {way: folder / "masks" / way for way in ("gmseg", *RIVALS)}
     commands = {"gmseg": [*GMSEG, "segment", scan, "--out-dir", masks["gmseg"]]}
     for way in RIVALS:
@@ -99,7 +99,7 @@ def lowest_dice(masks):
 
 
 def measure_stages(scan, folder, sizes):
-    """Time the stages of two jobs in one process, all ways in turns."""
+    """Time the stages of two jobs in one process, all pipelines interleaved."""
 
     def run(way):
         result = folder / "stages.json"
@@ -112,7 +112,7 @@ def measure_stages(scan, folder, sizes):
 
 
 def measure_slices(scan, folder, sizes):
-    """Measure longer and longer scans in turns."""
+    """Measure scans of increasing length, interleaved."""
     paths = {str(count): scans.long_scan(scan, count, folder) for count in sizes.slices}
 
     def run(path):

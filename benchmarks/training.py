@@ -29,7 +29,14 @@ PAGE = Path(__file__).parents[1] / "docs/performance.md"
 BEGIN, END = "<!-- training: python benchmarks/training.py -->", "<!-- end of training -->"
 WARM_UP = 8  # steps that compile, not timed
 MATRIX_SIZE, PRODUCTS = 2048, 5
-HEAD = ("window", "batch", "ms per slice", "in the network", "G MA per slice", "of the product")
+HEAD = (
+    "window",
+    "batch",
+    "ms per slice",
+    "share in the network",
+    "G MAC per slice",
+    "share of the matrix product's speed",
+)
 
 
 def main():
@@ -50,8 +57,8 @@ def main():
         )
         print(lines[-1], flush=True)
     about = (
-        f"Keras on {keras.backend.backend()}; MA are multiply-adds. The matrix product does "
-        f"{rate / 1e9:.0f} G a second."
+        f"Keras runs on {keras.backend.backend()}; MAC are multiply-adds. The matrix product does "
+        f"{rate / 1e9:.0f} G MAC per second."
     )
     write_between(PAGE, BEGIN, END, "\n".join([about, "", *lines]))
 

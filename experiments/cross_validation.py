@@ -68,7 +68,7 @@ def main(arguments=None):
         "cases": cases,
         "left_out": left_out,
         "models": {**folds, PUBLISHED: published, **({FINAL: final} if final else {})},
-        "ours": FINAL if final else f"the fold of {next(iter(folds))}",
+        "ours": 'the model "final"' if final else f"the fold model without {next(iter(folds))}",
         "command": _command_shown(choices),
         "dice": scores(soft, cases, dice_of),
         "small_field": small_field_scores(soft, small),
@@ -104,8 +104,7 @@ def _choices(arguments):
 
 def _command_shown(choices) -> str:
     """Return the command without the folders of this machine."""
-    words = ["python", "experiments/cross_validation.py", choices.data.resolve().name]
-    words.append(choices.folds.resolve().name)
+    words = ["python", "experiments/cross_validation.py", "SHARED_DATA", "FOLDS"]
     for option in ("final", "published"):
         if value := getattr(choices, option):
             words += [f"--{option}", short_name(value)]

@@ -15,7 +15,7 @@ from gmseg.report.panels import INK
 
 PALE, ORANGE = "#9aa3ad", "#d55e00"
 NAMES = {"fold": "fold model", "published": "published"}
-WINDOWS = {"image": "image's centre", "cord": "cord"}
+WINDOWS = {"image": "centred on the image", "cord": "centred on the cord"}
 
 
 def write_page(found) -> str:
@@ -49,8 +49,9 @@ def _opening(found):
     return f"""
 # Cross-validation
 
-Each subject is left out once: the model that is evaluated on a subject's scans (a *fold model*)
-was trained without any scan of that subject. Written by
+Each subject is left out once: the model that is evaluated on a subject's scans was trained without
+any scan of that subject (a leave-one-subject-out model, *fold model* for short). This page is
+written by
 
 ```sh
 {found["command"]}
@@ -59,15 +60,17 @@ was trained without any scan of that subject. Written by
 Limits of these numbers:
 
 - **The references may favour the models.** They are probably corrected automatic segmentations, so
-  agreement with them is not agreement with a human who drew from scratch.
+  agreement with them is not agreement with a manual segmentation from scratch.
 - **The published weights (2017) may have been used to make the references**, directly or through
-  a program that includes them. If so, the published model's Dice is more optimistic than ours.
+  a program that includes them. If so, the published model's Dice is more optimistic than that of
+  the fold models.
 - There are few scans, and two scans of one subject are not independent.
-- All folds share one training recipe. These scans may have influenced its choice, although no
-  fold model was trained on its own subject.
+- All fold models were trained like the default model. These scans may have influenced the choice of
+  its protocols, although no fold model was trained on its own subject.
 
-"Published" are the weights of 2017 in our own pipeline. All masks: threshold 0.5 on the native
-grid. Numbers have three digits.
+The model "published" is the weights released in 2017, run by the pipeline of gmseg; the model
+"final" is trained on all subjects, and becomes the default model. All masks are thresholded at 0.5
+on the native grid.
 """
 
 
@@ -89,7 +92,7 @@ def _models(found):
 
 A fold model is refused if its card names a scan of the subject who is left out, either among its
 own training scans or among those of the model that it was initialised from. The last two columns
-quote the cards.
+are quoted from the cards, in their words.
 {_AUTOMATIC if automatic else ""}
 {table(header, rows, text=5)}
 """
@@ -102,7 +105,7 @@ published network): such a model has partly learnt to agree with the published o
 
 
 def _role(name: str) -> str:
-    return name if name in {"published", "final"} else f"fold without {name}"
+    return name if name in {"published", "final"} else f"fold model without {name}"
 
 
 def _dice(found):
@@ -113,7 +116,7 @@ def _dice(found):
     return f"""
 ## Agreement with the references
 
-Dice over the slices that the reference labels, with the window (50 x 50 mm) at the image's centre
+Dice over the slices that the reference labels, with the window (50 x 50 mm) centred on the image
 or on the cord mask. Where the cord is far from the image's centre, only the window on the cord is
 a fair comparison. The mean over subjects is the mean of each subject's own mean; likewise over
 sites.
@@ -133,7 +136,7 @@ def _small_field(found):
 A scan with a field of view of 25 mm from another site, which no fold was trained on. The scores of
 the fold models are not averaged, because a user runs a single model.
 
-{table(["model", *(f"window on the {where}" for where in WINDOWS.values())], rows)}
+{table(["model", *(f"window {place}" for place in WINDOWS.values())], rows)}
 """
 
 
@@ -153,8 +156,8 @@ def _metrics(found):
             rows.append(["**mean ± s.d.**", NAMES[system], *cells])
         parts.append(f"### Over the {region}\n\n{table(header, rows, text=2)}")
     strays = "".join(
-        f"The reference of `{name}` has GM {far:.0f} mm from its middle, where there is no cord: "
-        f"its HSD and SHD do not measure the models.\n"
+        f"The reference of `{name}` has GM {far:.0f} mm from its median position, where there is "
+        f"no cord: its HSD and SHD do not measure the models.\n"
         for name, far in found["strays"].items()
     )
     return (
@@ -204,10 +207,11 @@ Expected calibration error (Guo et al., ICML 2017): voxels within 2 mm of the bo
 reference GM, within their slice, are sorted into ten bins of equal width by their soft value. In
 each bin, the mean soft value is compared with the share of voxels that are GM in the reference.
 The error is the mean difference, weighted by the share of voxels in each bin; the many voxels near
-0 dominate it, so see the picture as well. The pooled error gives all scans the same weight; too
+0 dominate it, so see the figure as well. The pooled error gives all scans the same weight; too
 much GM in one scan can offset too little in another, which cannot happen in the mean of the scans'
 own errors. Window on the cord. Last column: the share of voxels with soft > 0.5 that have soft >
-0.999, mean over the scans; at 100 %, the soft segmentation holds no more information than the mask.
+0.999, mean over the scans; at 100 %, the soft segmentation contains no more information than the
+mask.
 
 {table(header, rows)}
 
@@ -251,13 +255,13 @@ def _repeats(found):
     return f"""
 ## Scan and rescan
 
-Each subject was scanned twice in one session and moved in between, so the runs cannot be compared
-voxel by voxel, but the GM is the same. The table compares the GM volume per slice: the mean area in
-mm^2, as "run 1 / run 2", over the slices in which the model's mask has GM in both runs (their
-number is given). The area is counted from the mask or summed over the soft segmentation. In run 1
-the window is on the cord mask; run 2 has no cord mask, and its window is at the centre of run 1's
-mask in world space. CV is the within-subject coefficient of variation: abs(a - b) / sqrt(2) over
-the mean of each pair, and the root mean square over the pairs (Hyslop & White, J. Air & Waste
+Each subject was scanned twice in one session and repositioned in between, so the runs cannot be
+compared voxel by voxel, but the GM is the same. The table compares the GM volume per slice: the
+mean area in mm^2, as "run 1 / run 2", over the slices in which the model's mask has GM in both runs
+(their number is given). The area is counted from the mask or summed over the soft segmentation. In
+run 1 the window is on the cord mask; run 2 has no cord mask, and its window is at the centre of run
+1's mask in world space. CV is the within-subject coefficient of variation: abs(a - b) / sqrt(2)
+over the mean of each pair, and the root mean square over the pairs (Hyslop & White, J. Air & Waste
 Manage. Assoc. 59:1032, 2009). It measures repeatability, not accuracy, and includes the shift of
 slices along the cord.
 
@@ -305,7 +309,7 @@ def _cv(pairs, kind):
 def _score_table(cases, scores, *, lowest=False, highest=False):
     """Return a table of ``{(system, window): {scan: score}}`` with means and extremes."""
     header = ["scan", "subject", "site"]
-    header += [f"{NAMES[system]}, window on the {WINDOWS[window]}" for system, window in scores]
+    header += [f"{NAMES[system]}, window {WINDOWS[window]}" for system, window in scores]
     rows = [
         [f"`{c.name}`", c.subject, c.site, *(number(of[c.name]) for of in scores.values())]
         for c in cases

@@ -1,7 +1,8 @@
 """Measure synthetic phantoms whose outline is known: ``python experiments/measures.py``.
 
 Writes the table of ``docs/measures.md`` between its two marks: errors of the areas of gray matter
-and of its horns, from an ideal partial-volume mask and from our segmentation, for pixels of 0.25 to 0.8 mm.
+and of its horns, from an ideal partial-volume mask and from our segmentation, for pixels of 0.25 to
+0.8 mm.
 """
 
 import argparse
@@ -65,7 +66,8 @@ def measured(seed, pixel_mm, model):
     truth, soft = outline(seed, phantom.image)
     perfect = nib.Nifti1Image(soft, phantom.image.affine)
     mask = nib.Nifti1Image((soft > 0.5).astype(np.uint8), phantom.image.affine)
-    yield "an ideal partial-volume mask", horns(gmseg.measure_mask(mask, soft=perfect), "gm_soft"), truth
+    rows = gmseg.measure_mask(mask, soft=perfect)
+    yield "an ideal partial-volume mask", horns(rows, "gm_soft"), truth
     result = gmseg.segment(phantom.image, model)
     rows = gmseg.measure_mask(result.mask, soft=result.soft)
     yield "our soft segmentation", horns(rows, "gm_soft"), truth

@@ -1,4 +1,4 @@
-"""The page and the picture of ``robustness.py``.
+"""The page and the figure of ``robustness.py``.
 
 Run as a script, ``python experiments/robustness_page.py`` brings the page's table of limits up to
 date, which needs no records.
@@ -20,11 +20,41 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "robustness.md"
 BEGIN, END = "<!-- limits: python experiments/robustness_page.py -->", "<!-- end of limits -->"
 SYSTEMS = {
     "release": "published weights, published pipeline",
-    "published": "published weights, our pipeline",
-    "fold": "our model (folds), our pipeline",
+    "published": "published weights, gmseg pipeline",
+    "fold": "fold models, gmseg pipeline",
 }
 LOW_DICE = 0.8
 NONE = "none"  # no degradation
+NAMES = {
+    "turned by quarters": "rotated by multiples of 90 degrees",
+    "mirrored": "flipped",
+    "turned": "rotated",
+    "cut": "cropped field of view",
+    "coarse": "larger pixels",
+    "sagittal": "resampled to sagittal slices",
+    "swollen": "one slice enlarged",
+    "doubled": "second copy of the cord",
+    "slices lost": "signal dropout",
+    "ghosted": "motion ghosting",
+    "flattened": "reduced GM/WM contrast",
+    "one-sided": "one-sided contrast loss",
+    "shaded": "bias field",
+    "inverted": "inverted contrast",
+    "clipped": "clipped at a percentile",
+}
+"""Names of degradations on the page, where they differ from their keys."""
+AMOUNTS = {
+    "mirrored": "anterior-posterior",
+    "cut": "{:g} mm from the centre of the cord to the edge",
+    "sagittal": "{:g} mm thick",
+    "swollen": "{:g} times",
+    "doubled": "{:g} mm left or right of the cord",
+    "slices lost": "{:g} of 4 slices",
+    "ghosted": "{:g} of every 2nd to 4th line of k-space",
+    "inverted": "{:g} of the inverted intensities",
+    "clipped": "{:g}th percentile",
+}
+"""Amounts in words, where they differ from value and unit."""
 SCORED = (NONE, *DEGRADATIONS)
 USUAL = (NONE, "noisy", "blurred", "ghosted", "flattened")
 
@@ -37,7 +67,7 @@ def write_page(records: list[dict]):
         dice_table(records),
         FLAGS_HEAD,
         flag_table(records, without),
-        "All grades together:",
+        "All amounts of each degradation together:",
         flag_sums(records, without),
         whole_part(records, without),
         poor_part(records, without),
@@ -60,7 +90,7 @@ def grades():
     yield NONE, 0, ""
     for degradation, way in DEGRADATIONS.items():
         for grade, value in enumerate(way.values):
-            yield degradation, grade, f"{value:g} {way.unit}"
+            yield degradation, grade, AMOUNTS.get(degradation, f"{{:g}} {way.unit}").format(value)
 
 
 def expected_flag(degradation: str) -> str | None:
@@ -73,18 +103,23 @@ def expected_flag(degradation: str) -> str | None:
 HEAD = """
 # Degraded scans: accuracy and QC flags
 
-Written by `python experiments/robustness.py SHARED_DATA FOLDS --published challenge_model.hdf5`.
+This page is written by
+`python experiments/robustness.py SHARED_DATA FOLDS --published challenge_model.hdf5`.
 
 Four neighbouring slices of one scan of each of four subjects, of `t2s-small-fov` and of two
-synthetic phantoms (these for our model only), with every degradation of
-`gmseg.datasets.degradations`, from mild to severe. "Folds" are models of the default recipe that
-never saw the subject. The published pipeline places its window at the image's centre and thresholds
-at 0.999 on the working grid; ours thresholds at 0.5 on the native grid. The references are probably
-corrected automatic segmentations, so these values may be optimistic.
+synthetic phantoms are degraded with every degradation of `gmseg.datasets.degradations`, from mild
+to severe. These are seven scans for the fold models and five for the published weights, which do
+not segment the phantoms. A *fold model* is a leave-one-subject-out model: it was trained like the
+default model but without the subject. The published pipeline places its window at the image's
+centre and thresholds at 0.999 on the working grid; the pipeline of gmseg localises the cord and
+thresholds at 0.5 on the native grid. The references are probably corrected automatic segmentations,
+so these values may be optimistic.
 
 ## Dice
 
-Mean over the scans (lowest in brackets).
+The table lists the mean Dice over the scans (lowest in brackets). Without degradation, the
+published pipeline has a lower Dice than with a shift of 15 mm: the cord of `sub-9604` lies 26 mm
+from the centre of its image, and the shifted scans have theirs 15 mm from it.
 """
 
 
@@ -97,7 +132,7 @@ def dice_table(records) -> str:
             chosen = pick(records, system=system, degradation=degradation, grade=grade)
             scores = [record["dice"] for record in chosen]
             cells.append(f"{np.mean(scores):.3f} ({min(scores):.2f})")
-        rows.append([degradation, amount, *cells])
+        rows.append([NAMES.get(degradation, degradation), amount, *cells])
     return table(["degradation", "amount", *SYSTEMS.values()], rows, text=2)
 
 
@@ -106,9 +141,9 @@ def dice_table(records) -> str:
 FLAGS_HEAD = """
 ## Flags
 
-Number of scans that raised the flag expected of the degradation, and number that raised any. The
-limits below were set with these scans and degradations in view: on other scans, flags may be missed
-or wrong more often. Only the curve of `low-confidence` was fitted without the subject.
+The table counts the scans that raised the flag expected of the degradation, and those that raised
+any flag. The limits below were chosen with these scans and degradations: on other scans, flags may
+be missed or wrong more often. Only the curve of `low-confidence` was fitted without the subject.
 """
 
 
@@ -134,7 +169,7 @@ def flag_table(records, without) -> str:
             flags = [raised(record, without) for record in chosen]
             hits = sum(flag in names for names in flags) if flag else "-"
             cells.append(f"{hits}, {sum(map(bool, flags))} of {len(flags)}")
-        rows.append([degradation, amount, flag or "-", *cells])
+        rows.append([NAMES.get(degradation, degradation), amount, flag or "-", *cells])
     names = (SYSTEMS[s].split(",")[0] for s in ("published", "fold"))
     columns = [f"{name}: raised, any" for name in names]
     return table(["degradation", "amount", "expected flag", *columns], rows, text=3)
@@ -150,21 +185,29 @@ def flag_sums(records, without) -> str:
                 chosen = pick(records, system=system, degradation=degradation)
                 hits = sum(flag in raised(record, without) for record in chosen)
                 cells.append(f"{hits} of {len(chosen)}")
-            rows.append([degradation, flag, *cells])
-    return table(["degradation", "expected flag", "published weights", "our model"], rows, text=2)
+            rows.append([NAMES.get(degradation, degradation), flag, *cells])
+    columns = ["degradation", "expected flag", "published weights", "fold models"]
+    return table(columns, rows, text=2)
+
+
+WHOLE = """
+The scans are those with a reference, `t2s-small-fov` included, and the second runs of the subjects.
+""".strip()
 
 
 def whole_part(records, without) -> str:
     """Return the flags of whole scans without degradation."""
-    text = "### Whole scans without degradation\n\n"
+    text = "### Whole scans without degradation\n\n" + WHOLE + "\n\n"
     for system in ("fold", "published"):
         whole = pick(records, system=system, degradation="whole")
         flagged = [r for r in whole if raised(r, without)]
-        text += f"{SYSTEMS[system]}: {len(whole)} scans, {len(flagged)} with flags.\n\n"
+        text += (
+            f"{SYSTEMS[system].capitalize()}: {len(whole)} scans, {len(flagged)} with flags.\n\n"
+        )
         text += "".join(f"- {r['scan']}: {'; '.join(texts(r, without))}\n" for r in flagged) + "\n"
     return text + (
         "The uppermost slices of `sub-9604` lie above the cord; "
-        "its reference labels 0 to 13 and 17."
+        "its reference labels slices 0 to 13 and 17."
     )
 
 
@@ -180,15 +223,15 @@ def poor_part(records, without) -> str:
     poor = [r for r in scored if r["dice"] < LOW_DICE]
     flagged = sum(bool(raised(r, without)) for r in poor)
     return (
-        f"Of our model's {len(poor)} masks with a Dice below {LOW_DICE}, {flagged} had a flag "
-        f"({100 * flagged / max(1, len(poor)):.0f} %)."
+        f"Of the {len(poor)} masks of the fold models with a Dice below {LOW_DICE}, {flagged} had "
+        f"a flag ({100 * flagged / max(1, len(poor)):.0f} %)."
     )
 
 
 LIMITS_HEAD = """
 ## Limits
 
-The table `LIMITS` in `gmseg/inference/quality/flags.py`.
+This is the table `LIMITS` in `gmseg/inference/quality/flags.py`.
 """
 
 
@@ -250,13 +293,14 @@ def expected_part(records, pairs, correlations) -> str:
     return f"""
 ## Expected Dice
 
-`expected_dice` in the summary of a segmentation is the Dice that the model predicts for each slice.
-It comes from the soft segmentation alone: the Dice of the soft segmentation with its own mask,
-2 sum(p over the mask) / (sum(p) + mask), which would be the Dice if the model were calibrated, is
-mapped by a parabola that was fitted on the degraded scans of this page. Here, the parabola of every
-subject was fitted without that subject (a phantom counts as a subject).
+`expected_dice` in the summary of a segmentation is the Dice that gmseg predicts for each slice. It
+is computed from the soft segmentation alone. The Dice of the soft segmentation with its own mask
+(soft > 0.5) on the working grid, 2 sum(p over the mask) / (sum(p) + mask), would be the Dice if the
+model were calibrated. A parabola that was fitted on the degraded scans of this page maps it to the
+expected Dice. Here, the parabola of every subject was fitted without that subject (a phantom counts
+as a subject).
 
-Rank correlation of expected and true Dice:
+The rank correlation of expected and true Dice is:
 
 - noise, blur, ghosts, lost contrast, and no degradation: **{correlations["usual"]:.2f}**;
 - all degradations of this page, {len(pairs[0])} slices: **{correlations["all"]:.2f}** (mean
@@ -293,8 +337,9 @@ def draw_confidence(pairs) -> Figure:
 OPTIONS_HEAD = """
 ## Options that are off by default
 
-Dice over the labelled slices of the seven labelled scans, whole, windows on the cord mask: mean
-(lowest in brackets). Test-time augmentation with six copies, seed 0.
+The table lists the mean Dice (lowest in brackets) over the labelled slices of the seven labelled
+scans, as a whole, with windows on the cord mask: six of four subjects, and `t2s-small-fov`.
+Test-time augmentation has six copies and seed 0.
 """
 
 
@@ -308,7 +353,7 @@ def options_table(records) -> str:
             scores = [record["dice"] for record in pick(chosen, system=system, option=name)]
             cells.append(f"{np.mean(scores):.4f} ({min(scores):.3f})")
         rows.append([name, *cells])
-    return table(["option", "our model (folds)", "published weights"], rows)
+    return table(["option", "fold models", "published weights"], rows)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ _Label = Annotated[
     int | None,
     Option(
         metavar="N",
-        show_default="1, and the references hold only 0 and 1",
-        help="Value of GM in the references; 1 in those of the GM Challenge.",
+        show_default=False,
+        help="Value of GM in the references; needed unless they contain only 0 and 1. It is 1 in "
+        "those of the GM Challenge 2016.",
     ),
 ]
 _Resample = Annotated[

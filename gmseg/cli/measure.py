@@ -45,15 +45,15 @@ _Levels = Annotated[
     Path | None,
     Option(
         metavar="LABELS",
-        help="Vertebral levels as whole numbers that fill the cord: adds means per level.",
+        help="Label image of vertebral levels over the cord: adds means per level.",
     ),
 ]
 _Label = Annotated[
     int | None,
     Option(
         metavar="N",
-        show_default="1, and the mask holds only 0 and 1",
-        help="Value of GM in the mask.",
+        show_default=False,
+        help="Value of GM in the mask; needed unless the mask contains only 0 and 1.",
     ),
 ]
 _CorrectObliqueness = Annotated[

@@ -25,12 +25,12 @@ class Format(StrEnum):
 
 
 _ReleaseName = Annotated[
-    str, Argument(metavar="NAME", help="published: the authors' weights of 2017.")
+    str, Argument(metavar="NAME", help="published: the authors' weights released in 2017.")
 ]
 _ReleaseFile = Annotated[
     Path,
     Argument(
-        metavar="FILE", help="challenge_model.hdf5, with the JSON of mean and deviation beside it."
+        metavar="FILE", help="challenge_model.hdf5, with the JSON of mean and standard deviation next to it."
     ),
 ]
 _ImportName = Annotated[
@@ -55,7 +55,7 @@ _Output = Annotated[
         "--output",
         metavar="OUT",
         show_default="NAME.onnx or NAME.pt in this folder",
-        help="File to write; its description is written beside it as JSON.",
+        help="File to write; its description is written next to it as JSON.",
     ),
 ]
 

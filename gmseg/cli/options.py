@@ -26,31 +26,31 @@ Tta = Annotated[
         max=1000,
         show_default="none",
         help="Test-time augmentation: average over N flipped, rotated and scaled copies of the "
-        "scan, which takes N times as long. gmseg segment also writes where they disagree "
-        "(SCAN_gmspread.nii.gz).",
+        "scan, which takes N times as long. gmseg segment also writes their standard deviation, a "
+        "measure of uncertainty (SCAN_gmspread.nii.gz).",
     ),
 ]
 Seed = Annotated[int, Option(metavar="S", min=0, max=2**32 - 1, help="Seed of the random numbers.")]
 Workers = Annotated[
     int,
-    Option(metavar="N", min=1, max=256, help="Segment N scans at a time, in N processes (Dask)."),
+    Option(metavar="N", min=1, max=256, help="Segment N scans at a time, in N processes (needs the extra cohort)."),
 ]
 Scheduler = Annotated[
     str | None,
     Option(
         metavar="ADDRESS",
         help="Send the scans to the workers of a Dask scheduler, such as tcp://node:8786, which "
-        "have access to the same files.",
+        "have access to the same files (needs the extra cohort).",
     ),
 ]
 Protocol = Annotated[
     str,
     Option(
         metavar="NAME|FILE.toml",
-        help="How to train: default, for few scans, starting from a model (--from default); "
-        "paper2018, as in the paper on the GM Challenge (32,000 steps, days on a CPU); exvivo, "
-        "as in the paper at 0.1 mm; or your own.",
+        help="Settings of the training: default, short, to continue from a model; variety, from "
+        "scratch with few labelled scans; paper2018, as in the paper on the GM Challenge 2016 "
+        "(32,000 steps, days on a CPU); exvivo, as in the paper at 0.1 mm; or a file of your own.",
     ),
 ]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace files that exist.")]
-Strict = Annotated[bool, Option("--strict", help="Exit with 3 if a QC flag is raised.")]
+Strict = Annotated[bool, Option("--strict", help="Exit with status 3 if a QC flag is raised.")]

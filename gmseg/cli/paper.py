@@ -32,7 +32,7 @@ _Split = Annotated[
     Option(
         metavar="SUBJECT,...|challenge|all",
         show_default="challenge",
-        help="Subjects to hold out and evaluate; challenge: two of every site.",
+        help="Subjects to hold out and evaluate; challenge: two of every site; all: " + _ALL,
     ),
 ]
 _Resume = Annotated[
@@ -60,7 +60,7 @@ def reproduce(
 ) -> int:
     """Reproduce the paper: train, segment, evaluate, figures.
 
-    Writes DIR/results.md, a table with the published values beside ours; DIR/scores.tsv and
+    Writes DIR/results.md, a table that compares the published values with ours; DIR/scores.tsv and
     .json, all metrics against every rater; DIR/figures; DIR/masks, also of subjects without
     references; and DIR/training, the model. Masks are thresholded as in the paper: 0.999 on the
     working grid. The training of the paper takes days on a CPU.

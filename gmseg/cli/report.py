@@ -27,7 +27,7 @@ _Soft = Annotated[
 ]
 _Spread = Annotated[
     Path | None,
-    Option(metavar="FILE", help="Spread of the TTA copies (gmseg segment --tta), as a layer."),
+    Option(metavar="FILE", help="Standard deviation over the TTA copies (gmseg segment --tta), as a layer."),
 ]
 _Summary = Annotated[
     Path | None,
@@ -66,7 +66,7 @@ def report(
     """Add a scan and its mask to a page for quality control.
 
     A browser opens DIR/index.html from disk. It lists the scans with outlines, areas, flags and a
-    viewer, and exports the verdicts of the reader.
+    viewer, and exports the QC ratings of the reviewer.
 
         gmseg report t2s.nii.gz t2s_gmseg.nii.gz --out qc
         gmseg report t2s.nii.gz t2s_gmseg.nii.gz --out qc --summary t2s.json

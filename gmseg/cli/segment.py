@@ -36,7 +36,7 @@ _Output = Annotated[
         "-o",
         "--output",
         metavar="OUT",
-        show_default="SCAN_gmseg.nii.gz beside the scan",
+        show_default="SCAN_gmseg.nii.gz next to the scan",
         help="File of the mask, for a single scan.",
     ),
 ]
@@ -91,7 +91,7 @@ _Soft = Annotated[
     bool, Option("--soft", help="Also write the soft segmentation (SCAN_gmsoft.nii.gz).")
 ]
 _Summary = Annotated[
-    Path | None, Option(metavar="FILE.json", help="Write what was done and measured.")
+    Path | None, Option(metavar="FILE.json", help="Write settings, areas and QC flags as JSON.")
 ]
 _Report = Annotated[
     Path | None,
@@ -102,7 +102,7 @@ _Report = Annotated[
     ),
 ]
 _Resume = Annotated[
-    bool, Option("--resume", help="Skip scans that have results of the same model and choices.")
+    bool, Option("--resume", help="Skip scans that have results of the same model and options.")
 ]
 
 

@@ -27,9 +27,9 @@ _Split = Annotated[
     str | None,
     Option(
         metavar="SUBJECT,...|challenge|all",
-        show_default="challenge for its folders",
-        help="Subjects to validate on and not to train on; challenge: two of every site; all: "
-        "train on all subjects.",
+        show_default=False,
+        help="Subjects to hold out for validation; challenge: two of every site, which is the "
+        "default for GM Challenge folders; all: none, train on all subjects.",
     ),
 ]
 _Start = Annotated[

@@ -57,8 +57,8 @@ def test_flags_are_counted_and_expected_dice_is_ranked():
     records = [*records_of_slices(), *records_of_whole_scans()]
     text, curve, pairs = page.write_page(records)
     assert "| none |  | 0.900 (0.90) | 0.900 (0.90) | 0.900 (0.90) |" in text
-    assert "| cut | edge | 6 of 9 | 6 of 9 |" in text
-    assert "| mirrored | orientation | 0 of 3 | 0 of 3 |" in text
+    assert "| cropped field of view | edge | 6 of 9 | 6 of 9 |" in text
+    assert "| flipped | orientation | 0 of 3 | 0 of 3 |" in text
     rho = float(text.split("slices: **")[1].split("**")[0])
     assert 0.95 < rho <= 1
     assert len(pairs[0]) == len(pairs[1]) == 4 * 3 * sum(GRADES.values())
@@ -69,7 +69,7 @@ def test_flags_are_counted_and_expected_dice_is_ranked():
 def test_whole_scans_and_options_are_listed():
     text, *_ = page.write_page([*records_of_slices(), *records_of_whole_scans()])
     whole = text.split("### Whole scans")[1].split("## Limits")[0]
-    ours, others = whole.split("published weights")
+    ours, others = whole.split("Published weights")
     assert "2 scans, 2 with flags" in ours
     assert "- one: the cord is cut\n- two: low-confidence\n" in ours
     assert "2 scans, 1 with flags" in others
