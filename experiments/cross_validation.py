@@ -1,7 +1,7 @@
 """Cross-validate on real scans: ``python experiments/cross_validation.py SHARED_DATA FOLDS``.
 
-SHARED_DATA holds ``t2starw-multicentre`` (BIDS, with masks of gray matter and cord) and
-``t2s-small-fov``. FOLDS holds ``SUBJECT/model.json`` and its weights for every subject: a model
+SHARED_DATA contains ``t2starw-multicentre`` (BIDS, with masks of gray matter and cord) and
+``t2s-small-fov``. FOLDS contains ``SUBJECT/model.json`` and its weights for every subject: a model
 that was trained without that subject. The script writes ``docs/cross-validation.md``,
 ``docs/img/reliability.png`` and ``data/results/cross-validation.json``. It keeps the predictions
 in ``FOLDS/SUBJECT/predictions``, ``FOLDS/published`` and ``FOLDS/final``, and reuses them.

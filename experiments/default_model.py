@@ -2,12 +2,12 @@
 
     python experiments/default_model.py SHARED_DATA PUBLISHED_WEIGHTS OUT [--only STAGE ...]
 
-SHARED_DATA holds t2starw-multicentre, t2star-unlabelled and amu7t-template. The stages in OUT, of
-which interrupted ones are resumed and completed ones skipped:
+SHARED_DATA contains t2starw-multicentre, t2star-unlabelled and amu7t-template. The stages in OUT
+are skipped if completed, and resumed if interrupted:
 
 unlabelled/       the scans without masks, with automatic masks by the published network
 variety/          a first model, trained on phantoms and on template cross-sections in the slices
-                  of the unlabelled subject; it never sees a subject with a reference
+                  of the unlabelled subject; it is not trained on subjects with a reference
 trained/SUBJECT/  the first model, trained further on all other subjects
 folds/SUBJECT/    the mean of the weights of both
 final/            the same on all subjects (trained/all): models/default

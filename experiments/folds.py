@@ -34,7 +34,7 @@ def load_folds(folder: Path, subjects: set[str]) -> dict:
         folds[subject] = gmseg.load_model(card)
         check_unseen(folds[subject], subject, card)
     if not folds:
-        raise InputError(f"{folder}: holds no SUBJECT/model.json; give the folder of the folds")
+        raise InputError(f"{folder}: contains no SUBJECT/model.json; give the folder of the folds")
     return folds
 
 

@@ -2,7 +2,7 @@
 
     python experiments/unet_comparison.py SHARED_DATA UNLABELLED OUT [--only invivo exvivo]
 
-SHARED_DATA holds t2starw-multicentre and amu7t-template, UNLABELLED is the folder that
+SHARED_DATA contains t2starw-multicentre and amu7t-template, UNLABELLED is the folder that
 experiments/default_model.py writes. Both networks are trained from scratch, briefly, into OUT:
 
 invivo/NETWORK/SUBJECT/  by the protocol `default`, once for every held-out subject

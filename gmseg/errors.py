@@ -1,4 +1,4 @@
-"""The one exception that means: the input is at fault."""
+"""Error raised for invalid input."""
 
 from pathlib import Path
 

@@ -140,7 +140,7 @@ def log_path(scan: Scan) -> Path:
 
 
 def check_out_dir(bids_dir: Path, out_dir: Path) -> None:
-    """Refuse a folder that BIDS does not allow for derivatives or that holds other data.
+    """Refuse a folder that BIDS does not allow for derivatives or that contains other data.
 
     Raises
     ------

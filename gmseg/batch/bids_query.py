@@ -177,7 +177,7 @@ def check_raw_dataset(root: Path) -> dict:
     Raises
     ------
     gmseg.errors.InputError
-        If the folder is not a BIDS dataset, or holds derivatives.
+        If the folder is not a BIDS dataset, or contains derivatives.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the folder of a BIDS dataset")
@@ -187,7 +187,7 @@ def check_raw_dataset(root: Path) -> dict:
             f"{root}: has no readable {DESCRIPTION}; give the folder of a BIDS dataset"
         )
     if description.get("DatasetType") == "derivative":
-        raise InputError(f"{root}: holds derivatives; give the dataset of the scans")
+        raise InputError(f"{root}: contains derivatives; give the dataset of the scans")
     return description
 
 

@@ -27,7 +27,7 @@ def combine_echoes(
     mean: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Write the root mean square of echoes; keep a file that already holds it.
+    """Write the root mean square of echoes; keep a file that already contains it.
 
     Parameters
     ----------

@@ -25,7 +25,6 @@ _Label = Annotated[
     int | None,
     Option(
         metavar="N",
-        show_default=False,
         help="Value of GM in the references; needed unless they contain only 0 and 1. It is 1 in "
         "those of the GM Challenge 2016.",
     ),

@@ -83,7 +83,7 @@ def _gmseg(
 def main() -> None:
     """Run the command with the words of the command line, and exit with its code."""
     for stream in (sys.stdout, sys.stderr):
-        # a file name may hold characters that the terminal's encoding lacks
+        # a file name may contain characters that the terminal's encoding lacks
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(run(sys.argv[1:]))
 

@@ -51,9 +51,7 @@ _Levels = Annotated[
 _Label = Annotated[
     int | None,
     Option(
-        metavar="N",
-        show_default=False,
-        help="Value of GM in the mask; needed unless the mask contains only 0 and 1.",
+        metavar="N", help="Value of GM in the mask; needed unless the mask contains only 0 and 1."
     ),
 ]
 _CorrectObliqueness = Annotated[

@@ -30,7 +30,8 @@ _ReleaseName = Annotated[
 _ReleaseFile = Annotated[
     Path,
     Argument(
-        metavar="FILE", help="challenge_model.hdf5, with the JSON of mean and standard deviation next to it."
+        metavar="FILE",
+        help="challenge_model.hdf5, with the JSON of mean and standard deviation next to it.",
     ),
 ]
 _ImportName = Annotated[

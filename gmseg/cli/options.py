@@ -33,7 +33,12 @@ Tta = Annotated[
 Seed = Annotated[int, Option(metavar="S", min=0, max=2**32 - 1, help="Seed of the random numbers.")]
 Workers = Annotated[
     int,
-    Option(metavar="N", min=1, max=256, help="Segment N scans at a time, in N processes (needs the extra cohort)."),
+    Option(
+        metavar="N",
+        min=1,
+        max=256,
+        help="Segment N scans at a time, in N processes (needs the extra cohort).",
+    ),
 ]
 Scheduler = Annotated[
     str | None,

@@ -32,7 +32,8 @@ _Split = Annotated[
     Option(
         metavar="SUBJECT,...|challenge|all",
         show_default="challenge",
-        help="Subjects to hold out and evaluate; challenge: two of every site; all: " + _ALL,
+        help="Subjects to hold out and evaluate; challenge: two of every site; all: all, "
+        "those that were trained on included.",
     ),
 ]
 _Resume = Annotated[

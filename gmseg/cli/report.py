@@ -27,7 +27,10 @@ _Soft = Annotated[
 ]
 _Spread = Annotated[
     Path | None,
-    Option(metavar="FILE", help="Standard deviation over the TTA copies (gmseg segment --tta), as a layer."),
+    Option(
+        metavar="FILE",
+        help="Standard deviation over the TTA copies (gmseg segment --tta), shown as a layer.",
+    ),
 ]
 _Summary = Annotated[
     Path | None,

@@ -27,7 +27,6 @@ _Split = Annotated[
     str | None,
     Option(
         metavar="SUBJECT,...|challenge|all",
-        show_default=False,
         help="Subjects to hold out for validation; challenge: two of every site, which is the "
         "default for GM Challenge folders; all: none, train on all subjects.",
     ),

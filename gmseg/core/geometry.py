@@ -7,7 +7,7 @@ import numpy as np
 
 
 def slice_axis(affine: np.ndarray) -> int:
-    """Return the array axis that runs from foot to head.
+    """Return the array axis that runs from inferior to superior.
 
     Examples
     --------
@@ -18,7 +18,7 @@ def slice_axis(affine: np.ndarray) -> int:
 
 
 def runs_downwards(affine: np.ndarray) -> bool:
-    """Return whether the slices of an array are stored from head to foot.
+    """Return whether the slices of an array are stored from superior to inferior.
 
     Examples
     --------

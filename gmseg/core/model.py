@@ -27,13 +27,13 @@ class Model:
     window : int
         Rows and columns of the window, in pixels of that spacing.
     standardise : {"volume", "training"}
-        Whose mean and standard deviation are used: the scan's windows' or the training set's.
+        Source of mean and standard deviation: the scan's windows or the training set.
     mean, std : float or None
         Those of the training set, in scan values; None where only ``"volume"`` makes sense.
     threshold : float
         A voxel is gray matter where the soft segmentation is larger.
     threshold_grid : {"native"}
-        Grid on which the threshold is applied, once.
+        Grid on which the threshold is applied.
     trained_on, command, commit : str
         Provenance.
     scores : list of dict

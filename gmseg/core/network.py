@@ -57,7 +57,7 @@ def build_network(sizes: NetworkSizes = NetworkSizes()) -> keras.Model:
     keras.Model
         From standardised windows, float32 (n, height, width, 1), to soft segmentations,
         float32 (n, height, width, 1) in 0-1. Height and width are free: 200 in the paper.
-        The layer ``logits`` holds the output before the sigmoid.
+        The layer ``logits`` contains the output before the sigmoid.
 
     Notes
     -----

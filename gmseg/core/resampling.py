@@ -1,4 +1,4 @@
-"""The working grid: LAS orientation, 0.25 mm in plane; there and back."""
+"""Resample scans to the working grid (LAS, 0.25 mm in plane), and values back."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class WorkingGrid(GridGeometry):
     Attributes
     ----------
     data : numpy.ndarray
-        float32, (rows, columns, slices): rows run from right to left, columns from back to
-        front, slices from foot to head.
+        float32, (rows, columns, slices): rows run from right to left, columns from
+        posterior to anterior, slices from inferior to superior.
     """
 
     data: np.ndarray

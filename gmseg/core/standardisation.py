@@ -8,7 +8,7 @@ from gmseg.core.model import Model
 from gmseg.errors import InputError
 
 STANDARDISATIONS = ("volume", "training")
-"""Whose mean and standard deviation: of the scan's windows, or of the training set."""
+"""Source of mean and standard deviation: the scan's windows, or the training set."""
 
 
 def standardised(windows: np.ndarray, mean: float, std: float) -> np.ndarray:
@@ -89,7 +89,7 @@ def mean_and_std(windows: np.ndarray, model: Model, standardise: str) -> tuple[f
     model : Model
         Its training set's mean and standard deviation are used for ``"training"``.
     standardise : {"volume", "training"}
-        Whose mean and standard deviation to use.
+        Source of mean and standard deviation.
     """
     if standardise == "volume":
         return volume_mean_std(windows)
@@ -97,7 +97,7 @@ def mean_and_std(windows: np.ndarray, model: Model, standardise: str) -> tuple[f
 
 
 def check_finite(windows: np.ndarray, bad_voxels: int) -> None:
-    """Refuse windows that hold some of the scan's NaN or infinite voxels."""
+    """Refuse windows that contain some of the scan's NaN or infinite voxels."""
     if bad_voxels and not np.isfinite(windows).all():
         raise InputError(
             f"{bad_voxels} voxels are NaN or infinite, some of them in the network's window; "

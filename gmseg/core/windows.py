@@ -90,7 +90,7 @@ def _world_centres(grid: GridGeometry, x_mm: float, y_mm: float) -> np.ndarray:
         ).T
     except np.linalg.LinAlgError:
         raise InputError(
-            "the slices stand upright in world space, so a position x, y is no place in them; "
+            "the slices are not axial, so (x, y) does not define a point in them; "
             "leave out `centre`"
         ) from None
     centres = np.rint(centres).astype(int)

@@ -23,7 +23,8 @@ class LabelledVolume:
     Attributes
     ----------
     data : numpy.ndarray
-        float32, (rows, columns, slices): rows from right to left, columns from back to front.
+        float32, (rows, columns, slices): rows from right to left, columns from posterior to
+        anterior.
     gm, cord : numpy.ndarray
         bool, the same shape.
     affine : numpy.ndarray
@@ -141,12 +142,12 @@ def turned(volume: LabelledVolume, degrees: float, rng) -> LabelledVolume:  # no
 
 
 def mirrored(volume: LabelledVolume, axis: int, rng) -> LabelledVolume:  # noqa: ARG001
-    """Mirror the voxels along an axis (1: front to back) without changing the affine."""
+    """Mirror the voxels along an axis (1: anterior-posterior) without changing the affine."""
     return _apply(volume, lambda part: np.flip(part, axis))
 
 
 def cut(volume: LabelledVolume, margin_mm: float, rng) -> LabelledVolume:
-    """Cut the field of view on one side, at a distance from the middle of the cord."""
+    """Cut the field of view on one side, at a distance from the centre of the cord."""
     axis, upper = rng.integers(2), rng.integers(2)
     middle = np.argwhere(volume.cord)[:, axis].mean()
     margin = margin_mm / volume.sizes_mm[axis]
@@ -168,7 +169,7 @@ def coarser(volume: LabelledVolume, pixel_mm: float, rng) -> LabelledVolume:  # 
 
 
 def sagittal(volume: LabelledVolume, thick_mm: float, rng) -> LabelledVolume:  # noqa: ARG001
-    """Resample to sagittal slices: thin from foot to head, thick from right to left."""
+    """Resample to sagittal slices: thin from inferior to superior, thick from right to left."""
     rows_mm, columns_mm, slice_mm = volume.sizes_mm
     return _resampled(volume, np.array([thick_mm / rows_mm, 1, columns_mm / slice_mm]), "nearest")
 
@@ -370,7 +371,7 @@ def _warped(volume: LabelledVolume, matrix, offset) -> LabelledVolume:
 DEGRADATIONS = {
     "shifted": Degradation(shifted, (15.0, 30.0, 60.0), "mm off the image's centre"),
     "turned by quarters": Degradation(turned, (90, 180, 270), "degrees", "orientation"),
-    "mirrored": Degradation(mirrored, (1,), "front to back", "orientation"),
+    "mirrored": Degradation(mirrored, (1,), "anterior-posterior", "orientation"),
     "turned": Degradation(turned, (25, 35, 45), "degrees", "turned"),
     "cut": Degradation(cut, (4.0, 2.0, 0.0), "mm from the cord's middle to the edge", "edge"),
     "coarse": Degradation(coarser, (1.05, 1.3, 1.6), "mm in plane", "coarse"),

@@ -38,7 +38,7 @@ class LabelledScan:
         Whether the references were drawn or corrected by hand. Others are used to train, not
         to validate.
     gm_label : int or None
-        Value of GM in the references; None if they hold GM alone.
+        Value of GM in the references; None if they contain GM alone.
     """
 
     name: str
@@ -74,7 +74,7 @@ def find_scans(folder) -> list[LabelledScan]:
     challenge = any(_challenge_files(folder))
     if challenge and (folder / "derivatives" / "labels").is_dir():
         raise InputError(
-            f"{folder}: holds GM Challenge files and derivatives/labels; give them as two folders"
+            f"{folder}: contains GM Challenge files and derivatives/labels; give two folders"
         )
     return challenge_scans(folder) if challenge else bids_scans(folder)
 
@@ -203,7 +203,7 @@ def bids_scans(folder) -> list[LabelledScan]:
     if orphans:
         raise InputError(f"{folder}: masks without their scan: {', '.join(orphans)}; add the scans")
     if not scans:
-        raise InputError(f"{labels}: holds no *{MANUAL}; rename the GM masks to end so")
+        raise InputError(f"{labels}: contains no *{MANUAL}; rename the GM masks to end so")
     return scans
 
 

@@ -28,7 +28,7 @@ def read_labelled(item: LabelledScan) -> tuple[nib.Nifti1Image, list[np.ndarray]
     """
     scan = scan_image.read_scan(item.scan)
     if not np.isfinite(np.asarray(scan.dataobj)).all():
-        raise InputError(f"{item.scan}: holds NaN or infinite voxels; replace them")
+        raise InputError(f"{item.scan}: contains NaN or infinite voxels; replace them")
     challenge = item.gm_label is not None
     return scan, [
         scan_image.read_mask(

@@ -25,7 +25,7 @@ from gmseg.datasets.scanner import SITES, Site, acquire
 from gmseg.errors import InputError
 
 _NECK_MM = 0.3  # sampling of the shapes outside the cord, about
-_SAC_MM = 12.5  # half side of the square that holds the dural sac
+_SAC_MM = 12.5  # half side of the square that contains the dural sac
 
 
 class Phantom(NamedTuple):
@@ -172,7 +172,7 @@ def _pooled(array, parts):
 
 
 def _span(grid, axis, centre) -> tuple[int, int]:
-    """Return the first voxel and the number of voxels that hold the dural sac along an axis."""
+    """Return the first voxel and the number of voxels that contain the dural sac along an axis."""
     first, step, count = grid.first_mm[axis], grid.step_mm[axis], grid.shape[axis]
     ends = sorted((centre + sign * _SAC_MM - first) / step for sign in (-1, 1))
     start = min(max(int(np.floor(ends[0])), 0), count)
@@ -260,7 +260,7 @@ def write_challenge(
     Raises
     ------
     gmseg.errors.InputError
-        If the folder holds such files and `overwrite` is false, the folder cannot be created,
+        If the folder contains such files and `overwrite` is false, the folder cannot be created,
         or a number cannot be used. Nothing is written then.
     """
     _check_seed(seed)
@@ -352,7 +352,7 @@ def write_sample(folder, *, seed=7, overwrite=False) -> list[Path]:
 
 
 def _create_folder(folder, pattern, overwrite) -> Path:
-    """Create a folder if missing; refuse one that holds files of a pattern."""
+    """Create a folder if missing; refuse one that contains files of a pattern."""
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give a folder to write into")

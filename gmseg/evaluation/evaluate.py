@@ -40,7 +40,7 @@ def evaluate(
     references : path-like or sequence of path-like
         Masks on the same grid, one per rater.
     label : int, optional
-        Value of GM in the references. By default they may hold only 0 and 1.
+        Value of GM in the references. By default they may contain only 0 and 1.
     resample : bool
         Whether to resample masks on other grids to the grid of the first reference, linearly,
         with a threshold of 0.5. By default another grid is an error.
@@ -53,7 +53,7 @@ def evaluate(
     Raises
     ------
     gmseg.errors.InputError
-        If a file cannot be read, holds other labels, or is on another grid.
+        If a file cannot be read, contains other labels, or is on another grid.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def evaluate(
 
 
 def _read_prediction(file: Path, label: int | None) -> nib.Nifti1Image:
-    """Read a mask of 0 and 1 or, if it holds other values, of the label."""
+    """Read a mask of 0 and 1 or, if it contains other values, of the label."""
     try:
         return image.read_segmentation(file)
     except InputError:
@@ -297,7 +297,7 @@ def evaluate_folders(
     Raises
     ------
     gmseg.errors.InputError
-        If a folder holds no mask, or nothing matches.
+        If a folder contains no mask, or nothing matches.
     """
     matched, faults, warnings = match_files(Path(predictions), [Path(f) for f in references])
     scans = {}

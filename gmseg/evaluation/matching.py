@@ -49,7 +49,7 @@ def match_files(
     Raises
     ------
     gmseg.errors.InputError
-        If a folder holds no mask, or nothing matches.
+        If a folder contains no mask, or nothing matches.
 
     Examples
     --------
@@ -140,7 +140,7 @@ def _masks(folder: Path, *, prefer_manual: bool, excluded: Path | None = None) -
         # .nii and .nii.gz of one name are the same mask
         groups[inner.parent, stem].setdefault(kind, {}).setdefault(name, file)
     if not groups:
-        raise InputError(f"{folder}: holds no mask, .nii.gz or .nii; give a folder of masks")
+        raise InputError(f"{folder}: contains no mask, .nii.gz or .nii; give a folder of masks")
     all_unclear = all(set(kinds) == {"unclear"} for kinds in groups.values())
     order = ["plain", "auto", "unclear"]
     order = ["manual", *order] if prefer_manual else [*order, "manual"]

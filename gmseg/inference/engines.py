@@ -1,4 +1,4 @@
-"""What runs a model's network on windows: its exported graph, or Keras."""
+"""Load the predictor of a model: its exported graph in ONNX Runtime, or Keras."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def onnx_predictor(graph: bytes) -> Predictor:
 
 
 def _checked(predict: Predictor, weights: Path) -> Predictor:
-    """Return a predictor that refuses to return what is no probability."""
+    """Return a predictor that raises InputError if the output is not finite."""
 
     def checked(windows: np.ndarray) -> np.ndarray:
         soft = predict(windows)

@@ -1,8 +1,8 @@
 """Localise the cord: where the network detects gray matter, and the centreline through it.
 
-The network is its own detector: in windows without a cord it detects nothing. The centre of the
-image is tried first, which costs nothing where the cord lies there. Only where nothing consistent
-is detected are windows over the whole field of view tried, on a few slices.
+The GM network also serves to localise the cord: in windows without a cord it detects almost
+nothing. The centre of the image is tried first, at no extra cost if the cord lies there. Only if
+nothing consistent is detected, windows over the whole field of view are tried, on a few slices.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from scipy import ndimage
 JOIN_HALVES_MM = 1.5
 """Components of GM that are this close belong to one cord."""
 REACH_MM = 10.0
-"""GM lies no farther from the centreline; what does is removed."""
+"""GM farther than this from the centreline is removed."""
 _MIN_DETECTION_MM2, _MAX_DETECTION_MM2 = 4.0, 60.0  # of GM in a slice, to count as a detection
 _COUNTED_MM2 = 20.0  # the area of a slice counts up to this
 _NEAR_MM, _SLOPE = 6.0, 0.7  # slices agree within this distance, plus mm per mm along the cord
 _SMOOTH_MM = 12.0  # standard deviation along the cord
 _OFF_CENTRE_MM = 10.0  # windows farther from the cord are moved; nearer ones score the same
-_STEP_MM = 36.0  # between windows of a search: at least one of them holds the cord as a whole
+_STEP_MM = 36.0  # between windows of a search: at least one of them contains the cord as a whole
 _MOVES = 3
 
 Predict = Callable[[np.ndarray], "tuple[np.ndarray, Detections]"]
@@ -60,7 +60,7 @@ class Detections:
 
     @property
     def plausible(self) -> bool:
-        """Whether half of the detections, in two slices or more, form one cord of fair size."""
+        """Whether half of the detections, in two or more slices, form a cord of plausible size."""
         detected = np.count_nonzero(self.areas_mm2 >= _MIN_DETECTION_MM2)
         count = np.count_nonzero(self.consistent)
         return bool(

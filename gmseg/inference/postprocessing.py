@@ -1,4 +1,4 @@
-"""Post-process a mask slice by slice; nothing is done unless it is asked for."""
+"""Post-process a mask slice by slice; off by default."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gmseg.core.geometry import slice_axis
 from gmseg.errors import InputError
 
 JOIN_HORNS_MM = 3.0
-"""Components that are this close count as one: the horns of a butterfly without its bridge."""
+"""Components that are this close count as one: the horns of a butterfly without its commissure."""
 MIN_COMPONENT_MM2 = 2.0
 """Smaller components are removed by ``"small"``."""
 STEPS = ("largest", "small", "holes")

@@ -30,7 +30,7 @@ from gmseg.io.scan_writer import part_writers
 from gmseg.models.registry import DEFAULT_MODEL, load_model
 
 TYPES = {"mask": np.uint8, "soft": np.float32, "spread": np.float32}
-"""What a segmentation gives, and the types of the voxels."""
+"""Outputs of a segmentation, and the types of their voxels."""
 
 WritePart = Callable[[int, int, dict[str, np.ndarray]], None]
 """Takes a part of the results: first stored slice, last + 1, and voxels by kind."""
@@ -47,10 +47,10 @@ class Segmentation:
     soft : nibabel.Nifti1Image
         float32, probability of GM, on the scan's grid.
     summary : gmseg.inference.summary.Summary
-        What was done and measured.
+        Settings and measurements.
     spread : nibabel.Nifti1Image or None
-        float32, on the scan's grid: standard deviation over the copies of test-time
-        augmentation; None without it.
+        float32, on the scan's grid: standard deviation over the TTA copies (uncertainty); None
+        without TTA.
     """
 
     mask: nib.Nifti1Image
@@ -61,7 +61,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """How to segment; see `segment`."""
+    """Options of a segmentation; see `segment`."""
 
     threshold: float | None = None
     standardise: str | None = None
@@ -110,9 +110,9 @@ def segment(
     model : str, path-like or Model
         See `gmseg.load_model`.
     threshold : float, optional
-        From 0 to 1; the model's own by default. Applied once, on the native grid.
+        From 0 to 1; the model's own by default. Applied on the native grid.
     standardise : {"volume", "training"}, optional
-        Whose mean and standard deviation to use; the model's own choice by default.
+        Source of mean and standard deviation; that of the model by default.
     centre : {"auto", "image"} or (float, float)
         Where the windows lie. ``"auto"``: on the cord, which is localised where the centre of
         the image does not show it (see `gmseg.inference.localisation`); ``"image"``: at the
@@ -194,7 +194,8 @@ def segment_files(
         The scan.
     files : dict
         Files of the ``"mask"`` and, if wanted, of the ``"soft"`` segmentation and the
-        ``"spread"``. None is put in place before all are written; their folders are created.
+        ``"spread"``. None is moved to its final path before all are written; their
+        folders are created.
     model, volume, mean, progress, **options
         See `segment`.
     description : str
@@ -274,7 +275,7 @@ def _localised(session: Session, centre, cord: ScanReader | None) -> Localisatio
         grids = (cord.working_grid(*slab, session.model.voxel_size_mm) for slab in session.slabs)
         cord_centres = np.concatenate([windows.centres_of_mass(grid.data) for grid in grids])
         if not np.isfinite(cord_centres).any():
-            raise InputError(f"{cord.name}: the cord mask is empty; give one that marks something")
+            raise InputError(f"{cord.name}: the cord mask is empty; give a non-empty mask")
     try:
         centres = windows.window_centres(session.geometry, centre=centre, cord=cord_centres)
     except InputError as error:

@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Session:
-    """What a segmentation works with.
+    """State of one segmentation.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Session:
     predict : callable
         From standardised windows to soft windows, from `gmseg.inference.engines.load_predictor`.
     standardise : {"volume", "training"}
-        Whose mean and standard deviation are used.
+        Source of mean and standard deviation.
     progress : callable, optional
         Called with (slices done, slices in all) after every batch.
     """
@@ -65,7 +65,7 @@ class Session:
 
     @cached_property
     def slabs(self) -> list[tuple[int, int]]:
-        """First slices and last + 1 of the slabs of the scan, from foot to head."""
+        """First slices and last + 1 of the slabs of the scan, from inferior to superior."""
         rows, columns, _ = self.geometry.shape
         grid_bytes = 4 * (2 * rows * columns + 4 * self.model.window**2)
         return self.scan.slabs(2 * self.scan.slice_bytes + grid_bytes)
@@ -188,7 +188,7 @@ class Session:
 
 
 def allocate(shape: tuple[int, ...]) -> np.ndarray:
-    """Return a float32 array of zeros: in memory, or mapped to a nameless file if it is large.
+    """Return a float32 array of zeros: in memory, or in an anonymous temporary file if large.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a segmentation did and measured, as one record."""
+"""Settings and measurements of a segmentation, as one record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gmseg.inference.quality.flags import Flag
 
 @dataclass(frozen=True)
 class Summary:
-    """What was done to a scan, and what was measured.
+    """Settings and measurements of a segmentation.
 
     Values per slice are in the order in which the scan stores its slices.
 
@@ -24,7 +24,7 @@ class Summary:
     threshold : float
         A voxel is GM where the soft segmentation is larger.
     standardise : {"volume", "training"}
-        Whose mean and standard deviation were used.
+        Source of mean and standard deviation.
     tta, seed : int or None
         Copies and seed of test-time augmentation; None without it.
     within_cord : bool
@@ -44,7 +44,8 @@ class Summary:
         Dice that the model predicts for every slice, see
         `gmseg.inference.quality.expected_dice`; None without GM, or without a curve in the model.
     soft_dice : list of (float or None)
-        Dice between the soft segmentation and the mask per slice; None without GM.
+        Dice per slice between the soft segmentation and its own mask (soft > 0.5) on the working
+        grid; None without GM.
     flags : tuple of Flag
         QC flags.
     seconds : float
@@ -71,9 +72,11 @@ class Summary:
     seconds: float
 
     def to_dict(self) -> dict:
-        """Return the summary as ``gmseg segment --summary`` writes it, ready for JSON.
+        """Return the summary ready for JSON.
 
-        ``flags`` holds the texts, ``flag_details`` name, text and slices of each.
+        ``flags`` contains the texts, ``flag_details`` name, text and slices of each. The file of
+        ``gmseg segment --summary`` lists these entries under ``scans``, with ``mask`` and
+        ``made_from`` added.
         """
         content = asdict(self)
         details = content.pop("flags")

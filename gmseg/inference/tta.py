@@ -38,7 +38,7 @@ class Transform:
 
 
 def random_transforms(count: int, seed: int) -> list[Transform]:
-    """Return the transforms of the copies: the first is none, every second one flips.
+    """Return the transforms of the copies: the first is the identity, every second one flips.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Check paths, write files whole or not at all, compute checksums."""
+"""Check paths, write files atomically, compute checksums."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def atomic_path(path) -> Iterator[Path]:
 
 
 def write_text(path, text: str) -> None:
-    """Write a text file, UTF-8, whole or not at all."""
+    """Write a text file atomically, in UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -119,7 +119,7 @@ def read_json(path: Path) -> dict:
     except (ValueError, RecursionError):
         raise InputError(f"{path}: is not JSON; get the model's files again") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no JSON object; get the model's files again")
+        raise InputError(f"{path}: contains no JSON object; get the model's files again")
     return content
 
 

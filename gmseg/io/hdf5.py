@@ -62,14 +62,14 @@ def _arrays(file):
         group = waiting.pop()
         for name in group:
             if type(group.get(name, getlink=True)) is not h5py.HardLink:
-                raise _RefusedError(f"{name!r} is a link to somewhere else")
+                raise _RefusedError(f"{name!r} is an external or soft link")
             one = group[name]
             place = h5py.h5o.get_info(one.id).addr
             if place in seen:  # a group may contain itself
                 continue
             seen.add(place)
             if len(seen) > _MOST_OBJECTS:
-                raise _RefusedError("it holds too many objects")
+                raise _RefusedError("it contains too many objects")
             for i in range(h5py.h5a.get_num_attrs(one.id)):
                 if h5py.h5a.get_info(one.id, index=i).data_size > _MOST_ATTRIBUTE:
                     raise _RefusedError(f"{name!r} has an attribute that is too large")
@@ -85,14 +85,14 @@ def _declared(array, kinds: str | None) -> int:
     if array.is_virtual or array.external:
         raise _RefusedError(f"{name!r} lies in another file")
     if kinds is not None and array.dtype.kind not in kinds:
-        raise _RefusedError(f"{name!r} holds {array.dtype}, no weights")
+        raise _RefusedError(f"{name!r} contains {array.dtype}, no weights")
     settings = array.id.get_create_plist()
     if any(settings.get_filter(i)[0] not in _FILTERS for i in range(settings.get_nfilters())):
-        raise _RefusedError(f"{name!r} is packed in an unknown way")
+        raise _RefusedError(f"{name!r} has an unknown compression filter")
     declared = math.prod(array.shape or ()) * array.dtype.itemsize
     # whole chunks are read, and they may be larger than the array
     chunk = math.prod(array.chunks or ()) * array.dtype.itemsize
     stored = array.id.get_storage_size()
     if array.shape and max(declared, chunk) > stored * (_MOST_EXPANSION if array.chunks else 1):
-        raise _RefusedError(f"{name!r} declares {max(declared, chunk)} bytes and holds {stored}")
+        raise _RefusedError(f"{name!r} declares {max(declared, chunk)} bytes and contains {stored}")
     return max(declared, chunk)

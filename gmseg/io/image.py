@@ -155,18 +155,18 @@ def read_mask(
     values = load_voxels(path, image).reshape(scan.shape)
     if label is not None and (unknown := set(np.unique(values).tolist()) - {0, 1, 2}):
         raise InputError(
-            f"{path}: the {what} holds {', '.join(f'{v:g}' for v in sorted(unknown)[:3])} beside "
-            f"0, 1 (gray matter) and 2 (white matter); relabel it"
+            f"{path}: the {what} contains {', '.join(f'{v:g}' for v in sorted(unknown)[:3])} "
+            f"besides 0, 1 (gray matter) and 2 (white matter); relabel it"
         )
     inside = np.unique(values[values > 0.5])
     if one_value and label is None and len(inside) > 1 and (inside == np.rint(inside)).all():
         raise InputError(
-            f"{path}: the {what} holds {', '.join(f'{v:g}' for v in inside[:4])}, as labels of "
+            f"{path}: the {what} contains {', '.join(f'{v:g}' for v in inside[:4])}, as labels of "
             f"several tissues; give one with GM alone"
         )
     mask = values > 0.5 if label is None else values == label
     if not mask.any():
-        raise InputError(f"{path}: the {what} is empty; give one that marks something")
+        raise InputError(f"{path}: the {what} is empty; give a non-empty mask")
     return mask
 
 
@@ -196,7 +196,7 @@ def read_segmentation(path, *, label: int | None = None) -> nib.Nifti1Image:
     path : path-like
         File of the mask.
     label : int, optional
-        Value to take from a label image; by default the mask must hold nothing but 0 and 1.
+        Value to take from a label image; by default the mask must contain nothing but 0 and 1.
 
     Returns
     -------
@@ -206,13 +206,13 @@ def read_segmentation(path, *, label: int | None = None) -> nib.Nifti1Image:
     Raises
     ------
     gmseg.errors.InputError
-        If it cannot be read, is not 3-D, holds other values than 0 and 1, or, with a label,
+        If it cannot be read, is not 3-D, contains other values than 0 and 1, or, with a label,
         fractions or other labels alone.
     """
     path = Path(path)
     image = open_image(path)
     if (volumes := math.prod(image.shape[3:])) > 1:
-        raise InputError(f"{path}: holds {volumes} volumes; give one mask, 3-D")
+        raise InputError(f"{path}: contains {volumes} volumes; give one mask, 3-D")
     shape = _check_shape(path, image.shape, None, False)
     _check_dtype(path, image)
     check_affine(path, image.affine, shape)
@@ -222,7 +222,7 @@ def read_segmentation(path, *, label: int | None = None) -> nib.Nifti1Image:
     if not np.equal(held, np.rint(held)).all():
         some = held[held != np.rint(held)]
         raise InputError(
-            f"{path}: holds values such as {some[len(some) // 2]:g}, as a soft "
+            f"{path}: contains values such as {some[len(some) // 2]:g}, as a soft "
             f"segmentation does; give a mask of 0 and 1"
         )
     others = [f"{value:g}" for value in held if value not in (0, wanted)]
@@ -230,10 +230,12 @@ def read_segmentation(path, *, label: int | None = None) -> nib.Nifti1Image:
     if label is None and others:
         which = 1 if 1 in held else others[0]
         raise InputError(
-            f"{path}: holds {shown} beside 0 and 1; say which value is GM with `label={which}`"
+            f"{path}: contains {shown} besides 0 and 1; say which value is GM with `label={which}`"
         )
     if label is not None and others and wanted not in held:
-        raise InputError(f"{path}: holds {shown} and no {label}; give the value of GM with `label`")
+        raise InputError(
+            f"{path}: contains {shown} and no {label}; give the value of GM with `label`"
+        )
     return like_scan(image, (values == wanted).astype(np.uint8))
 
 
@@ -271,7 +273,7 @@ def _check_shape(name, shape, volume: int | None, mean: bool) -> tuple[int, int,
         )
     if volumes > 1 and volume is None and not mean:
         raise InputError(
-            f"{name}: holds {volumes} volumes (shape {tuple(shape)}); "
+            f"{name}: contains {volumes} volumes (shape {tuple(shape)}); "
             f"choose one with `volume=k` or average them with `mean=True`"
         )
     return int(shape[0]), int(shape[1]), int(shape[2])
@@ -287,7 +289,7 @@ def _check_dtype(name, image) -> None:
 def check_affine(name, affine: np.ndarray, shape) -> None:
     """Raise InputError unless the affine describes a possible voxel grid."""
     if not np.isfinite(affine).all():
-        raise InputError(f"{name}: the affine holds NaN or infinity; repair the header")
+        raise InputError(f"{name}: the affine contains NaN or infinity; repair the header")
     if not np.array_equal(affine[3], [0, 0, 0, 1]):  # from a .mat file beside the image
         raise InputError(f"{name}: the affine's last row is not 0, 0, 0, 1; repair the header")
     if np.abs(affine[:3, 3]).max() > _ORIGIN_LIMIT_MM:
@@ -312,7 +314,7 @@ def check_affine(name, affine: np.ndarray, shape) -> None:
         if not low <= size <= high or size * shape[axis] > most:
             raise InputError(
                 f"{name}: voxel sizes of {text} mm with shape {tuple(shape)} "
-                f"are absurd for an axial scan; {remedy}"
+                f"are implausible for an axial scan; {remedy}"
             )
 
 
@@ -320,7 +322,7 @@ def like_scan(scan, data: np.ndarray) -> nib.Nifti1Image:
     """Return voxels as an image with a scan's geometry, and nothing else of its header.
 
     Affine, qform, sform, their codes and units are copied bit for bit. Text fields and header
-    extensions, which may hold names and dates, are not.
+    extensions, which may contain names and dates, are not.
 
     Examples
     --------
@@ -354,7 +356,7 @@ def write_image(image: nib.Nifti1Image, path) -> None:
 
 
 def write_images(images: dict) -> None:
-    """Write several images, path to image; none is put in place before all are written."""
+    """Write several images, path to image; move them to their final paths when all are written."""
     with contextlib.ExitStack() as stack:
         for path, image in images.items():
             nib.save(image, stack.enter_context(atomic_path(path)))

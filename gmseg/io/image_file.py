@@ -148,13 +148,13 @@ def _check_extensions(path: Path, file, header) -> None:
 
 
 def _check_size(path: Path, image, expected: int) -> None:
-    """Refuse a header that declares more than its file can hold, before memory is allocated."""
+    """Refuse a header that declares more than its file can contain, before memory is allocated."""
     holder = image.file_map.get("image")
     stored = Path(holder.filename) if holder is not None and holder.filename else path
     most = _MOST_EXPANSION.get(stored.suffix.lower(), 1)
     if stored.is_file() and expected > stored.stat().st_size * most:
         raise InputError(
-            f"{path}: is damaged or cut short (its header declares {expected} bytes); "
+            f"{path}: is damaged or truncated (its header declares {expected} bytes); "
             f"copy or export it again"
         )
 
@@ -191,7 +191,7 @@ def _damage_reported(name, image) -> Iterator[None]:
         ) from None
     except Exception as error:  # of many kinds: the file is damaged
         raise InputError(
-            f"{name}: is damaged or cut short ({_line(error)[:200]}); copy or export it again"
+            f"{name}: is damaged or truncated ({_line(error)[:200]}); copy or export it again"
         ) from None
 
 
@@ -213,11 +213,11 @@ def verify_compression(name, image) -> None:
                 size += len(block)
         if size > most:  # a decompression bomb would take hours to read
             raise InputError(
-                f"{name}: holds far more than the {declared} bytes that its header declares; "
+                f"{name}: contains far more than the {declared} bytes that its header declares; "
                 f"export it again"
             )
         if part == "image" and size < declared:
             raise InputError(
-                f"{name}: is damaged or cut short (its header declares {declared} bytes, it "
-                f"holds {size}); copy or export it again"
+                f"{name}: is damaged or truncated (its header declares {declared} bytes, it "
+                f"contains {size}); copy or export it again"
             )

@@ -1,4 +1,4 @@
-"""How much memory is free, and refusing early what needs more."""
+"""Return how much memory is free, and refuse early what needs more."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def check_memory(name, need: int, how: str) -> None:
 
 
 def _cgroup_bytes() -> Iterator[int]:
-    """Yield what every control group that holds this process leaves free, of v2 and v1."""
+    """Yield what every control group that contains this process leaves free, of v2 and v1."""
     try:
         lines = _OWN_CGROUP.read_text().splitlines()
     except OSError:  # not Linux

@@ -32,7 +32,7 @@ class ScanReader:
     name : str or path-like
         Name of the scan in messages.
     like : nibabel.Nifti1Image or nibabel.Nifti2Image
-        Image with the scan's geometry; its voxels have no meaning.
+        Image with the scan's geometry and placeholder voxels.
     shape : tuple of int
         Shape of the scan, 3-D.
     read : callable
@@ -62,7 +62,7 @@ class ScanReader:
 
     @functools.cached_property
     def runs_downwards(self) -> bool:
-        """Whether the slices are stored from head to foot."""
+        """Whether the slices are stored from superior to inferior."""
         return geometry.runs_downwards(self.affine)
 
     @property
@@ -76,7 +76,7 @@ class ScanReader:
         return 4 * math.prod(self.shape) // self.slices
 
     def slabs(self, slice_bytes: int) -> list[tuple[int, int]]:
-        """Return first slices and last + 1 of slabs that fit in memory, from foot to head.
+        """Return first slices and last + 1 of slabs that fit in memory, from inferior to superior.
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class ScanReader:
         return [(k, min(k + count, self.slices)) for k in range(0, self.slices, count)]
 
     def stored_range(self, first: int, last: int) -> tuple[int, int]:
-        """Return where slices, counted from foot to head, are stored: first, last + 1."""
+        """Return where slices, counted from inferior to superior, are stored: first, last + 1."""
         if self.runs_downwards:
             return self.slices - last, self.slices - first
         return first, last
@@ -109,12 +109,12 @@ class ScanReader:
         return grid_geometry(self.shape, self.affine, spacing_mm)
 
     def working_grid(self, first: int, last: int, spacing_mm: float) -> WorkingGrid:
-        """Return slices, counted from foot to head, on the working grid."""
+        """Return slices, counted from inferior to superior, on the working grid."""
         start, stop = self.stored_range(first, last)
         return to_working_grid(self.read(start, stop), self.part_affine(start), spacing_mm)
 
     def thinned(self, count: int) -> tuple[ScanReader, np.ndarray]:
-        """Return about `count` slices, evenly spaced, and their numbers from foot to head."""
+        """Return about `count` evenly spaced slices, and their numbers counted from inferior."""
         stride = -(-self.slices // max(3, min(count, IN_MEMORY_BYTES // self.slice_bytes)))
         start = (self.slices - 1) % stride // 2
         chosen = np.arange(start, self.slices, stride)

@@ -19,7 +19,7 @@ from gmseg.io.scan_reader import ScanReader
 def part_writers(
     types: dict, scan: ScanReader, description: str = ""
 ) -> Iterator[Sequence[Callable[[int, int, np.ndarray], None]]]:
-    """Write images part by part; none is put in place before all are written.
+    """Write images part by part; none is moved to its final path before all are written.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Check the card of a model, which may come from anywhere."""
+"""Check the card of a model, which is untrusted input."""
 
 from __future__ import annotations
 

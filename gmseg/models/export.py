@@ -117,7 +117,7 @@ def _card(model: Model, checksum: str) -> dict:
     del described["weights"], described["graphs"]
     return described | {
         "exported_from_sha256": model.weights_sha256,
-        "orientation": "LAS",  # of the windows: rows from right to left, columns to the front
+        "orientation": "LAS",  # of the windows: rows from right to left, columns to anterior
         "filters": network_sizes(model.network).filters,
         "mean_train": model.mean,
         "std_train": model.std,

@@ -25,7 +25,7 @@ def to_onnx(network) -> ModelProto:
     -------
     onnx.ModelProto
         From ``window``, float32 (n, height, width, 1), rows from right to left, columns from
-        back to front (LAS), to ``soft``, of the same shape.
+        posterior to anterior (LAS), to ``soft``, of the same shape.
 
     Raises
     ------

@@ -145,7 +145,7 @@ def load_network(model: Model):
         _fill(network, model.weights)
     # some processors turn NaN into 0 on the way, so the output does not show them
     if not all(np.isfinite(values).all() for values in network.get_weights()):
-        raise InputError(f"{model.weights}: holds NaN or infinity; get the model's files again")
+        raise InputError(f"{model.weights}: contains NaN or infinity; get the model's files again")
     return network
 
 

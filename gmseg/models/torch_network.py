@@ -80,7 +80,7 @@ class GrayMatterNetwork(nn.Module):
         ----------
         windows : torch.Tensor
             float32, (n, 1, height, width): rows from the body's right to its left, columns from
-            its back to its front (LAS), as gmseg cuts them; 200 x 200 in the paper.
+            posterior to anterior (LAS), as gmseg cuts them; 200 x 200 in the paper.
 
         Returns
         -------

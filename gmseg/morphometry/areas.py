@@ -59,7 +59,8 @@ def _columns() -> dict[str, Column]:
             f"area of gray matter within the cord over that of the cord, {what}", "1"
         )
     columns["turn_deg"] = Column(
-        "angle from the patient's front to the cord's, positive towards the left", "degree"
+        "angle from the patient's anterior direction to that of the cord, positive to the left",
+        "degree",
     )
     columns["obliqueness_deg"] = Column(
         "angle between the cord and the normal of the slices; with the correction for "
@@ -157,7 +158,7 @@ class _Images:
             low, high = values.min(), values.max()
             if not (low >= -0.01 and high <= 1.01):  # nor NaN; interpolation may overshoot
                 raise InputError(
-                    f"{reader.name}: holds values from {low:g} to {high:g}; a soft segmentation "
+                    f"{reader.name}: contains values from {low:g} to {high:g}; a soft segmentation "
                     f"has 0 to 1"
                 )
             return values.clip(0, 1)
@@ -168,7 +169,7 @@ class _Images:
         name, present = self.mask.name, np.unique(values)
         if len(fractions := present[present != np.rint(present)]):
             raise InputError(
-                f"{name}: holds values such as {fractions[0]:g}, as a soft segmentation does; "
+                f"{name}: contains values such as {fractions[0]:g}, as a soft segmentation does; "
                 f"give a mask of 0 and 1, and this file as `soft`"
             )
         gm = 1 if self.label is None else self.label
@@ -176,7 +177,7 @@ class _Images:
         if self.label is None and others:
             value = 1 if 1 in present else int(others[0])
             raise InputError(
-                f"{name}: holds {others[0]:g} beside 0 and 1; say which value is GM with "
+                f"{name}: contains {others[0]:g} besides 0 and 1; say which value is GM with "
                 f"`label={value}`"
             )
         self.mask_values.update(present.tolist())
@@ -187,7 +188,7 @@ class _Images:
         others = sorted(self.mask_values - {0})
         if self.label is not None and others and self.label not in self.mask_values:
             raise InputError(
-                f"{self.mask.name}: holds {others[0]:g} and no {self.label}; give GM's value "
+                f"{self.mask.name}: contains {others[0]:g} and no {self.label}; give GM's value "
                 f"with `label`"
             )
 
@@ -197,7 +198,7 @@ def _open_images(mask, soft, cord, levels, label: int | None) -> _Images:
     image = mask if given else open_image(Path(mask))
     if (volumes := math.prod(image.shape[3:])) > 1:
         name = (mask.get_filename() or "the mask") if given else mask
-        raise InputError(f"{name}: holds {volumes} volumes; give one mask, 3-D")
+        raise InputError(f"{name}: contains {volumes} volumes; give one mask, 3-D")
     opened = open_scan(mask, check_voxels=False)
     soft, cord, levels = (
         None if image is None else open_mask(image, opened, what=what)
@@ -213,7 +214,7 @@ def _open_images(mask, soft, cord, levels, label: int | None) -> _Images:
 
 
 def _check_levels(levels: ScanReader) -> None:
-    """Refuse level images that hold something else."""
+    """Refuse level images that contain something else."""
     counts: Counter[float] = Counter()
     for k in range(levels.slices):
         values, times = np.unique(levels.read(k, k + 1), return_counts=True)
@@ -222,7 +223,9 @@ def _check_levels(levels: ScanReader) -> None:
     if not all(value == np.rint(value) and 0 < value < 100 for value in counts):  # nor NaN
         raise InputError(f"{levels.name}: levels are whole numbers from 1; give a level image")
     if not counts:
-        raise InputError(f"{levels.name}: holds no level; give an image whose levels fill the cord")
+        raise InputError(
+            f"{levels.name}: contains no level; give an image whose levels fill the cord"
+        )
     if set(counts.values()) == {1} and levels.slices > len(counts):
         raise InputError(
             f"{levels.name}: marks single points, as disc labels do; give an image whose levels "

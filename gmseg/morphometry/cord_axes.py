@@ -1,7 +1,7 @@
-"""The cord's own axes on every slice: where its centre is, and where its front points.
+"""Axes of the cord on every slice: its centre and its anterior direction.
 
-Positions are in mm within the slice: towards the left and the front of the image (`InPlaneGrid`).
-Angles are in radians from the front of the image, positive towards the left.
+Positions are in mm within the slice, towards left and anterior of the image (`InPlaneGrid`).
+Angles are in radians from the anterior direction of the image, positive towards the left.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from gmseg.core.geometry import slice_axis
 
 _REACH_MM = 10.0  # pixels farther from the middle of the shape are ignored
-_TURNS = np.deg2rad(np.arange(-45, 46, 3))  # first guesses, from the patient's front
+_TURNS = np.deg2rad(np.arange(-45, 46, 3))  # first guesses, from anterior
 _MIN_PEAK = 1.05  # best similarity over the worst: below, the shape has no direction
 _GRID_MM, _BLUR_MM = 0.2, 0.5  # of the image that is mirrored
 _MIN_VALUE = 0.01  # of that image, relative to its maximum
@@ -36,9 +36,9 @@ class InPlaneGrid:
     ----------
     steps_mm : numpy.ndarray
         (2, 2): the columns are the steps along the two in-plane axes of the array, in mm
-        towards the left and the front of the image.
+        towards left and anterior of the image.
     patient_angle : float
-        Angle of the patient's front.
+        Angle of the patient's anterior direction.
     array_axes : tuple of int
         In-plane axes of the array.
     """
@@ -62,7 +62,7 @@ class CordAxes:
     centre_mm : tuple of float
         Where the midline crosses the commissure; NaN if unknown.
     angle : float
-        Angle of the cord's front; NaN if unknown.
+        Angle of the cord's anterior direction; NaN if unknown.
     area_mm2 : float
         Area of GM to which the axes are fitted.
     """
@@ -73,7 +73,7 @@ class CordAxes:
 
     @property
     def front(self) -> np.ndarray:
-        """Unit vector towards the cord's front."""
+        """Unit vector in the cord's anterior direction."""
         return np.array([np.sin(self.angle), np.cos(self.angle)])
 
     @property
@@ -109,7 +109,7 @@ def in_plane_grid(affine: np.ndarray) -> InPlaneGrid:
     axis = slice_axis(affine)
     first, second = (a for a in range(3) if a != axis)
     closest = orientations.io_orientation(affine)[[first, second]]
-    # in-plane array axes that are closest to right-left and to back-front, and their signs
+    # in-plane array axes that are closest to right-left and to posterior-anterior, and their signs
     order = np.argsort(closest[:, 0])
     vectors = affine[:3, [first, second]]
     right = vectors[:, order[0]] * closest[order[0], 1]
@@ -270,7 +270,7 @@ def _smooth_angles(axes: Sequence[CordAxes], slice_mm: float, default: float) ->
 
 
 def _commissure_mm(gm: Pixels, grid: InPlaneGrid, axes: CordAxes) -> float:
-    """Return how far in front of the centre the commissure is, in mm; NaN if there is none."""
+    """Return how far anterior to the centre the commissure is, in mm; NaN if there is none."""
     left_mm, front_mm, area_mm2 = _in_cord_axes(gm, grid, axes)
     strip = np.abs(left_mm) <= _STRIP_MM / 2
     front_mm, area_mm2 = front_mm[strip], area_mm2[strip]
@@ -331,7 +331,7 @@ def horn_areas_mm2(gm: Pixels, grid: InPlaneGrid, axes: CordAxes) -> dict[tuple[
 def _in_cord_axes(
     gm: Pixels, grid: InPlaneGrid, axes: CordAxes
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return positions to the cord's left and front in mm, and areas in mm^2.
+    """Return positions to the cord's left and anterior in mm, and areas in mm^2.
 
     Pixels near a line that divides areas are subdivided.
     """

@@ -77,7 +77,7 @@ def reproduce(
     Raises
     ------
     gmseg.errors.InputError
-        If the data cannot be used, or `out` holds something else.
+        If the data cannot be used, or `out` contains something else.
     """
     describe = describe or (lambda _: None)
     progress = progress or (lambda *_: None)
@@ -141,7 +141,7 @@ def _identity(plan: _Plan) -> dict:
 
 
 def _begin(out: Path, identity: dict, resume: bool) -> None:
-    """Record the identity of the run; refuse a folder that holds another run or other files."""
+    """Record the identity of the run; refuse a folder that contains another run or other files."""
     identity = json.loads(json.dumps(identity))
     file = out / "run.json"
     if file.exists():
@@ -149,13 +149,13 @@ def _begin(out: Path, identity: dict, resume: bool) -> None:
         differs = [key for key in identity if before.get(key) != identity[key]]
         if differs:
             raise InputError(
-                f"{out}: holds a run with other {', '.join(differs)}; give another folder"
+                f"{out}: contains a run with other {', '.join(differs)}; give another folder"
             )
         if not resume:
-            raise InputError(f"{out}: holds the same run; set `resume=True` to continue it")
+            raise InputError(f"{out}: contains the same run; set `resume=True` to continue it")
         return
     if out.is_dir() and any(out.iterdir()):
-        raise InputError(f"{out}: is not empty and holds no run.json; give a new folder")
+        raise InputError(f"{out}: is not empty and contains no run.json; give a new folder")
     out.mkdir(parents=True, exist_ok=True)
     write_text(file, json.dumps(identity, indent=1) + "\n")
 

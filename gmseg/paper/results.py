@@ -101,7 +101,7 @@ def load_results(path) -> Results:
     Raises
     ------
     gmseg.errors.InputError
-        If the file holds something else.
+        If the file contains something else.
     """
     content = read_json(Path(path))
     try:
@@ -112,7 +112,7 @@ def load_results(path) -> Results:
         return Results(content["title"], content["how"], content["made_by"], methods)
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: holds no results of gmseg ({error}); give a file that gmseg wrote"
+            f"{path}: contains no results of gmseg ({error}); give a file that gmseg wrote"
         ) from None
 
 

@@ -22,11 +22,11 @@ class Demo(NamedTuple):
     Attributes
     ----------
     mask_file, picture_file : pathlib.Path
-        Mask, and its outline on the scan beside the reference.
+        Mask, and a figure of its outline next to that of the reference.
     dice : float
         Dice of the mask with the reference.
     summary : Summary
-        What was done and measured.
+        Settings and measurements.
     """
 
     mask_file: Path

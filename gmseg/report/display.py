@@ -59,7 +59,7 @@ def smooth_centreline(centres: np.ndarray, step_mm: float, default) -> np.ndarra
 
 
 def read_las(reader: ScanReader, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return slices, counted from foot to head, in LAS orientation, and their affine.
+    """Return slices, counted from inferior to superior, in LAS orientation, and their affine.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def read_las(reader: ScanReader, first: int, last: int) -> tuple[np.ndarray, np.
 def las_slices(
     *readers: ScanReader, step: Callable[[], None], upwards: bool = False
 ) -> Iterator[tuple]:
-    """Yield k, counted from foot to head, and slice k of each reader, in LAS orientation.
+    """Yield k, counted from inferior to superior, and slice k of each reader, in LAS orientation.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ def las_slices(
     step : callable
         Function called after every slice.
     upwards : bool
-        Yield slices from foot to head. By default, parts come in the order of the file, because
-        going back in a compressed file takes long.
+        Yield slices from inferior to superior. By default, parts come in the order of the file,
+        because going back in a compressed file takes long.
     """
     backwards = readers[0].runs_downwards and not upwards
     for first, last in readers[0].parts()[:: -1 if backwards else 1]:

@@ -1,4 +1,4 @@
-"""Movie of the slices of a scan from foot to head, for scans of any length: ``gmseg movie``."""
+"""Make a movie of the slices of a scan, inferior to superior, of any length: ``gmseg movie``."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def write_movie(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Movie:
-    """Write a movie from foot to head: slice with outline, side view, area along the cord.
+    """Write a movie from inferior to superior: slice with outline, side view, area along the cord.
 
     The scan is read in parts, and frames are encoded one after the other.
 
@@ -81,7 +81,7 @@ def write_movie(
     Raises
     ------
     gmseg.errors.InputError
-        If the scan cannot be used, the mask is on another grid or holds several labels, or the
+        If the scan cannot be used, the mask is on another grid or contains several labels, or the
         file cannot be written.
     """
     ending = Path(file).suffix.lower()
@@ -129,7 +129,7 @@ def _encode(file: Path, frames: Iterator[np.ndarray], rate: int) -> None:
 
 @dataclass(frozen=True)
 class _Overview:
-    """What is known of all slices, from foot to head, before the first frame is drawn."""
+    """What is known of all slices, from inferior to superior, before the first frame is drawn."""
 
     sizes_mm: np.ndarray  # (3,), of a voxel in LAS orientation
     areas_mm2: np.ndarray  # (slices,)
@@ -154,7 +154,7 @@ def _survey(scan: ScanReader, mask: ScanReader, step: Callable[[], None]) -> _Ov
             labels.update(np.unique(values[inside])[:100].tolist())
     if len(labels) > 1 and all(label.is_integer() for label in labels):
         shown = ", ".join(f"{label:g}" for label in sorted(labels)[:4])
-        fault = f"the mask holds {shown}, as labels of several tissues"
+        fault = f"the mask contains {shown}, as labels of several tissues"
         raise InputError(f"{mask.name}: {fault}; give a mask of GM alone")
     centres = smooth_centreline(centres, sizes[2], (np.array([rows, columns]) - 1) / 2 * sizes[:2])
     half = np.maximum(1, np.rint(_CORD_HALF_MM / sizes[:2])).astype(int)

@@ -225,7 +225,7 @@ def _checked_las(scan, **masks):
 
 
 def _positions(numbers: np.ndarray, slices: Sequence[int] | None) -> list[int]:
-    """Return the slices to show, counted from foot to head."""
+    """Return the slices to show, counted from inferior to superior."""
     if slices is None:
         chosen = np.linspace(0, len(numbers) - 1, min(len(numbers), _MOST_SLICES))
         return np.rint(chosen).astype(int).tolist()
@@ -328,7 +328,7 @@ def _side_view(data: np.ndarray, sizes, centres) -> tuple[np.ndarray, tuple[floa
 
 
 def _plot_areas_upwards(ax: Axes, areas: np.ndarray, step_mm: float, k: int) -> None:
-    """Plot areas from foot (bottom) to head, with a dot at slice k."""
+    """Plot areas from inferior (bottom) to superior, with a dot at slice k."""
     heights_mm = (np.arange(len(areas)) + 0.5) * step_mm
     ax.plot(areas, heights_mm, "o-", color=PREDICTION, markersize=3, linewidth=1.2)
     ax.plot(areas[k], heights_mm[k], "o", color="white", markersize=7)

@@ -82,7 +82,7 @@ def show_side_view(ax: Axes, view, reach, limits, sizes_mm, centre_mm: float, fi
     ----------
     ax : matplotlib.axes.Axes
     view, reach : numpy.ndarray
-        (lines, columns): scan and mask from foot to head, from back to front.
+        (lines, columns): scan and mask from inferior to superior, from posterior to anterior.
     limits : tuple of float
         Values shown as black and white.
     sizes_mm : tuple of float

@@ -30,7 +30,7 @@ _UNITS = {1: "metre", 2: "mm", 3: "micron"}
 
 @dataclass(frozen=True)
 class Facts:
-    """Measurements and flags of the slices of a scan, from foot to head.
+    """Measurements and flags of the slices of a scan, from inferior to superior.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Facts:
     mask_sha256: str
 
     def flagged(self) -> list[int]:
-        """Return the slices that a flag names, counted from foot to head."""
+        """Return the slices that a flag names, counted from inferior to superior."""
         named = {number for flag in self.flags for number in flag["slices"]}
         return [k for k, number in enumerate(self.numbers) if number in named]
 
@@ -154,7 +154,7 @@ def find_summary(path: Path, scan: Path, mask: Path) -> dict:
     Raises
     ------
     gmseg.errors.InputError
-        If the file holds no summaries, or none of this scan and mask.
+        If the file contains no summaries, or none of this scan and mask.
     """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["scans"]
@@ -236,7 +236,8 @@ def header_facts(image, *, volume: int | None, mean: bool) -> list[tuple[str, st
     """
     sizes = nib.affines.voxel_sizes(image.affine)
     axis = geometry.slice_axis(image.affine)
-    order = "from head to foot" if geometry.runs_downwards(image.affine) else "from foot to head"
+    downwards = geometry.runs_downwards(image.affine)
+    order = "from superior to inferior" if downwards else "from inferior to superior"
     facts = [
         ("Shape", " x ".join(str(int(n)) for n in image.shape)),
         ("Voxel size", " x ".join(f"{size:.4g}" for size in sizes) + " mm"),
@@ -258,7 +259,7 @@ def header_facts(image, *, volume: int | None, mean: bool) -> list[tuple[str, st
 
 
 def header_texts(image) -> list[tuple[str, str]]:
-    """Return the text fields of a header, which can hold names and dates.
+    """Return the text fields of a header, which can contain names and dates.
 
     Examples
     --------

@@ -77,7 +77,7 @@ def add_scan(
     volume, mean : int, bool
         Volume of a 4-D scan, see `gmseg.segment`.
     header_text : bool
-        Show the text fields of the header, which can hold names and dates.
+        Show the text fields of the header, which can contain names and dates.
 
     Returns
     -------
@@ -166,18 +166,18 @@ def check_report(folder) -> Path:
     Raises
     ------
     gmseg.errors.InputError
-        If the folder holds other files.
+        If the folder contains other files.
     """
     folder = check_folder(folder)
     # another process may be writing a file, whose temporary name begins with a dot
     others = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
     if others and not _read_json(folder / "report.json").get("gmseg_report"):
-        raise InputError(f"{folder}: holds files but no report of gmseg; choose another folder")
+        raise InputError(f"{folder}: contains files but no report of gmseg; choose another folder")
     return folder
 
 
 def scan_folder(folder, scan, name: str | None = None) -> Path:
-    """Return the folder of a scan in a report; its name holds a checksum of the scan's path.
+    """Return the folder of a scan in a report; its name contains a checksum of the scan's path.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class Plane:
     Attributes
     ----------
     values : numpy.ndarray
-        float32, 2-D; rows run from right to left, columns from back to front.
+        float32, 2-D; rows run from right to left, columns from posterior to anterior.
     size_mm : numpy.ndarray
         (2,), size of a pixel.
     """
@@ -58,7 +58,7 @@ class Plane:
 
 
 def read_plane(reader: ScanReader, k: int) -> Plane:
-    """Return slice k, counted from foot to head."""
+    """Return slice k, counted from inferior to superior."""
     las, affine = read_las(reader, k, k + 1)
     return Plane(las[..., 0], nib.affines.voxel_sizes(affine)[:2])
 

@@ -22,7 +22,7 @@ _COARSE_MM = 0.5  # largest pixel before slices are left out
 
 
 def volumes_script(readers: dict[str, ScanReader], facts: Facts, key: str) -> tuple[str, dict]:
-    """Return a script that holds a scan and its mask for the viewer, and a description of it.
+    """Return a script that contains a scan and its mask for the viewer, and a description of it.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def volumes_script(readers: dict[str, ScanReader], facts: Facts, key: str) -> tu
 
     Notes
     -----
-    The fresh header holds no text of the scan. Its affine is the scan's, cut and turned to LAS.
+    The new header contains no text of the scan. Its affine is the scan's, cut and turned to LAS.
     """
     scan, mask = readers["scan"], readers["mask"]
     pixel_mm, stride, corner_mm, shape = _plan(scan, facts)

@@ -68,7 +68,7 @@ def read_template(folder) -> Sections:
         files = sorted(Path(folder).glob(f"*_{tissue}.nii.gz"))
         if len(files) != 1:
             raise InputError(
-                f"{folder}: holds {len(files)} files *_{tissue}.nii.gz; give a folder with one "
+                f"{folder}: contains {len(files)} files *_{tissue}.nii.gz; give a folder with one "
                 f"*_gm.nii.gz and one *_wm.nii.gz"
             )
         maps.append(read_scan(files[0]))
@@ -79,7 +79,7 @@ def read_template(folder) -> Sections:
     cord = np.minimum(gm + wm, 1)
     keep = (gm > 0.5).any(axis=(1, 2))
     if not keep.any():
-        raise InputError(f"{folder}: its gm map holds no gray matter; download it again")
+        raise InputError(f"{folder}: its gm map contains no gray matter; download it again")
     inside = np.argwhere(cord[keep].max(axis=0) > 0.05)
     low, high = np.maximum(inside.min(0) - 4, 0), inside.max(0) + 5
     box = (keep, slice(low[0], high[0]), slice(low[1], high[1]))

@@ -76,7 +76,7 @@ def train(
     Raises
     ------
     gmseg.errors.InputError
-        If the data or the protocol cannot be used, or `out` holds another run.
+        If the data or the protocol cannot be used, or `out` contains another run.
     KeyboardInterrupt
         After Ctrl-C: the step is finished and a checkpoint written.
     """
@@ -110,7 +110,7 @@ class _Plan:
 
 
 def _check_out(out, resume: bool) -> Path:
-    """Return the output folder; refuse one that holds another run."""
+    """Return the output folder; refuse one that contains another run."""
     out = check_folder(out)
     for name in _OUTPUTS:
         if (out / name).exists() and not (resume and (out / checkpoint.NAME).exists()):
@@ -172,7 +172,7 @@ def _describe(plan: _Plan, folders, resume: bool, describe: Callable | None) -> 
     if start is not None and not subjects_named(start.trained_on):
         lines.append(f"the card of {start.name} names no subjects: held-out ones may be among them")
     if resume and not (plan.out / checkpoint.NAME).exists():
-        lines.append(f"{plan.out} holds no checkpoint: this run starts from the beginning")
+        lines.append(f"{plan.out} contains no checkpoint: this run starts from the beginning")
     if describe is not None:
         for line in lines:
             describe(line)

@@ -224,7 +224,7 @@ def test_group_table_holds_the_measures_of_every_scan(dataset_copy, capsys):
     assert (rows[MEDIC]["participant_id"], rows[MEDIC]["session_id"]) == ("sub-01", "ses-a")
     assert (rows[MERGE_2]["acquisition"], rows[MERGE_2]["run"]) == ("MERGE", "02")
     assert rows[OTHER]["session_id"] == "n/a"
-    for scan, problem in ((MERGE_1, "not segmented yet"), (DAMAGED, "is damaged or cut short")):
+    for scan, problem in ((MERGE_1, "not segmented yet"), (DAMAGED, "is damaged or truncated")):
         assert rows[scan]["problem"].startswith(problem)
         assert rows[scan]["gm_area_mm2"] == rows[scan]["flags"] == "n/a"
         assert f"{rows[scan]['source']}: {problem}" in printed.err

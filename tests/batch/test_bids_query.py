@@ -117,7 +117,7 @@ def test_folders_without_a_raw_dataset_are_refused(raw, tmp_path):
         query_scans(tmp_path / "none")
     with pytest.raises(InputError, match=r"has no readable dataset_description\.json"):
         query_scans(tmp_path)
-    with pytest.raises(InputError, match="holds derivatives"):
+    with pytest.raises(InputError, match="contains derivatives"):
         query_scans(raw / "derivatives" / "labels")
 
 

@@ -58,7 +58,7 @@ def test_what_it_refuses(files, tmp_path, capsys):
         ([files["mask"], "--tsv", tmp_path / "t.csv"], "end it in .tsv"),
         ([files["mask"], "--tsv", table], "exists; "),
         ([files["soft"]], "as a soft segmentation does; give a mask of 0 and 1"),
-        ([files["levels"]], "beside 0 and 1; say which value is GM with"),
+        ([files["levels"]], "besides 0 and 1; say which value is GM with"),
         ([tmp_path / "none.nii"], "no such file"),
         ([files["mask"], "--cord", tmp_path / "none.nii"], "no such file"),
         ([files["mask"], "--levels", files["soft"]], "whole numbers"),

@@ -106,10 +106,10 @@ BAD_SCANS = {
     "directory": ("x", lambda path: path.mkdir(), "is a folder"),
     "empty": ("x.nii.gz", lambda path: path.touch(), "is empty"),
     "empty gzip": ("x.nii.gz", lambda path: path.write_bytes(gzip.compress(b"")), "not an image"),
-    "truncated gzip": ("x.nii.gz", truncated, "damaged or cut short"),
-    "truncated": ("x.nii", cut_nii, "damaged or cut short"),
+    "truncated gzip": ("x.nii.gz", truncated, "damaged or truncated"),
+    "truncated": ("x.nii", cut_nii, "damaged or truncated"),
     "flipped bit": ("x.nii.gz", flipped_bit, "damaged"),
-    "cut checksum": ("x.nii.gz", cut_checksum, "damaged or cut short"),
+    "cut checksum": ("x.nii.gz", cut_checksum, "damaged or truncated"),
     "terabytes": ("x.nii", declares_terabytes, "its header declares 3686400000000 bytes"),
     "unknown data type": ("x.nii", sform(datatype=9999), "not an image that can be read"),
     "unknown sform code": ("x.nii", sform(sform_code=9), "sform_code 9 is unknown"),
@@ -135,12 +135,12 @@ BAD_SCANS = {
     "huge voxels": (
         "x.nii.gz",
         lambda path: save(path, noise(), np.diag([-80, 80, 5, 1])),
-        "absurd",
+        "implausible",
     ),
     "tiny voxels": (
         "x.nii.gz",
         lambda path: save(path, noise(), np.diag([-1e-4, 1e-4, 5, 1])),
-        "absurd",
+        "implausible",
     ),
     "zero voxel size": ("x.nii", sform(sform_code=1, srow_x=[0, 0, 0, 0]), "a voxel size is zero"),
     "zero pixdim": (
@@ -152,7 +152,7 @@ BAD_SCANS = {
     "NaN in the affine": (
         "x.nii",
         sform(sform_code=1, srow_x=[np.nan, 0, 0, 0]),
-        "affine holds NaN",
+        "affine contains NaN",
     ),
 }
 

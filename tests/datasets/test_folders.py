@@ -61,7 +61,7 @@ def test_folders_that_cannot_be_used(tmp_path):
         bids_scans(tmp_path)
     labels = tmp_path / "derivatives/labels/sub-1/anat"
     labels.mkdir(parents=True)
-    with pytest.raises(InputError, match="holds no"):
+    with pytest.raises(InputError, match="contains no"):
         bids_scans(tmp_path)
     (labels / "sub-1_T2starw_gmseg-manual.nii.gz").touch()
     with pytest.raises(InputError, match="masks without their scan: sub-1_T2starw"):
@@ -82,7 +82,7 @@ def test_bids_masks_are_not_ignored(dataset, tmp_path):
     labels = np.asarray(image.dataobj).copy()
     labels[:3] = 2
     nib.save(nib.Nifti1Image(labels, image.affine), mask)
-    with pytest.raises(InputError, match="reference holds 1, 2"):
+    with pytest.raises(InputError, match="reference contains 1, 2"):
         check_scans(bids_scans(root))
     automatic.rename(mask.with_name("sub-b_T2starw_gmseg_manual.nii.gz"))
     with pytest.raises(InputError, match=r"_gmseg_manual\.nii\.gz: GM masks end in"):
@@ -139,7 +139,7 @@ def test_every_unusable_file_is_listed(challenge):
         check_scans(find_scans(challenge))
     assert "5 of 6 scans cannot be used" in str(error.value)
     for file in (
-        "site1-sc01-mask-r1.nii.gz: the reference holds 100, 200",
+        "site1-sc01-mask-r1.nii.gz: the reference contains 100, 200",
         "site1-sc02-mask-r2.nii.gz: the reference is empty",
         "site2-sc01-mask-r1.nii.gz: the reference",
         "site2-sc02-mask-r1.nii.gz: the reference's affine",

@@ -83,7 +83,7 @@ def test_anterior_horns_are_wide_and_posterior_horns_nearly_reach_the_surface(se
     phantom = make_phantom(seed=seed, spacing_mm=(0.25, 0.25, 5.0), shape=(80, 80, 1), level=6.0)
     gm, cord = voxels(phantom.mask)[..., 0] == 1, voxels(phantom.mask)[..., 0] > 0
     assert label(gm)[1] == 1, "the commissure joins both halves"
-    rows = np.flatnonzero(gm.any(0))  # from back to front: axis 1 points forward
+    rows = np.flatnonzero(gm.any(0))  # from posterior to anterior: axis 1 points forward
     quarter = len(rows) // 4
     assert (
         gm[:, rows[-2 * quarter : -quarter]].sum() > 1.3 * gm[:, rows[quarter : 2 * quarter]].sum()

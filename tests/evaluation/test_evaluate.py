@@ -124,22 +124,24 @@ def test_resampling_undoes_another_orientation(files, tmp_path, ornt):
 def test_labels(files, tmp_path):
     _, reference = blobs(0)
     gray_and_white = save(tmp_path / "mask-r1.nii.gz", reference + 2 * (blobs(1)[0] & ~reference))
-    with pytest.raises(InputError, match=r"mask-r1.nii.gz: holds 2 beside 0 and 1.*label[= ]1"):
+    with pytest.raises(InputError, match=r"mask-r1.nii.gz: contains 2 besides 0 and 1.*label[= ]1"):
         evaluate(files[0], gray_and_white)
     assert evaluate(files[0], gray_and_white, label=1)["volume"] == evaluate(*files)["volume"]
     bright = save(tmp_path / "bright.nii.gz", 255 * reference.astype(int))
-    with pytest.raises(InputError, match=r"holds 255 beside 0 and 1.*label[= ]255"):
+    with pytest.raises(InputError, match=r"contains 255 besides 0 and 1.*label[= ]255"):
         evaluate(files[0], bright)
     soft = save(tmp_path / "soft.nii.gz", np.random.default_rng(0).random((24, 22, 4)), dtype=float)
     for label in (None, 1):
         with pytest.raises(InputError, match="soft segmentation"):
             evaluate(soft, files[1], label=label)
-    with pytest.raises(InputError, match=r"holds 255 and no 1; give the value of GM with `label`"):
+    with pytest.raises(
+        InputError, match=r"contains 255 and no 1; give the value of GM with `label`"
+    ):
         evaluate(files[0], bright, label=1)
     empty = save(tmp_path / "empty.nii.gz", 0 * reference)
     assert evaluate(empty, gray_and_white, label=1)["volume"]["DSC"] == 0
     stack = save(tmp_path / "stack.nii.gz", np.stack([reference] * 2, axis=-1))
-    with pytest.raises(InputError, match="holds 2 volumes"):
+    with pytest.raises(InputError, match="contains 2 volumes"):
         evaluate(stack, files[1])
 
 

@@ -113,7 +113,7 @@ def test_folders_without_a_match_are_refused(tmp_path):
     (tmp_path / "c").mkdir()
     with pytest.raises(InputError, match="no name matches"):
         match_files(tmp_path / "a", [tmp_path / "b"])
-    with pytest.raises(InputError, match="holds no"):
+    with pytest.raises(InputError, match="contains no"):
         match_files(tmp_path / "a", [tmp_path / "c"])
     save(tmp_path / "a" / "one-gm.nii.gz", mask)
     save(tmp_path / "b" / "one_gmseg.nii.gz", mask)

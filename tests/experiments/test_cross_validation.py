@@ -166,7 +166,7 @@ def test_fold_that_saw_its_subject_predicts_nothing(run):
 
 def test_folders_of_unknown_subjects_are_refused(run):
     run, folds, _ = run
-    with pytest.raises(InputError, match="holds no SUBJECT/model"):
+    with pytest.raises(InputError, match="contains no SUBJECT/model"):
         run()
     write_model(folds / "c", OTHERS)
     with pytest.raises(InputError, match=r"there is no subject c; .* \(a, b\)"):

@@ -17,7 +17,7 @@ def bar_and_mask(shape=(60, 56, 6), spacing=(0.7, 0.6, 3.0), rotation=ROTATION):
     scan = a_scan(shape, spacing, rotation)
     data = np.full(shape, 50, np.float32) + np.arange(shape[2])
     mask = np.zeros(shape, np.uint8)
-    for k in range(shape[2]):  # rows run from right to left, columns from back to front
+    for k in range(shape[2]):  # rows run from right to left, columns from posterior to anterior
         mask[38:44, 30 + k : 42, k] = 1
     data[mask > 0] = 150
     return nib.Nifti1Image(data, scan.affine), nib.Nifti1Image(mask, scan.affine)

@@ -105,7 +105,7 @@ def test_only_gm_far_from_the_centreline_is_removed():
 
 
 class SimulatedNetwork:
-    """A network that detects a cord wherever a window holds all of it.
+    """A network that detects a cord wherever a window contains all of it.
 
     Parameters
     ----------

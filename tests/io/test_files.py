@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and nothing is replaced unasked."""
+"""Files are written atomically, and no file is replaced without `overwrite`."""
 
 import os
 import signal

@@ -41,7 +41,7 @@ def test_a_damaged_scan_that_is_read_in_parts_is_refused(scan, tmp_path, small_l
     nib.save(scan, file)
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match=r"scan.nii.gz: is damaged or cut short"):
+    with pytest.raises(InputError, match=r"scan.nii.gz: is damaged or truncated"):
         scan_reader.open_scan(file)
 
 

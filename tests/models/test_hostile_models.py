@@ -154,15 +154,18 @@ def large_attribute(file, first):
 HUGE = 2**40  # numbers
 TOO_MANY = "it declares 67[0-9]* bytes, more than the [0-9]* expected"
 DAMAGES = {
-    "external link": (external_link, "is a link to somewhere else"),
-    "external group": (external_group, "is a link to somewhere else"),
-    "soft link": (soft_link, "is a link to somewhere else"),
+    "external link": (external_link, "is an external or soft link"),
+    "external group": (external_group, "is an external or soft link"),
+    "soft link": (soft_link, "is an external or soft link"),
     "external storage": (external_storage, "lies in another file"),
     "virtual": (virtual, "lies in another file"),
-    "declared": (replaced(shape=(HUGE,), dtype="f4"), "declares 4398046511104 bytes and holds 0"),
+    "declared": (
+        replaced(shape=(HUGE,), dtype="f4"),
+        "declares 4398046511104 bytes and contains 0",
+    ),
     "declared in chunks": (
         replaced(shape=(HUGE,), dtype="f4", chunks=True, compression=9),
-        "bytes and holds 0",
+        "bytes and contains 0",
     ),
     "packed": (replaced(data=np.zeros(2**24, "f4"), compression=9), f"{TOO_MANY}|in the layout"),
     "beside the weights": (added(data=np.zeros(2**24, "f4"), compression=9), TOO_MANY),
@@ -170,8 +173,8 @@ DAMAGES = {
         replaced(data=np.zeros(9, "f4"), chunks=(2**24,), maxshape=(None,), compression=9),
         f"{TOO_MANY}|in the layout",
     ),
-    "texts": (texts, "holds object, no weights"),
-    "references": (references, "holds object, no weights"),
+    "texts": (texts, "contains object, no weights"),
+    "references": (references, "contains object, no weights"),
     "records": (added(data=np.zeros(3, "f4,f4")), "no weights"),
     "another packing": (added(data=np.zeros(3), chunks=(3,), compression="lzf"), "an unknown way"),
     "many objects": (many_objects, "too many objects"),
@@ -197,7 +200,7 @@ def test_a_pipe_behind_a_link_is_not_opened(weights):
         del file[first_of(weights)]
         file[first_of(weights)] = h5py.ExternalLink("pipe", "/values")
     writer = os.open(pipe, os.O_RDWR)  # without it, opening the pipe would wait forever
-    assert_refused(weights, "is a link to somewhere else")
+    assert_refused(weights, "is an external or soft link")
     os.close(writer)
 
 
@@ -235,7 +238,7 @@ def test_the_state_of_an_optimiser_is_accepted(whole, tmp_path):
 def test_weights_that_are_not_finite_are_refused(value, weights):
     with h5py.File(weights, "r+") as file:
         file[first_of(weights)][...] = value
-    assert_refused(weights, "holds NaN or infinity")
+    assert_refused(weights, "contains NaN or infinity")
 
 
 def test_an_output_that_is_not_finite_is_refused(weights, monkeypatch):
@@ -290,7 +293,7 @@ CARDS = {
     "deep": (lambda content: json.dumps(content)[:-1] + f', "scores": {DEEP}}}', "is not JSON"),
     "large": (changed_card(scores=["x" * 1000] * 5000), "too large for a model's card"),
     "large number": (lambda content: f'{{"threshold": {"9" * 10_000}}}', "is not JSON"),
-    "list": (lambda _: "[]", "holds no JSON object"),
+    "list": (lambda _: "[]", "contains no JSON object"),
     "name that leads elsewhere": (changed_card(name="../../evil"), "name cannot be used"),
     "name of a folder": (changed_card(name="/etc/passwd"), "name cannot be used"),
     "name of two lines": (changed_card(name="a\nb"), "name cannot be used"),

@@ -166,15 +166,19 @@ def test_rows_make_a_data_frame(mask, cord):
 @pytest.mark.parametrize(
     ("kind", "change", "fault"),
     [
-        ("mask", lambda m: m * 0.7, "holds values such as 0.7, as a soft segmentation does"),
-        ("mask", lambda m: m * 2, "holds 2 beside 0 and 1; say which value is GM with `label=2`"),
+        ("mask", lambda m: m * 0.7, "contains values such as 0.7, as a soft segmentation does"),
+        (
+            "mask",
+            lambda m: m * 2,
+            "contains 2 besides 0 and 1; say which value is GM with `label=2`",
+        ),
         ("mask", lambda m: m * 255, "with `label=255`"),
-        ("mask", lambda m: np.stack([m, m], axis=-1), "holds 2 volumes; give one mask"),
+        ("mask", lambda m: np.stack([m, m], axis=-1), "contains 2 volumes; give one mask"),
         ("soft", lambda m: m * 100.0, "a soft segmentation has 0 to 1"),
         ("soft", lambda m: m[:-1], "grid"),
         ("cord", lambda m: m[:-1], "grid"),
         ("levels", lambda m: m * 0.5, "whole numbers"),
-        ("levels", lambda m: m * 0, "holds no level"),
+        ("levels", lambda m: m * 0, "contains no level"),
     ],
 )
 def test_unusable_images_are_refused(mask, kind, change, fault):
@@ -198,7 +202,7 @@ def test_label(mask):
 
 
 def test_a_label_without_voxels_is_refused(mask):
-    with pytest.raises(InputError, match="holds 255 and no 1; give GM's value"):
+    with pytest.raises(InputError, match="contains 255 and no 1; give GM's value"):
         gmseg.measure_mask(image(mask * np.uint8(255)), label=1)
     assert gmseg.measure_mask(image(mask * 0), label=1)[-1]["gm_volume_mm3"] == 0
 

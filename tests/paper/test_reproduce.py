@@ -195,7 +195,7 @@ def test_interrupted_run_is_resumed(folder, first, no_figures):
 
 @pytest.mark.parametrize("more", [{"seed": 1}, {"split": "site1-sc01"}, {"model": "default"}])
 def test_folder_of_another_run_is_refused(folder, first, more):
-    with pytest.raises(InputError, match="holds a run with other"):
+    with pytest.raises(InputError, match="contains a run with other"):
         run(folder, **more)
 
 

@@ -9,7 +9,7 @@ from gmseg.report import display
 
 
 def test_front_is_up_and_the_patients_left_is_right():
-    plane = np.zeros((5, 7))  # rows from right to left, columns from back to front
+    plane = np.zeros((5, 7))  # rows from right to left, columns from posterior to anterior
     plane[4, 6] = 1  # left, in front
     shown = display.upright(plane)
     assert shown.shape == (7, 5)

@@ -178,7 +178,7 @@ def test_one_slice_4d_scans_and_soft_segmentations(pair, draw, tmp_path):
     four = like(scan, np.stack([data[:, ::-1], data], axis=-1))
     soft = like(scan, np.asarray(mask.dataobj) * np.float32(0.6) + np.float32(0.3))
     np.testing.assert_array_equal(draw(four, soft, volume=1), draw(scan, mask))
-    with pytest.raises(InputError, match="holds 2 volumes"):
+    with pytest.raises(InputError, match="contains 2 volumes"):
         movie.write_movie(*save(tmp_path, four, mask), tmp_path / "m.mp4")
 
 
@@ -285,7 +285,7 @@ def test_unusable_files_are_refused(pair, files, tmp_path):
     labels = like(scan, data + (data & (np.arange(66)[:, None] < 30)))
     for image, message in (
         (nib.Nifti1Image(data, moved), r"mask.nii.gz: the mask's affine differs .* by 0\.5 mm"),
-        (labels, r"mask.nii.gz: the mask holds 1, 2, as labels .*; give a mask of GM alone"),
+        (labels, r"mask.nii.gz: the mask contains 1, 2, as labels .*; give a mask of GM alone"),
     ):
         with pytest.raises(InputError, match=message):
             movie.write_movie(*save(tmp_path, scan, image), tmp_path / "m.mp4")

@@ -117,7 +117,8 @@ def folder(tmp_path_factory):
         **layers,
         summary=summary | {"flag_details": [vars(flags[0])]},
     )
-    nib.save(images["scan"].slicer[..., ::-1], place / "sub-10_T2star.nii.gz")  # from head to foot
+    downwards = images["scan"].slicer[..., ::-1]
+    nib.save(downwards, place / "sub-10_T2star.nii.gz")
     qc_page.add_scan(out, place / "sub-10_T2star.nii.gz", files["empty"])
     images["scan"].header["descrip"] = b"<img src=x onerror=hacked=1>"
     nib.save(images["scan"], place / "sub-03.nii.gz")

@@ -75,7 +75,7 @@ def test_same_mask_in_another_file_has_the_same_checksum(tmp_path):
 def test_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.jpg").write_text("-")
-    with pytest.raises(InputError, match=r"photos: holds files but no report of gmseg; choose"):
+    with pytest.raises(InputError, match=r"photos: contains files but no report of gmseg; choose"):
         add(tmp_path / "photos", bar_and_mask(), tmp_path)
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["me.jpg"]
     (tmp_path / "new").mkdir()

@@ -196,7 +196,8 @@ def test_page_of_5000_slices_stays_small(tmp_path):
     facts = facts_of(place)
     shown = [facts["numbers"][t["k"]] for t in facts["tiles"]]
     assert len(shown) == 48
-    assert shown == sorted(shown, reverse=True)  # stored from head to foot, shown from foot to head
+    # stored from superior to inferior, shown from inferior to superior
+    assert shown == sorted(shown, reverse=True)
     assert 1234 in shown
     assert facts["area_mm2"][4999 - 1234] == 0
     [flag] = [flag for flag in facts["flags"] if flag["name"] == "no-gm"]

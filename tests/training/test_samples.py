@@ -33,7 +33,7 @@ def test_a_scan_with_bad_voxels_is_refused(dataset, tmp_path, value):
     data[0, 0, 0] = value
     nib.save(nib.Nifti1Image(data, scan.affine), tmp_path / "bad.nii.gz")
     item = dataclasses.replace(item, scan=tmp_path / "bad.nii.gz")
-    with pytest.raises(InputError, match=r"bad\.nii\.gz: holds NaN or infinite voxels"):
+    with pytest.raises(InputError, match=r"bad\.nii\.gz: contains NaN or infinite voxels"):
         samples.prepare_training_scan(item, load_protocol())
 
 

@@ -126,7 +126,7 @@ def test_a_slice_with_little_cord_does_not_change(sections, slice_):
 
 
 def test_folders_without_a_template_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"holds 0 files \*_gm.nii.gz"):
+    with pytest.raises(InputError, match=r"contains 0 files \*_gm.nii.gz"):
         read_template(tmp_path)
     folder = write_template(tmp_path / "t")
     image = nib.load(folder / "T_wm.nii.gz")

@@ -45,7 +45,7 @@ def test_a_run_repeats_resumes_and_leaves_a_model(dataset, tmp_path):
     lines = []
     whole = run(dataset, tmp_path / "whole", protocol)
     again = run(dataset, tmp_path / "again", protocol, resume=True, describe=lines.append)
-    assert "holds no checkpoint: this run starts from the beginning" in lines[-1]
+    assert "contains no checkpoint: this run starts from the beginning" in lines[-1]
     for first, second in zip(weights_of(whole), weights_of(again), strict=True):
         np.testing.assert_array_equal(first, second)
 

@@ -18,7 +18,7 @@ from gmseg.inference.session import Session
 from gmseg.io.scan_reader import ScanReader, array_reader
 
 _PROBED_SLICES = 3  # on which the orientation is tested
-_PROBE_MM = 16.0  # side of the windows for that: they hold the cord as a whole, or nearly
+_PROBE_MM = 16.0  # side of the windows for that: they contain the cord as a whole, or nearly
 _DOUBTFUL = 0.6  # soft Dice below which the scan's negative and rotated slices are tried
 _TRIED_SLICES = 4
 
@@ -40,7 +40,7 @@ def gather(
     session : Session
         The scan and the model.
     slab : (int, int)
-        First slice and last + 1, from foot to head.
+        First slice and last + 1, from inferior to superior.
     soft : numpy.ndarray
         (n, size, size), soft windows of the slab.
     centres, centreline : numpy.ndarray

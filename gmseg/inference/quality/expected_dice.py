@@ -20,7 +20,7 @@ def fit(soft_dice: np.ndarray, dice: np.ndarray) -> list[list[float]]:
     -------
     list of [float, float]
         Soft Dice and expected Dice, increasing: the ``confidence`` of a model. It is a parabola
-        by least squares, made to increase; few scans support no more.
+        by least squares, made monotone; there are too few scans for more parameters.
 
     Examples
     --------

@@ -106,7 +106,7 @@ class Symmetry:
     Attributes
     ----------
     angle_deg : float
-        Angle between the butterfly's axis and front to back.
+        Angle between the butterfly's axis and the anterior-posterior axis.
     area : float
         Difference of the areas of the sides over their sum, 0 to 1.
     contrast : (float, float)
@@ -185,7 +185,7 @@ def area_jumps(areas: np.ndarray) -> np.ndarray:
 def effective_resolution_px(read: Callable[[int], np.ndarray], slices: int) -> float:
     """Return how many pixels wide the finest detail of a scan is, at least 1.
 
-    Interpolated (zero-filled) scans hold nothing in the outer part of k-space.
+    Interpolated (zero-filled) scans contain nothing in the outer part of k-space.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def effective_resolution_px(read: Callable[[int], np.ndarray], slices: int) -> f
     Returns
     -------
     float
-        1 where the outermost tenth of k-space holds power along both axes.
+        1 where the outermost tenth of k-space contains power along both axes.
     """
     profiles = [np.zeros(1), np.zeros(1)]
     for k in np.unique(np.linspace(0, slices - 1, 9).astype(int)[1:-1] if slices > 2 else [0]):

@@ -104,7 +104,7 @@ LIMITS = {
     "clipped": Limit(
         0.004,
         "of the pixels within 12 mm of the cord have the highest value",
-        "clipped intensities hold no contrast",
+        "clipped intensities contain no contrast",
     ),
     "bad-voxels": Limit(None, "", "NaN or infinite voxels, all of them outside the window"),
     "geometry": Limit(1.0, "mm between qform and sform", "the position of the scan is ambiguous"),

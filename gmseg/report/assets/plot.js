@@ -63,7 +63,7 @@ gmseg.plot = (function () {
       text(LEFT - 6, areaY(value) + 4, `${value}`, "end");
     }
     for (const mm of ticks(length, 6)) text(xOf(mm), bottom + 16, `${mm}`, "middle");
-    text((LEFT + WIDTH - RIGHT) / 2, bottom + 32, "foot — mm along the cord — head", "middle");
+    text((LEFT + WIDTH - RIGHT) / 2, bottom + 32, "inferior — mm along the cord — superior", "middle");
     text(4, AREA.top - 10, "area, mm²", "start");
     const areas = facts.area_mm2.map(areaY);
     add("path", { d: line(xs, areas), class: "line area" });

@@ -209,7 +209,7 @@ gmseg.scanPage = (function () {
     const centre = facts.area_mm2.some((area) => area > 0)
       ? "around the cord"
       : "in the middle, because the mask is empty";
-    return `${slices}, from foot to head, numbered as stored. Each shows ${facts.field_mm} mm ` +
+    return `${slices}, from inferior to superior, numbered as stored. Each shows ${facts.field_mm} mm ` +
       `${centre}. Anterior (A) is at the top, the patient's left (L) on the right.`;
   }
 
