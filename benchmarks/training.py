@@ -2,7 +2,7 @@
 
 Measures seconds per slice, the share of the time that the network takes, and its arithmetic
 compared with a matrix product. Training takes three times the multiply-adds of prediction: one
-pass forward, one back to the values, one back to the weights. ``KERAS_BACKEND`` names the engine.
+pass forward, one back to the values, one back to the weights. ``KERAS_BACKEND`` names the backend.
 Writes a table to docs/performance.md.
 """
 

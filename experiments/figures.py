@@ -1,6 +1,6 @@
 """Draw the pictures of the documentation: ``python experiments/figures.py [SHARED_DATA MODEL]``.
 
-SHARED_DATA contains ``t2starw-multicentre``; MODEL is the fold of ``experiments/default_model.py``
+SHARED_DATA contains ``t2starw-multicentre``; MODEL is the fold model of ``experiments/default_model.py``
 that never saw subject 9584. Without them, only the pictures that need no real scan are drawn.
 """
 

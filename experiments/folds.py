@@ -1,4 +1,4 @@
-"""The fold models of a cross-validation; models that have seen their subject are refused."""
+"""The fold models of a cross-validation; models that were trained on their subject are refused."""
 
 import re
 from pathlib import Path

@@ -110,10 +110,11 @@ Four neighbouring slices of one scan of each of four subjects, of `t2s-small-fov
 synthetic phantoms are degraded with every degradation of `gmseg.datasets.degradations`, from mild
 to severe. These are seven scans for the fold models and five for the published weights, which do
 not segment the phantoms. A *fold model* is a leave-one-subject-out model: it was trained like the
-default model but without the subject. The published pipeline places its window at the image's
-centre and thresholds at 0.999 on the working grid; the pipeline of gmseg localises the cord and
-thresholds at 0.5 on the native grid. The references are probably corrected automatic segmentations,
-so these values may be optimistic.
+default model but without the subject. No fold model was trained on `t2s-small-fov` or on these
+phantoms; the first fold model segments them. The published pipeline places its window at the
+image's centre and thresholds at 0.999 on the working grid; the pipeline of gmseg localises the cord
+and thresholds at 0.5 on the native grid. The references are probably corrected automatic
+segmentations, so these values may be optimistic.
 
 ## Dice
 

@@ -26,7 +26,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory) -> Path:
-    """A BIDS folder with three labelled scans of two made-up subjects."""
+    """A BIDS folder with three labelled scans of two synthetic subjects."""
     from tiny_training import write_dataset
 
     return write_dataset(tmp_path_factory.mktemp("bids"))

@@ -33,7 +33,7 @@ def output_files(
     out_dir : pathlib.Path, optional
         Folder of the files; that of the scan by default.
     soft, spread : bool
-        Whether the soft segmentation, and the spread of the TTA copies, are written.
+        Whether the soft segmentation, and the standard deviation over the TTA copies, are written.
 
     Returns
     -------

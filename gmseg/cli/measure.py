@@ -66,7 +66,7 @@ _Tsv = Annotated[
     Option(
         metavar="FILE",
         help="Write all numbers with a row per slice, per level and for the scan, and a JSON file "
-        "beside it that describes the columns.",
+        "next to it that describes the columns.",
     ),
 ]
 

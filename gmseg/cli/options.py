@@ -52,8 +52,8 @@ Protocol = Annotated[
     str,
     Option(
         metavar="NAME|FILE.toml",
-        help="Settings of the training: default, short, to continue from a model; variety, from "
-        "scratch with few labelled scans; paper2018, as in the paper on the GM Challenge 2016 "
+        help="Settings of the training: default, short, for fine-tuning (gmseg train --from); "
+        "variety, from scratch with few labelled scans; paper2018, as in the paper on the GM Challenge 2016 "
         "(32,000 steps, days on a CPU); exvivo, as in the paper at 0.1 mm; or a file of your own.",
     ),
 ]

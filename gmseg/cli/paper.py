@@ -32,8 +32,8 @@ _Split = Annotated[
     Option(
         metavar="SUBJECT,...|challenge|all",
         show_default="challenge",
-        help="Subjects to hold out and evaluate; challenge: two of every site; all: all, "
-        "those that were trained on included.",
+        help="Subjects to hold out and evaluate; challenge: two of every site; all: every "
+        "subject, training subjects included.",
     ),
 ]
 _Resume = Annotated[

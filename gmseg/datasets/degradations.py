@@ -189,7 +189,7 @@ def swollen(volume: LabelledVolume, factor: float, rng) -> LabelledVolume:
 
 
 def doubled(volume: LabelledVolume, off_mm: float, rng) -> LabelledVolume:
-    """Add a second cord beside the first, as a ghost of swallowing may."""
+    """Add a second cord next to the first, as a ghost of swallowing may."""
     side = 1 if rng.integers(2) else -1
     shift = side * round(off_mm / volume.sizes_mm[0])
     ring = ndimage.binary_dilation(volume.cord, np.ones((3, 3, 1)))
@@ -378,7 +378,7 @@ DEGRADATIONS = {
     "interpolated": Degradation(interpolated, (1.5, 2.0, 3.0), "times", "interpolated"),
     "sagittal": Degradation(sagittal, (2.0, 3.0, 4.0), "mm thick, from right to left", "not-axial"),
     "swollen": Degradation(swollen, (1.3, 1.6, 2.0), "times, one slice", "area-jump"),
-    "doubled": Degradation(doubled, (8.0, 7.0, 6.0), "mm beside the cord", "components"),
+    "doubled": Degradation(doubled, (8.0, 7.0, 6.0), "mm left or right of the cord", "components"),
     "slices lost": Degradation(dropped, (1, 2, 3), "slices", "no-gm"),
     "rescaled": Degradation(rescaled, (0.01, 10.0, 1000.0), "times, and an offset"),
     "noisy": Degradation(noisy, (0.05, 0.1, 0.2), "of the cord's mean"),

@@ -161,7 +161,7 @@ def bids_scans(folder) -> list[LabelledScan]:
     folder : path-like
         Folder with masks ``*_gmseg-manual.nii.gz`` under ``derivatives/labels``, in the same
         sub-folders as their scans, or ``*_gmseg-auto.nii.gz`` if a program drew them. Cord
-        masks ``*_seg-manual.nii.gz`` beside them are optional.
+        masks ``*_seg-manual.nii.gz`` next to them are optional.
 
     Returns
     -------

@@ -24,7 +24,7 @@ _last: dict[tuple[str, str], Predictor] = {}
 
 
 def load_predictor(model: Model) -> Predictor:
-    """Return what runs a model's network. This function decides the engine.
+    """Return the predictor of a model.
 
     Exported graphs run in ONNX Runtime, without Keras; models without one run in Keras.
 

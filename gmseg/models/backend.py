@@ -58,7 +58,7 @@ def threads() -> int:
 
 
 def import_keras() -> ModuleType:
-    """Import Keras on the engine that ``KERAS_BACKEND`` names, TensorFlow by default.
+    """Import Keras with the backend that ``KERAS_BACKEND`` names, TensorFlow by default.
 
     TensorFlow's output at the start is suppressed. Its oneDNN kernels, which take about 0.6 of
     the time, are enabled on all processors; TensorFlow enables them on some only.
@@ -66,7 +66,7 @@ def import_keras() -> ModuleType:
     Raises
     ------
     gmseg.errors.InputError
-        If Keras or the engine is not installed.
+        If Keras or the backend is not installed.
     """
     if "keras" in sys.modules:
         return sys.modules["keras"]

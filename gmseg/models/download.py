@@ -28,7 +28,7 @@ def import_release(path, folder=None, name: str | None = None, *, overwrite: boo
     Parameters
     ----------
     path : path-like
-        ``challenge_model.hdf5``, of 32 or 64 filters, with its mean/std JSON beside it.
+        ``challenge_model.hdf5``, of 32 or 64 filters, with its mean/std JSON next to it.
     folder : path-like, optional
         Folder for the model; that of the user's models by default.
     name : str, optional

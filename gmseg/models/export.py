@@ -80,7 +80,7 @@ def write_graph(model: Model) -> Path:
     Returns
     -------
     pathlib.Path
-        File of the graph, beside the weights.
+        File of the graph, next to the weights.
 
     Raises
     ------

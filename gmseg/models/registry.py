@@ -1,6 +1,6 @@
 """Models on disk: list, load and save them.
 
-A model is ``NAME.weights.h5`` (weights, nothing executable) beside its card, ``NAME.json``.
+A model is ``NAME.weights.h5`` (weights, nothing executable) next to its card, ``NAME.json``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def load_model(name=DEFAULT_MODEL) -> Model:
     ----------
     name : str or path-like
         Name of a known model, JSON or weights file of a model, or ``.hdf5`` file of the 2017
-        release with its mean/std JSON beside it.
+        release with its mean/std JSON next to it.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def _read_card(card: Path) -> Model:
 
 
 def release_model(path: Path) -> Model:
-    """Return a weights file of the 2017 release, its mean/std JSON beside it, as a model."""
+    """Return a weights file of the 2017 release, its mean/std JSON next to it, as a model."""
     model = Model(**read_release(path))
     check_card(path.with_suffix(".json"), model)
     return model
@@ -192,7 +192,7 @@ def save_model(network, folder, name: str, /, **card) -> Model:
 
 
 def write_card(model: Model) -> Path:
-    """Write a model's JSON beside its weights, and return its path."""
+    """Write a model's JSON next to its weights, and return its path."""
     content = asdict(model)
     del content["weights"]
     if model.graphs is None:

@@ -42,7 +42,7 @@ def read_release(path: Path) -> dict:
     ----------
     path : pathlib.Path
         Weights file of Keras 2.0.6; the number of filters follows from its shapes. The JSON
-        beside it contains mean and standard deviation of the training set.
+        next to it contains mean and standard deviation of the training set.
     """
     import h5py
 

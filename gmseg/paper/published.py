@@ -1,4 +1,4 @@
-"""The paper's table of results, and the same table with other results beside it."""
+"""The paper's table of results, and a comparison of other results with it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Prados et al., NeuroImage 152:312-329 (2017)."""
 
 
 def as_markdown(results: Results) -> str:
-    """Return results as a Markdown table, with the published ones beside them.
+    """Return a Markdown table of results and the published ones.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Figures of results: beside the published ones, per site, best to worst, two networks.
+"""Figures of results: against the published ones, per site, best to worst, two networks.
 
 Markers, hatches and names distinguish the methods, so that no figure depends on colour.
 """
@@ -27,7 +27,7 @@ _DISTANCES = {"MSD", "HSD", "SHD", "SMD"}  # smaller is better
 
 
 def draw_results(results: Results) -> Figure:
-    """Draw mean and standard deviation of the ten metrics, the published ones beside ours.
+    """Draw mean and standard deviation of the ten metrics, compared with the published ones.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ _COSTS = (
 
 
 def draw_comparison(results: Results) -> Figure:
-    """Draw two or more networks trained alike: every scan's Dice, and the costs of each.
+    """Draw two or more networks trained identically: every scan's Dice, and the costs of each.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Template cross-sections: gray matter of known shape, painted over the cord of a slice."""
+"""Template cross-sections: gray matter of known shape, pasted over the cord of a slice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gmseg.errors import InputError
 from gmseg.io.image import read_scan
 from gmseg.training.augmentation import smooth_noise
 
-_HALF_MM = 13.0  # half side of the repainted square around the cord
+_HALF_MM = 13.0  # half side of the replaced square around the cord
 _LEAST_CORD_MM2 = 20.0
 
 

@@ -176,7 +176,10 @@ DAMAGES = {
     "texts": (texts, "contains object, no weights"),
     "references": (references, "contains object, no weights"),
     "records": (added(data=np.zeros(3, "f4,f4")), "no weights"),
-    "another packing": (added(data=np.zeros(3), chunks=(3,), compression="lzf"), "unknown compression"),
+    "another packing": (
+        added(data=np.zeros(3), chunks=(3,), compression="lzf"),
+        "unknown compression",
+    ),
     "many objects": (many_objects, "too many objects"),
     "attribute": (large_attribute, "'a' has an attribute that is too large"),
 }
