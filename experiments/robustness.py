@@ -4,10 +4,10 @@ SHARED_DATA and FOLDS are those of ``cross_validation.py``. Every degradation of
 `gmseg.datasets.degradations`, from mild to severe, is applied to four slices of one scan of every
 subject, of the scan with the small field of view and of two synthetic phantoms. They are segmented
 by the published weights in the published pipeline, by the published weights in the pipeline of
-gmseg, and by the fold model that was not trained on the subject (phantoms only by the latter).
-The script writes ``docs/robustness.md`` and ``docs/img/confidence.png``, and the curve of the expected Dice into a
-model's card. It keeps its records in ``FOLDS/robustness.jsonl`` and reuses them: remove the file
-when the pipeline changes.
+gmseg, and by the fold model that was not trained on the subject (phantoms only by the latter). The
+script writes ``docs/robustness.md`` and ``docs/img/confidence.png``, and the curve of the expected
+Dice into a model's card. It keeps its records in ``FOLDS/robustness.jsonl`` and reuses them: remove
+the file when the pipeline changes.
 """
 
 import argparse

@@ -53,8 +53,9 @@ Protocol = Annotated[
     Option(
         metavar="NAME|FILE.toml",
         help="Settings of the training: default, short, for fine-tuning (gmseg train --from); "
-        "variety, from scratch with few labelled scans; paper2018, as in the paper on the GM Challenge "
-        "2016 (32,000 steps, days on a CPU); exvivo, as in the paper at 0.1 mm; or a file of your own.",
+        "variety, from scratch with few labelled scans; paper2018, as in the paper on the GM "
+        "Challenge 2016 (32,000 steps, days on a CPU); exvivo, as in the paper at 0.1 mm; or a "
+        "file of your own.",
     ),
 ]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace files that exist.")]
