@@ -84,7 +84,7 @@ def core_alone(scan, model, centres, standardise="volume"):
     """Segment with the core's functions only, windows at given centres."""
     grid = pipeline.to_working_grid(np.asarray(scan.dataobj), scan.affine, model.voxel_size_mm)
     cut = windows.cut(grid.data, centres, model.window)
-    cut = pipeline.standardised(cut, *pipeline.level(cut, model, standardise))
+    cut = pipeline.standardised(cut, *pipeline.mean_and_std(cut, model, standardise))
     soft = pipeline.predict_windows(engines.load_predictor(model), cut)
     return pipeline.restore(soft, centres, grid)
 
