@@ -1,34 +1,15 @@
-"""The commands ``gmseg phantom`` and ``gmseg demo``."""
+"""The command ``gmseg demo``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Option
 
-from gmseg.cli.options import Overwrite, Seed
+from gmseg.cli.options import Overwrite
 
-_Folder = Annotated[Path, Argument(metavar="DIR", help="Folder to write; created if missing.")]
-_Subjects = Annotated[int, Option(metavar="N", min=1, help="Subjects per site.")]
 _OutDir = Annotated[Path, Option(metavar="DIR", help="Folder to write; created if missing.")]
-
-
-def phantom(
-    folder: _Folder, subjects: _Subjects = 1, seed: Seed = 0, overwrite: Overwrite = False
-) -> int:
-    """Write synthetic phantoms of the cord with reference masks.
-
-    The files have the names and the layout of the GM Challenge's data.
-
-        gmseg phantom phantoms --subjects 3
-        gmseg reproduce phantoms --model default --out reproduced
-    """
-    from gmseg.datasets.phantom import write_challenge
-
-    written = write_challenge(folder, subjects=subjects, seed=seed, overwrite=overwrite)
-    print(f"{folder}  {len(written)} files")
-    return 0
 
 
 def demo(out_dir: _OutDir = Path("gmseg-demo"), overwrite: Overwrite = False) -> int:

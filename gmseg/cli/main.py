@@ -16,37 +16,37 @@ from gmseg.cli import console
 from gmseg.cli.commands import SETTINGS, Group, UsageError, make_command, usage_message
 from gmseg.errors import InputError, message_of
 
-MODULES = {
-    "segment": "segment",
-    "measure": "measure",
-    "report": "report",
-    "movie": "movie",
-    "bids": "bids",
-    "models": "models",
-    "evaluate": "evaluate",
-    "train": "train",
-    "reproduce": "paper",
-    "figures": "paper",
-    "phantom": "demo",
-    "demo": "demo",
-}
-"""Module of every command, in the order of the help."""
+COMMANDS = (
+    "segment",
+    "measure",
+    "report",
+    "movie",
+    "bids",
+    "models",
+    "evaluate",
+    "train",
+    "reproduce",
+    "figures",
+    "phantom",
+    "demo",
+)
+"""Names of the commands, each of a module of `gmseg.cli`, in the order of the help."""
 
 
 class _LazyGroup(Group):
     """The top level, which imports the module of a command when it is used."""
 
     def list_commands(self, ctx):  # noqa: ARG002
-        return list(MODULES)
+        return list(COMMANDS)
 
     def get_command(self, ctx, cmd_name):  # noqa: ARG002
-        return _load(cmd_name) if cmd_name in MODULES else None
+        return _load(cmd_name) if cmd_name in COMMANDS else None
 
 
 @functools.cache
 def _load(name: str) -> Any:
     """Import the module of a command, and return its function or app as typer's command."""
-    module = import_module(f"gmseg.cli.{MODULES[name]}")
+    module = import_module(f"gmseg.cli.{name}")
     if hasattr(module, "app"):
         return typer.main.get_command(module.app)
     return make_command(name, getattr(module, name))

@@ -15,7 +15,7 @@ from gmseg.cli.commands import make_command
 from gmseg.cli.segment import segment
 
 MODELS = [command.name for command in models.app.registered_commands]
-COMMANDS = [*(name for name in main.MODULES if name != "models"), *(f"models {n}" for n in MODELS)]
+COMMANDS = [*(name for name in main.COMMANDS if name != "models"), *(f"models {n}" for n in MODELS)]
 HEAVY = {"keras", "tensorflow", "torch", "onnxruntime", "nibabel", "scipy", "numpy", "matplotlib"}
 
 
@@ -32,7 +32,7 @@ def rows(text, title):
 def test_help_lists_all_commands(flag, capsys):
     code, out, err = run(capsys, flag)
     assert (code, err) == (0, "")
-    assert rows(out, "Commands") == [*main.MODULES]
+    assert rows(out, "Commands") == [*main.COMMANDS]
     assert {"--version", "-q,", "-v,", "-h,", "--install-completion"} <= {*rows(out, "Options")}
     assert "..." not in out.partition("Commands:")[2]  # no summary is cut
     code, out, err = run(capsys, "models", flag)

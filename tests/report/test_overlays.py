@@ -6,9 +6,7 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
-from nibabel import orientations
+from drawings import coloured, panels, reoriented, texts
 
 from gmseg import InputError
 from gmseg.core import geometry
@@ -34,37 +32,6 @@ def images():
 
 def like(scan, mask):
     return nib.Nifti1Image(mask.astype(np.uint8), scan.affine)
-
-
-def reoriented(image, codes):
-    start = orientations.io_orientation(image.affine)
-    return image.as_reoriented(orientations.ornt_transform(start, orientations.axcodes2ornt(codes)))
-
-
-def panels(figure):
-    """Return each panel's pixels, (rows, columns, 3) from the top, by its label."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())[..., :3] / 255
-    found = {}
-    for ax in figure.axes:
-        box = ax.get_window_extent()
-        x0, x1, y0, y1 = (round(v) for v in (box.x0, box.x1, box.y0, box.y1))
-        found[ax.get_label()] = pixels[len(pixels) - y1 : len(pixels) - y0, x0:x1]
-    return found
-
-
-def coloured(pixels, colour):
-    """Return row and column (0 to 1) of the pixels of a colour above the labels."""
-    rows, columns = np.nonzero(np.abs(pixels - to_rgb(colour)).max(axis=-1) < 0.15)
-    rows, columns = rows / len(pixels), columns / pixels.shape[1]
-    return np.stack([rows, columns])[:, rows < 0.85]
-
-
-def texts(figure):
-    return [text.get_text() for ax in figure.axes for text in ax.texts] + [
-        text.get_text() for text in figure.texts
-    ]
 
 
 # ---------------------------------------------------------------------------------- overlay

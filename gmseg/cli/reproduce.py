@@ -1,16 +1,15 @@
-"""The commands that reproduce the paper: ``gmseg reproduce`` and ``gmseg figures``."""
+"""The command ``gmseg reproduce``."""
 
 from __future__ import annotations
 
 import shlex
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
 
 from gmseg.cli.console import note, stage_bars
-from gmseg.cli.options import Overwrite, Protocol, Seed
+from gmseg.cli.options import Protocol, Seed
 
 _Challenge = Annotated[
     Path,
@@ -38,15 +37,6 @@ _Split = Annotated[
 ]
 _Resume = Annotated[
     bool, Option("--resume", help="Continue an interrupted run of the same call in DIR.")
-]
-_Folder = Annotated[Path, Argument(metavar="DIR", help="Folder to write; created if missing.")]
-_Dataset = Annotated[
-    Path | None,
-    Option(
-        metavar="DATASET",
-        show_default="synthetic phantoms",
-        help="GM Challenge or BIDS folder whose scans are shown.",
-    ),
 ]
 
 
@@ -90,23 +80,4 @@ def reproduce(
         )
     print(as_text(results))
     print(f"{out / 'results.md'}  {out / 'figures' / 'figures.md'}")
-    return 0
-
-
-def figures(folder: _Folder, dataset: _Dataset = None, overwrite: Overwrite = False) -> int:
-    """Draw the figures of the paper, as PNG and PDF.
-
-    The table and the box plots show the cross-validation on open scans that comes with gmseg;
-    gmseg reproduce draws those of the GM Challenge.
-
-        gmseg figures paper-figures
-        gmseg figures paper-figures --dataset CHALLENGE_DIR
-    """
-    from gmseg.paper.figures import PAGE, make_figures
-
-    with stage_bars() as progress:
-        files = make_figures(
-            folder, dataset=dataset, overwrite=overwrite, progress=partial(progress, "drawing")
-        )
-    print(f"{folder / PAGE}  {len(files)} files")
     return 0
