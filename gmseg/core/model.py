@@ -63,3 +63,8 @@ class Model:
     scores: list = field(default_factory=list)
     confidence: list | None = None
     graphs: dict | None = None
+
+    @property
+    def has_cord(self) -> bool:
+        """Whether the network has a second output, the cord."""
+        return self.network.get("outputs", 1) > 1

@@ -24,12 +24,15 @@ class NetworkSizes:
     batchnorm_momentum : float
         In Keras' sense: ``moving = momentum * moving + (1 - momentum) * batch``. PyTorch counts
         the other way round (Keras 0.1 is PyTorch 0.9).
+    outputs : int
+        1: GM, as in the paper; 2: GM and cord.
     """
 
     filters: int = 32
     dilation_rates: tuple[int, ...] = (6, 12, 18, 24)
     dropout: float = 0.4
     batchnorm_momentum: float = 0.1
+    outputs: int = 1
 
 
 @keras.saving.register_keras_serializable(package="gmseg")
@@ -56,7 +59,7 @@ def build_network(sizes: NetworkSizes = NetworkSizes()) -> keras.Model:
     -------
     keras.Model
         From standardised windows, float32 (n, height, width, 1), to soft segmentations,
-        float32 (n, height, width, 1) in 0-1. Height and width are free: 200 in the paper.
+        float32 (n, height, width, outputs) in 0-1. Height and width are free: 200 in the paper.
         The layer ``logits`` contains the output before the sigmoid.
 
     Notes
@@ -98,7 +101,7 @@ def build_network(sizes: NetworkSizes = NetworkSizes()) -> keras.Model:
 
     x = norm_and_dropout(layers.Concatenate(name="branches")(branches), "branches")
     x = conv(x, "amort", kernel=1, filters=64)
-    logits = layers.Conv2D(1, 1, name="logits")(x)
+    logits = layers.Conv2D(sizes.outputs, 1, name="logits")(x)
     soft = layers.Activation("sigmoid", name="soft")(logits)
     return keras.Model(windows, soft, name="gmseg")
 

@@ -85,7 +85,7 @@ def write_graph(model: Model) -> Path:
     Raises
     ------
     gmseg.errors.InputError
-        If onnx is not installed, or the model is a U-Net.
+        If onnx is not installed.
     """
     _check(model, "onnx")
     graph = registry.graph_of(model.weights)
@@ -105,27 +105,26 @@ def _save_onnx(network, file: Path) -> None:
 
 
 def _check(model: Model, package: str) -> None:
-    """Refuse what cannot be exported."""
+    """Raise InputError if the package of a format is missing."""
     if importlib.util.find_spec(package) is None:
         raise InputError(f"{model.name}: the export needs {package}; pip install {package}")
-    if "kind" in model.network:
-        raise InputError(f"{model.name}: is not the paper's network; only that can be exported")
 
 
 def _card(model: Model, checksum: str) -> dict:
     described = asdict(model) | {"weights_sha256": checksum}
     del described["weights"], described["graphs"]
+    sizes = asdict(network_sizes(model.network))
     return described | {
         "exported_from_sha256": model.weights_sha256,
         "orientation": "LAS",  # of the windows: rows from right to left, columns to anterior
-        "filters": network_sizes(model.network).filters,
+        **({"filters": sizes["filters"]} if "filters" in sizes else {}),
         "mean_train": model.mean,
         "std_train": model.std,
     }
 
 
 def torch_state(network) -> dict[str, np.ndarray]:
-    """Return the weights of a network as `gmseg.models.torch_network.GrayMatterNetwork` names them.
+    """Return the weights of a network with the names of `gmseg.models.torch_network`.
 
     Parameters
     ----------
@@ -151,3 +150,29 @@ def torch_state(network) -> dict[str, np.ndarray]:
             state[f"{name}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
             state[f"{name}.bias"] = bias
     return state
+
+
+def fill_from_torch(network, state: dict[str, np.ndarray]) -> None:
+    """Fill a Keras network with weights that were trained in PyTorch.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Of the sizes of the PyTorch module.
+    state : dict of str to array
+        State dict of a module from `gmseg.models.torch_network`.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the state dict is of another network.
+    """
+    for layer in network.layers:
+        if not layer.weights:
+            continue
+        if layer.name.endswith("_norm"):
+            keys = ("weight", "bias", "running_mean", "running_var")
+            layer.set_weights([np.asarray(state[f"{layer.name}.{key}"]) for key in keys])
+        else:
+            kernel = np.asarray(state[f"{layer.name}.weight"]).transpose(2, 3, 1, 0)
+            layer.set_weights([kernel, np.asarray(state[f"{layer.name}.bias"])])

@@ -13,6 +13,7 @@ _UNET_SCALES = 4  # a window of 200 pixels can be halved three times
 _BRANCHES = 16  # the paper's network has five, of four rates
 _WINDOW_VALUES = 2**28  # of one window in the widest layer: 1 GB
 _SHARES = ("dropout", "batchnorm_momentum")
+_MOST_OUTPUTS = 2  # GM and cord
 
 
 def sizes_fit(entry) -> bool:
@@ -28,18 +29,23 @@ def sizes_fit(entry) -> bool:
         return False
     if not all(is_number(entry.get(key, 0)) and 0 <= entry.get(key, 0) < 1 for key in _SHARES):
         return False
+    if (
+        type(entry.get("outputs", 1)) is not int
+        or not 1 <= entry.get("outputs", 1) <= _MOST_OUTPUTS
+    ):
+        return False
     if "kind" in entry:
         widths = entry.get("widths", [26])
         return (
             entry["kind"] == "unet"
-            and set(entry) <= {"kind", "widths", *_SHARES}
+            and set(entry) <= {"kind", "widths", "outputs", *_SHARES}
             and isinstance(widths, list | tuple)
             and 1 <= len(widths) <= _UNET_SCALES
             and all(type(width) is int and 1 <= width <= _CHANNELS for width in widths)
         )
     filters, rates = entry.get("filters", 32), entry.get("dilation_rates", [6])
     return (
-        set(entry) <= {"filters", "dilation_rates", *_SHARES}
+        set(entry) <= {"filters", "dilation_rates", "outputs", *_SHARES}
         and type(filters) is int
         and 1 <= filters <= _CHANNELS
         and isinstance(rates, list | tuple)

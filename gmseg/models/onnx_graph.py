@@ -11,28 +11,31 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 
 _OPSET, _IR_VERSION = 13, 7  # those of ONNX 1.8, for older programs
 _ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid"}
+_NORM = ("gamma", "beta", "mean", "variance")
 
 
-def to_onnx(network) -> ModelProto:
+def to_onnx(network, *, half: bool = False) -> ModelProto:
     """Return a network as an ONNX graph.
 
     Parameters
     ----------
     network : keras.Model
-        From `gmseg.core.network.build_network`.
+        From `gmseg.core.network.build_network` or `gmseg.models.unet.build_unet`.
+    half : bool
+        Store the kernels in half precision; the graph computes in single precision.
 
     Returns
     -------
     onnx.ModelProto
         From ``window``, float32 (n, height, width, 1), rows from right to left, columns from
-        posterior to anterior (LAS), to ``soft``, of the same shape.
+        posterior to anterior (LAS), to ``soft``, (n, height, width, outputs).
 
     Raises
     ------
     TypeError
         If the network has a layer that cannot be converted.
     """
-    graph = _Graph()
+    graph = _Graph(half)
     outputs = {
         id(network.input): graph.node("Transpose", ["window"], "window_first", perm=[0, 3, 1, 2])
     }
@@ -58,6 +61,33 @@ def to_onnx(network) -> ModelProto:
     return model
 
 
+def fill_network(network, graph: bytes) -> None:
+    """Fill a Keras network with the constants of a graph that `to_onnx` has written.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If the graph is of another network.
+    """
+    model = ModelProto.FromString(graph)  # data in other files is not read
+    constants = {one.name: one for one in model.graph.initializer}
+
+    def constant(name: str) -> np.ndarray:
+        found = constants.pop(name, None) or constants.pop(f"{name}_half")
+        return numpy_helper.to_array(found).astype(np.float32)
+
+    for layer in network.layers:
+        if not layer.weights:
+            continue
+        names = _NORM if type(layer).__name__ == "BatchNormalization" else ("kernel", "bias")
+        values = [constant(f"{layer.name}_{name}") for name in names]
+        if names[0] == "kernel":
+            values[0] = values[0].transpose(2, 3, 1, 0)
+        layer.set_weights(values)
+    if constants:
+        raise ValueError(f"{len(constants)} constants are left over")
+
+
 def _tensor_info(name: str, tensor):
     """Return name, type and shape of an input or output; free dimensions have names."""
     free = ("n", "height", "width", "channels")
@@ -71,7 +101,8 @@ class _Graph:
     A method ``_add_KIND`` adds a Keras layer of this kind and returns the name of its output.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, half: bool) -> None:
+        self.half = half
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
 
@@ -91,6 +122,13 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
+    def _kernel(self, layer, value: np.ndarray) -> str:
+        name = f"{layer.name}_kernel"
+        if not self.half:
+            return self._constant(name, value)
+        half = self._constant(f"{name}_half", value.astype(np.float16))
+        return self.node("Cast", [half], name, to=TensorProto.FLOAT)
+
     def _activated(self, layer, x: str) -> str:
         kind = layer.activation.__name__
         return x if kind == "linear" else self.node(_ACTIVATIONS[kind], [x], f"{layer.name}_{kind}")
@@ -100,7 +138,7 @@ class _Graph:
         rates = layer.dilation_rate
         margins = [rate * (n // 2) for rate, n in zip(rates, kernel.shape[:2], strict=True)]
         weights = [
-            self._constant(f"{layer.name}_kernel", kernel.transpose(3, 2, 0, 1)),
+            self._kernel(layer, kernel.transpose(3, 2, 0, 1)),
             self._constant(f"{layer.name}_bias", bias),
         ]
         convolved = self.node(
@@ -108,11 +146,26 @@ class _Graph:
         )
         return self._activated(layer, convolved)
 
+    def _add_Conv2DTranspose(self, layer, x):  # noqa: N802
+        kernel, bias = map(np.asarray, layer.get_weights())
+        # (rows, columns, out, in); blocks do not overlap, so the order of rows is that of Keras
+        weights = [
+            self._kernel(layer, kernel.transpose(3, 2, 0, 1)),
+            self._constant(f"{layer.name}_bias", bias),
+        ]
+        convolved = self.node(
+            "ConvTranspose", [x, *weights], layer.name, strides=list(layer.strides)
+        )
+        return self._activated(layer, convolved)
+
+    def _add_MaxPooling2D(self, layer, x):  # noqa: N802
+        size = list(layer.pool_size)
+        return self.node("MaxPool", [x], layer.name, kernel_shape=size, strides=size)
+
     def _add_BatchNormalization(self, layer, x):  # noqa: N802
-        names = ("gamma", "beta", "mean", "variance")
         values = [
             self._constant(f"{layer.name}_{name}", np.asarray(value))
-            for name, value in zip(names, layer.get_weights(), strict=True)
+            for name, value in zip(_NORM, layer.get_weights(), strict=True)
         ]
         return self.node("BatchNormalization", [x, *values], layer.name, epsilon=layer.epsilon)
 

@@ -1,10 +1,12 @@
 """Models on disk: list, load and save them.
 
-A model is ``NAME.weights.h5`` (weights, nothing executable) next to its card, ``NAME.json``.
+A model is ``NAME.weights.h5`` (weights, nothing executable) next to its card, ``NAME.json``. Where
+size matters, the weights are those in its graph, ``NAME.onnx``, alone.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import warnings
@@ -103,6 +105,8 @@ def card_of(weights: Path) -> Path:
 def _read_card(card: Path) -> Model:
     content = read_json(card)
     weights = card.with_name(card.name.removesuffix(".json") + ".weights.h5")
+    if not weights.is_file() and graph_of(weights).is_file() and "graphs" not in content:
+        weights = graph_of(weights)
     missing = {"name", "weights_sha256", "network"} - content.keys()
     if missing:
         raise InputError(
@@ -137,16 +141,45 @@ def load_network(model: Model):
         See `gmseg.core.network.build_network`.
     """
     network = build(network_sizes(model.network))
+    if model.weights.suffix == ".onnx":
+        _fill_from_graph(network, model.weights)
+        return _finite(network, model.weights)
     # room for double precision and for the state of an optimiser
     check_hdf5(model.weights, kinds="fiu", most_bytes=32 * network.count_params() + 2**20)
     if model.weights.suffix == ".hdf5":
         fill_network(network, model.weights)
     else:
         _fill(network, model.weights)
-    # some processors turn NaN into 0 on the way, so the output does not show them
+    return _finite(network, model.weights)
+
+
+def _finite(network, weights: Path):
+    """Return a network, refusing weights that are not finite.
+
+    Some processors turn NaN into 0 on the way, so the output does not show them.
+    """
     if not all(np.isfinite(values).all() for values in network.get_weights()):
-        raise InputError(f"{model.weights}: contains NaN or infinity; get the model's files again")
+        raise InputError(f"{weights}: contains NaN or infinity; get the model's files again")
     return network
+
+
+def _fill_from_graph(network, graph: Path) -> None:
+    """Fill in the constants of a graph that `gmseg.models.onnx_graph` has written."""
+    if importlib.util.find_spec("onnx") is None:
+        raise InputError(f"{graph}: reading its weights needs onnx; pip install onnx")
+    from gmseg.models.onnx_graph import fill_network as fill
+
+    try:
+        fill(network, graph.read_bytes())
+    except Exception as error:  # of many kinds: the file is damaged
+        raise _does_not_fit(graph, error) from None
+
+
+def _does_not_fit(weights: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{weights}: does not fit the network of its card "
+        f"({' '.join(str(error).split())[:120]}); get both files again"
+    )
 
 
 def _fill(network, weights: Path) -> None:
@@ -157,10 +190,7 @@ def _fill(network, weights: Path) -> None:
             warnings.simplefilter("error", UserWarning)
             network.load_weights(weights)
     except Exception as error:  # of many kinds: the file is damaged
-        raise InputError(
-            f"{weights}: does not fit the network of its card "
-            f"({' '.join(str(error).split())[:120]}); get both files again"
-        ) from None
+        raise _does_not_fit(weights, error) from None
 
 
 def graph_of(weights: Path) -> Path:

@@ -18,13 +18,14 @@ class UNetSizes:
         Channels at each scale, from full resolution down. The default has 776,321 parameters
         in its convolutions, as many as the paper counts for its U-Net (transcribed, verify
         against the paper); the paper does not describe the layout.
-    dropout, batchnorm_momentum : float
+    dropout, batchnorm_momentum, outputs
         As in `gmseg.core.network.NetworkSizes`.
     """
 
     widths: tuple[int, ...] = (26, 48, 98, 192)
     dropout: float = 0.4
     batchnorm_momentum: float = 0.1
+    outputs: int = 1
 
 
 def build_unet(sizes: UNetSizes = UNetSizes()) -> keras.Model:
@@ -72,6 +73,6 @@ def build_unet(sizes: UNetSizes = UNetSizes()) -> keras.Model:
         x = layers.Conv2DTranspose(width, 2, strides=2, name=f"rise{scale}")(x)
         x = layers.Concatenate(name=f"join{scale}")([x, left[scale - 1]])
         x = conv(conv(x, f"up{scale}_1", width), f"up{scale}_2", width)
-    logits = layers.Conv2D(1, 1, name="logits")(x)
+    logits = layers.Conv2D(sizes.outputs, 1, name="logits")(x)
     soft = layers.Activation("sigmoid", name="soft")(logits)
     return keras.Model(window, soft, name="unet")
