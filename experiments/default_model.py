@@ -170,14 +170,14 @@ def without_masks(data: Path):
 
 def averaged(predict, windows: np.ndarray) -> np.ndarray:
     """Return the mean soft segmentation of windows and of slightly changed copies of them."""
-    rng, total = np.random.default_rng(0), pipeline.predict_windows(predict, windows)
+    rng, total = np.random.default_rng(0), pipeline.predict_windows(predict, windows)[:, 0]
     for _ in range(CHANGES):
         angle, scale = np.deg2rad(rng.normal(0, 6)), np.exp(rng.normal(0, 0.08))
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         matrix = turn @ np.diag([scale * rng.choice([-1, 1]), scale])
         gain, level = np.exp(rng.normal(0.1, 0.25)), rng.normal(0, 0.2)
         changed = (moved(windows, matrix) * gain + level).astype(np.float32)
-        total += moved(pipeline.predict_windows(predict, changed), np.linalg.inv(matrix))
+        total += moved(pipeline.predict_windows(predict, changed)[:, 0], np.linalg.inv(matrix))
     return total / (CHANGES + 1)
 
 

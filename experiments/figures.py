@@ -115,7 +115,7 @@ def pipeline_steps() -> tuple[list, np.ndarray, np.ndarray]:
     scan = read_scan(bundled("data/sample/phantom_t2s.nii.gz"))
     k = scan.shape[2] // 2
     prepared = pipeline.prepare(scan, model)
-    soft_windows = pipeline.predict_windows(load_predictor(model), prepared.windows)
+    soft_windows = pipeline.predict_windows(load_predictor(model), prepared.windows)[:, 0]
     soft = pipeline.restore(soft_windows, prepared.centres, prepared.grid)
     native = scan.get_fdata()[..., k]
     sizes_mm = scan.header.get_zooms()

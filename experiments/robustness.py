@@ -236,7 +236,7 @@ def as_released(case, model) -> np.ndarray:
         prepared = pipeline.prepare(scan, model, centre="image")
     except InputError:  # nothing in the window
         return np.zeros(scan.shape, bool)
-    soft = pipeline.predict_windows(load_predictor(model), prepared.windows)
+    soft = pipeline.predict_windows(load_predictor(model), prepared.windows)[:, 0]
     over = (soft > PAPER_THRESHOLD).astype(np.float32)
     return pipeline.restore(over, prepared.centres, prepared.grid) > 0.5
 

@@ -214,7 +214,7 @@ def segmented(item, model):
     """Return a scan's mask, its reference and its affine."""
     scan, references = read_labelled(item)
     prepared = pipeline.prepare(scan, model, name=item.scan, cord=references[0])
-    windows = pipeline.predict_windows(load_predictor(model), prepared.windows)
+    windows = pipeline.predict_windows(load_predictor(model), prepared.windows)[:, 0]
     soft = pipeline.restore(windows, prepared.centres, prepared.grid)
     return soft > model.threshold, references[0], scan.affine
 

@@ -35,7 +35,8 @@ class Job:
     scan : pathlib.Path
         The scan, as the user named it.
     files : dict of pathlib.Path
-        Files to write by kind: ``"mask"`` and optionally ``"soft"`` and ``"spread"``.
+        Files to write by kind: ``"mask"`` and optionally others, see
+        `gmseg.inference.segment.TYPES`.
     choices : dict
         Keyword arguments of `gmseg.segment`: threshold, centre, tta, ...
     report : pathlib.Path or None
@@ -198,7 +199,7 @@ def work(job: Job, model: Model, progress: Callable | None = None) -> Outcome:
         made_from = fingerprint(job, model)
         if not job.overwrite:
             check_fingerprints(job, made_from)
-        with _files_to_write(job) as files:
+        with _files_to_write(job, model) as files:
             summary = segment_files(
                 job.scan, files, model, description=made_from, progress=progress, **job.choices
             )
@@ -287,13 +288,14 @@ def _in_order(entries: dict[int, dict]) -> list[dict]:
 
 
 @contextlib.contextmanager
-def _files_to_write(job: Job) -> Iterator[dict[str, Path]]:
+def _files_to_write(job: Job, model: Model) -> Iterator[dict[str, Path]]:
     """Yield the files of a job; those that only the QC page needs are deleted at the end."""
     if job.report is None:
         yield job.files
         return
     with tempfile.TemporaryDirectory(prefix="gmseg-") as folder:
         kinds = ["soft", *(["spread"] if job.choices.get("tta", 0) > 1 else [])]
+        kinds += ["cord"] if model.has_cord else []
         yield {kind: Path(folder) / f"{kind}.nii" for kind in kinds} | job.files
 
 
@@ -306,6 +308,7 @@ def _add_to_page(report: Path, job: Job, files: dict[str, Path], entry: dict) ->
         files["mask"],
         soft=files.get("soft"),
         spread=files.get("spread"),
+        cord=files.get("cord"),
         summary=entry,
         volume=job.choices.get("volume"),
         mean=job.choices.get("mean", False),

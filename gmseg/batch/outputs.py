@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from gmseg.batch.jobs import Job
 
 
+TISSUES = {"gm": "gmseg", "wm": "wmseg", "cord": "seg"}
+"""Tissues, and the suffixes of their masks, which are those of the Spinal Cord Toolbox."""
+
+
 def output_files(
     scan: Path,
     output: Path | None = None,
@@ -21,6 +25,7 @@ def output_files(
     *,
     soft: bool = False,
     spread: bool = False,
+    tissues: Collection[str] = ("gm",),
 ) -> dict[str, Path]:
     """Return where the mask of a scan and the other requested images are written.
 
@@ -33,23 +38,28 @@ def output_files(
     out_dir : pathlib.Path, optional
         Folder of the files; that of the scan by default.
     soft, spread : bool
-        Whether the soft segmentation, and the standard deviation over the TTA copies, are written.
+        Whether soft segmentations, and the standard deviation over the TTA copies, are written.
+    tissues : collection of {"gm", "wm", "cord"}
+        Tissues to write. The GM mask is always written.
 
     Returns
     -------
     dict of pathlib.Path
-        Files by kind: ``"mask"``, ``"soft"``, ``"spread"``.
+        Files by kind, see `gmseg.inference.segment.TYPES`.
 
     Raises
     ------
     gmseg.errors.InputError
-        If `output` does not end in ``.nii`` or ``.nii.gz``.
+        If `output` does not end in ``.nii`` or ``.nii.gz``, or a tissue is unknown.
 
     Examples
     --------
     >>> files = output_files(Path("data/t2s.nii.gz"), soft=True)
     >>> [str(file) for file in files.values()]
     ['data/t2s_gmseg.nii.gz', 'data/t2s_gmsoft.nii.gz']
+    >>> files = output_files(Path("t2s.nii.gz"), tissues=("gm", "wm", "cord"))
+    >>> [str(file) for file in files.values()]
+    ['t2s_gmseg.nii.gz', 't2s_wmseg.nii.gz', 't2s_seg.nii.gz']
     >>> files = output_files(Path("t2s.mgz"), Path("out/gm.nii"), spread=True)
     >>> [str(file) for file in files.values()]
     ['out/gm.nii', 'out/gm_gmspread.nii.gz']
@@ -64,6 +74,13 @@ def output_files(
     files = {"mask": output or folder / f"{stem}_gmseg.nii.gz"}
     if soft:
         files["soft"] = folder / f"{stem}_gmsoft.nii.gz"
+    for tissue in dict.fromkeys(tissues):
+        if tissue not in TISSUES:
+            raise InputError(f"`tissues`: {tissue!r} is unknown; choose from {', '.join(TISSUES)}")
+        if tissue != "gm":
+            files[tissue] = folder / f"{stem}_{TISSUES[tissue]}.nii.gz"
+            if soft:
+                files[f"{tissue}_soft"] = folder / f"{stem}_{tissue}soft.nii.gz"
     if spread:
         files["spread"] = folder / f"{stem}_gmspread.nii.gz"
     return files

@@ -90,6 +90,14 @@ _Clean = Annotated[
 _Soft = Annotated[
     bool, Option("--soft", help="Also write the soft segmentation (SCAN_gmsoft.nii.gz).")
 ]
+_Tissues = Annotated[
+    str,
+    Option(
+        metavar="gm,wm,cord",
+        help="Tissues to write: wm adds a white-matter mask (SCAN_wmseg.nii.gz), cord a cord mask "
+        "(SCAN_seg.nii.gz). The GM mask is always written.",
+    ),
+]
 _Summary = Annotated[
     Path | None, Option(metavar="FILE.json", help="Write settings, areas and QC flags as JSON.")
 ]
@@ -120,6 +128,7 @@ def segment(
     volume: Volume = None,
     mean: Mean = False,
     soft: _Soft = False,
+    tissues: _Tissues = "gm",
     tta: Tta = 0,
     seed: Seed = 0,
     summary: _Summary = None,
@@ -132,7 +141,8 @@ def segment(
 ) -> int:
     """Segment the gray matter of one or more scans.
 
-    Writes a mask (1 is GM) on the grid of each scan: t2s.nii.gz becomes t2s_gmseg.nii.gz.
+    Writes a mask (1 is GM) on the grid of each scan: t2s.nii.gz becomes t2s_gmseg.nii.gz. With
+    --tissues also masks of the white matter and of the cord.
 
         gmseg segment t2s.nii.gz --soft --summary t2s.json
         gmseg segment */t2s.nii.gz --report qc --workers 4
@@ -175,9 +185,10 @@ def segment(
     options.check()
     choices = vars(options) | {"volume": volume, "mean": mean}
     command = ("gmseg", *sys.argv[1:]) if report else None
+    wanted = tuple(filter(None, tissues.split(",")))
     jobs = []
     for scan in scans:
-        files = output_files(scan, output, out_dir, soft=soft, spread=tta > 1)
+        files = output_files(scan, output, out_dir, soft=soft, spread=tta > 1, tissues=wanted)
         jobs.append(Job(scan, files, choices, report, command, overwrite))
     run_options = {"workers": workers, "scheduler": scheduler, "resume": resume}
     outcomes = _run(jobs, load_model(model), summary=summary, out_dir=out_dir, **run_options)
@@ -240,9 +251,11 @@ def _print_outcome(outcome: Outcome) -> None:
     else:
         areas = [area for area in entry["area_mm2"] if area > 0]
         moved = entry["window"] in ("moved to the cord", "found by a search")
+        cords = [area for area in entry.get("cord_area_mm2") or [] if area > 0]
+        cord = f", cord {sum(cords) / len(cords):.0f} mm^2" if cords else ""
         say(
             f"{entry['mask']}  GM in {len(areas)} of {len(entry['area_mm2'])} slices, "
-            f"mean area {sum(areas) / max(len(areas), 1):.1f} mm^2, "
+            f"mean area {sum(areas) / max(len(areas), 1):.1f} mm^2{cord}, "
             f"{entry['seconds']:.1f} s{', window ' + entry['window'] if moved else ''}"
         )
     for flag in entry["flags"]:

@@ -102,8 +102,8 @@ def predict_windows(
     Parameters
     ----------
     predict : callable
-        From windows, float32 (n, size, size), to soft segmentations of the same shape; from
-        `gmseg.inference.engines.load_predictor`.
+        From windows, float32 (n, size, size), to soft segmentations, float32 (n, outputs, size,
+        size); from `gmseg.inference.engines.load_predictor`.
     windows : numpy.ndarray
         float32, (slices, size, size), standardised.
     progress : callable, optional
@@ -112,19 +112,20 @@ def predict_windows(
     Returns
     -------
     numpy.ndarray
-        float32, (slices, size, size): soft segmentation.
+        float32, (slices, outputs, size, size): soft segmentations of GM and, if the model has a
+        second output, of the cord.
 
     Examples
     --------
-    >>> predict_windows(lambda batch: 0.5 * batch, np.ones((6, 4, 4), np.float32)).shape
-    (6, 4, 4)
+    >>> predict_windows(lambda batch: 0.5 * batch[:, None], np.ones((6, 4, 4), np.float32)).shape
+    (6, 1, 4, 4)
     """
-    soft = np.empty(windows.shape, np.float32)
+    parts = []
     for start in range(0, len(windows), BATCH):
-        soft[start : start + BATCH] = predict(windows[start : start + BATCH])
+        parts.append(predict(windows[start : start + BATCH]))
         if progress is not None:
             progress(min(start + BATCH, len(windows)), len(windows))
-    return soft
+    return np.concatenate(parts)
 
 
 def restore(soft_windows: np.ndarray, centres: np.ndarray, grid: GridGeometry) -> np.ndarray:
@@ -133,7 +134,7 @@ def restore(soft_windows: np.ndarray, centres: np.ndarray, grid: GridGeometry) -
     Parameters
     ----------
     soft_windows : numpy.ndarray
-        (slices, size, size).
+        (slices, size, size): one output of the network.
     centres : numpy.ndarray
         int, (slices, 2): centres of the windows.
     grid : GridGeometry

@@ -16,7 +16,8 @@ from gmseg.models.backend import threads
 from gmseg.models.registry import card_of, graph_of, load_network, user_models_dir
 
 Predictor = Callable[[np.ndarray], np.ndarray]
-"""From standardised windows, float32 (n, size, size), to their soft segmentations."""
+"""From standardised windows, float32 (n, size, size), to soft segmentations, float32
+(n, outputs, size, size): GM, and the cord where the network has two outputs."""
 _PIXELS = 200**2  # that an exported graph processes at once
 
 # the network used last: a run over many scans loads it once
@@ -31,8 +32,8 @@ def load_predictor(model: Model) -> Predictor:
     Returns
     -------
     callable
-        From standardised windows, float32 (n, size, size), to soft segmentations of the same
-        shape. It raises InputError where the weights give NaN.
+        From standardised windows, float32 (n, size, size), to soft segmentations, float32
+        (n, outputs, size, size). It raises InputError where the weights give NaN.
     """
     key = str(model.weights.resolve()), model.weights_sha256
     if key not in _last:
@@ -54,7 +55,11 @@ def read_graph(model: Model) -> bytes | None:
     gmseg.errors.InputError
         If it is damaged, or was made from other weights.
     """
-    if model.graphs is None or model.weights.parent not in (bundled("models"), user_models_dir()):
+    if model.weights.parent not in (bundled("models"), user_models_dir()):
+        return None
+    if model.weights.suffix == ".onnx":
+        return model.weights.read_bytes()
+    if model.graphs is None:
         return None
     file = graph_of(model.weights)
     content = file.read_bytes() if file.is_file() else b""
@@ -74,7 +79,7 @@ def keras_predictor(network) -> Predictor:
 
     def predict(windows: np.ndarray) -> np.ndarray:
         windows = np.ascontiguousarray(windows, np.float32)[..., None]
-        return np.asarray(network.predict_on_batch(windows))[..., 0]
+        return np.moveaxis(np.asarray(network.predict_on_batch(windows)), -1, 1)
 
     return predict
 
@@ -99,7 +104,8 @@ def onnx_predictor(graph: bytes) -> Predictor:
         # large windows one by one: as fast as several at once, in a quarter of the memory
         count = max(1, _PIXELS // (windows.shape[1] * windows.shape[2]))
         parts = [windows[k : k + count] for k in range(0, len(windows), count)]
-        return np.concatenate([session.run(None, {"window": part})[0][..., 0] for part in parts])
+        soft = [session.run(None, {"window": part})[0] for part in parts]
+        return np.moveaxis(np.concatenate(soft), -1, 1)
 
     return predict
 

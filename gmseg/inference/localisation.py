@@ -16,19 +16,23 @@ from scipy import ndimage
 JOIN_HALVES_MM = 1.5
 """Components of GM that are this close belong to one cord."""
 REACH_MM = 10.0
-"""GM farther than this from the centreline is removed."""
+"""What is farther than this from the centreline is removed."""
 _MIN_DETECTION_MM2, _MAX_DETECTION_MM2 = 4.0, 60.0  # of GM in a slice, to count as a detection
 _COUNTED_MM2 = 20.0  # the area of a slice counts up to this
 _NEAR_MM, _SLOPE = 6.0, 0.7  # slices agree within this distance, plus mm per mm along the cord
 _SMOOTH_MM = 12.0  # standard deviation along the cord
-_OFF_CENTRE_MM = 10.0  # windows farther from the cord are moved; nearer ones score the same
-_STEP_MM = 36.0  # between windows of a search: at least one of them contains the cord as a whole
+_OFF_CENTRE = (
+    0.2  # of the window: if farther from the cord, it is moved; nearer ones score the same
+)
+_CORD_MM = (
+    14.0  # width of a cord: windows of a search overlap by it, so that one contains all of it
+)
 _MOVES = 3
 
 Predict = Callable[[np.ndarray], "tuple[np.ndarray, Detections]"]
 """From window centres, int (slices, 2), to soft windows and detections in them."""
 PredictAt = Callable[[int, np.ndarray], np.ndarray]
-"""From a slice number and window centres on it, int (n, 2), to soft windows (n, size, size)."""
+"""From a slice number and window centres on it, int (n, 2), to GM in windows (n, size, size)."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Localisation:
     centres : numpy.ndarray
         int, (slices, 2), of the windows.
     soft_windows : numpy.ndarray
-        (slices, size, size).
+        (slices, outputs, size, size).
     detections : Detections
         Detections in these windows.
     how : str
@@ -211,7 +215,7 @@ def localise(
         best = start
         for _ in range(_MOVES):
             line = best.detections.centreline
-            if line is None or _off_mm(best, spacing_mm) <= _OFF_CENTRE_MM:
+            if line is None or _off_mm(best, spacing_mm) <= _OFF_CENTRE * size * spacing_mm:
                 break
             centres = np.rint(line).astype(int)
             moved = Localisation(centres, *predict(centres))
@@ -264,7 +268,7 @@ def search(
         int, (2,): row and column. A detection in one slice must be confirmed by another.
     """
     slices = shape[2]
-    grid = _search_grid(shape, spacing_mm)
+    grid = _search_grid(shape, spacing_mm, size * spacing_mm - _CORD_MM)
     budget = max(2 * slices, len(grid))  # windows: about as many as segmenting the scan takes
     for k in dict.fromkeys((slices // 2, slices // 4, (3 * slices) // 4)):
         for begin in range(0, len(grid), 4):
@@ -282,11 +286,11 @@ def search(
     return None
 
 
-def _search_grid(shape, spacing_mm: float) -> np.ndarray:
+def _search_grid(shape, spacing_mm: float, step_mm: float) -> np.ndarray:
     """Return the window centres of a search, (n, 2), from the image's centre outwards."""
     axes = []
     for pixels in shape[:2]:
-        count = max(1, int(np.ceil(pixels * spacing_mm / _STEP_MM)))
+        count = max(1, int(np.ceil(pixels * spacing_mm / step_mm)))
         axes.append(np.rint((np.arange(count) + 0.5) * pixels / count).astype(int))
     grid = np.array(np.meshgrid(*axes, indexing="ij")).reshape(2, -1).T
     distance = np.linalg.norm(grid - np.array(shape[:2]) / 2, axis=1)
@@ -311,20 +315,20 @@ def _confirmed(position, k: int, slices: int, predict_at, size, spacing_mm, slic
 
 
 def remove_far(soft_windows, centres, centreline, spacing_mm: float) -> np.ndarray:
-    """Return soft windows without GM farther than `REACH_MM` from the centreline.
+    """Return soft windows with 0 farther than `REACH_MM` from the centreline.
 
     Parameters
     ----------
     soft_windows : numpy.ndarray
-        (slices, size, size).
+        (slices, outputs, size, size).
     centres, centreline : numpy.ndarray
         (slices, 2): centres of the windows and centreline of the cord.
     spacing_mm : float
         Spacing of the working grid in plane.
     """
-    size = soft_windows.shape[1]
+    size = soft_windows.shape[-1]
     rows, columns = np.ogrid[:size, :size]
     kept = soft_windows.copy()
     for soft, (row, column) in zip(kept, centreline - centres + size // 2, strict=True):
-        soft[np.hypot(rows - row, columns - column) * spacing_mm > REACH_MM] = 0
+        soft[:, np.hypot(rows - row, columns - column) * spacing_mm > REACH_MM] = 0
     return kept

@@ -29,8 +29,20 @@ from gmseg.io.scan_reader import ScanReader, open_mask, open_scan
 from gmseg.io.scan_writer import part_writers
 from gmseg.models.registry import DEFAULT_MODEL, load_model
 
-TYPES = {"mask": np.uint8, "soft": np.float32, "spread": np.float32}
+TYPES = {
+    "mask": np.uint8,
+    "soft": np.float32,
+    "spread": np.float32,
+    "wm": np.uint8,
+    "wm_soft": np.float32,
+    "cord": np.uint8,
+    "cord_soft": np.float32,
+}
 """Outputs of a segmentation, and the types of their voxels."""
+OF_CORD = ("wm", "wm_soft", "cord", "cord_soft")
+"""Outputs that only a model with a cord output has."""
+CORD_THRESHOLD = 0.5
+"""A voxel is cord where the soft segmentation of the cord is larger."""
 
 WritePart = Callable[[int, int, dict[str, np.ndarray]], None]
 """Takes a part of the results: first stored slice, last + 1, and voxels by kind."""
@@ -38,7 +50,7 @@ WritePart = Callable[[int, int, dict[str, np.ndarray]], None]
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The gray matter of a scan.
+    """The gray matter of a scan, and its cord and white matter (WM) if the model has them.
 
     Attributes
     ----------
@@ -51,12 +63,55 @@ class Segmentation:
     spread : nibabel.Nifti1Image or None
         float32, on the scan's grid: standard deviation over the TTA copies (uncertainty); None
         without TTA.
+    cord_soft : nibabel.Nifti1Image or None
+        float32, probability of cord, on the scan's grid; None if the model has no cord output.
     """
 
     mask: nib.Nifti1Image
     soft: nib.Nifti1Image
     summary: Summary
     spread: nib.Nifti1Image | None = None
+    cord_soft: nib.Nifti1Image | None = None
+
+    @property
+    def cord(self) -> nib.Nifti1Image | None:
+        """Cord mask, uint8; None if the model has no cord output."""
+        return self._of_cord("cord")
+
+    @property
+    def wm(self) -> nib.Nifti1Image | None:
+        """WM mask, uint8: cord without GM; None if the model has no cord output."""
+        return self._of_cord("wm")
+
+    @property
+    def wm_soft(self) -> nib.Nifti1Image | None:
+        """Soft segmentation of WM, float32; None if the model has no cord output."""
+        return self._of_cord("wm_soft")
+
+    def _of_cord(self, kind: str) -> nib.Nifti1Image | None:
+        if self.cord_soft is None:
+            return None
+        mask, soft, cord_soft = (
+            np.asanyarray(image.dataobj) for image in (self.mask, self.soft, self.cord_soft)
+        )
+        return like_scan(self.mask, tissues(mask, soft, cord_soft)[kind])
+
+
+def tissues(mask: np.ndarray, soft: np.ndarray, cord_soft: np.ndarray) -> dict[str, np.ndarray]:
+    """Return cord and WM of the same shape as a GM mask, its soft segmentation and the cord's.
+
+    Examples
+    --------
+    >>> parts = tissues(np.array([1, 0, 0]), np.array([0.9, 0.2, 0]), np.array([0.95, 0.9, 0.1]))
+    >>> parts["cord"], parts["wm"], parts["wm_soft"].round(2)
+    (array([1, 1, 0], dtype=uint8), array([0, 1, 0], dtype=uint8), array([0.05, 0.7 , 0.1 ]))
+    """
+    cord = cord_soft > CORD_THRESHOLD
+    return {
+        "cord": cord.astype(np.uint8),
+        "wm": (cord & (mask == 0)).astype(np.uint8),
+        "wm_soft": np.maximum(cord_soft - soft, 0),
+    }
 
 
 @dataclass(frozen=True)
@@ -101,7 +156,7 @@ def segment(
     mean: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Segmentation:
-    """Segment the gray matter of an axial scan of the spinal cord.
+    """Segment the gray matter of an axial scan of the spinal cord, and the cord.
 
     Parameters
     ----------
@@ -159,11 +214,17 @@ def segment(
     True
     """
     reader = open_scan(scan, volume=volume, mean=mean)
+    model = model if isinstance(model, Model) else load_model(model)
     options = SegmentOptions(threshold, standardise, centre, cord, within_cord, clean, tta, seed)
     arrays = {
         kind: np.empty(reader.shape, TYPES[kind])
-        for kind in TYPES
-        if kind != "spread" or options.tta > 1
+        for kind, wanted in (
+            ("mask", True),
+            ("soft", True),
+            ("spread", options.tta > 1),
+            ("cord_soft", model.has_cord),
+        )
+        if wanted
     }
 
     def write(first, last, parts):
@@ -193,15 +254,20 @@ def segment_files(
     scan : path-like
         The scan.
     files : dict
-        Files of the ``"mask"`` and, if wanted, of the ``"soft"`` segmentation and the
-        ``"spread"``. None is moved to its final path before all are written; their
-        folders are created.
+        Files of the ``"mask"`` and, if wanted, of other outputs (`TYPES`). None is moved to its
+        final path before all are written; their folders are created.
     model, volume, mean, progress, **options
         See `segment`.
     description : str
         Text for the description field of the files, see `gmseg.io.image.description_of`.
     """
     reader = open_scan(scan, volume=volume, mean=mean)
+    model = model if isinstance(model, Model) else load_model(model)
+    if not model.has_cord and set(files) & set(OF_CORD):
+        raise InputError(
+            f"model {model.name} segments GM only; for WM and cord choose a model with a cord "
+            f"output (gmseg models list), or leave out `tissues`"
+        )
     types = {file: TYPES[kind] for kind, file in files.items()}
     with part_writers(types, reader, description) as writers:
         by_kind = dict(zip(files, writers, strict=True))
@@ -214,11 +280,10 @@ def segment_files(
 
 
 def _segment(
-    reader: ScanReader, model, write: WritePart, options: SegmentOptions, progress
+    reader: ScanReader, model: Model, write: WritePart, options: SegmentOptions, progress
 ) -> Summary:
     """Segment a scan in slabs, hand each over in the order of storage, return the summary."""
     started = time.perf_counter()
-    model = model if isinstance(model, Model) else load_model(model)
     options.check()
     cord = None if options.cord is None else open_mask(options.cord, reader, what="cord mask")
     session = Session(
@@ -230,11 +295,13 @@ def _segment(
         transforms = random_transforms(options.tta, options.seed)
         spread = average(session, found.centres, found.soft_windows, transforms)
     threshold = model.threshold if options.threshold is None else options.threshold
-    features, areas, at_border = Features(), [], []
+    features, areas, cord_areas, at_border = Features(), [], [], []
     order = slice(None, None, -1 if reader.runs_downwards else 1)
     for slab in session.slabs[order]:
         soft, parts, mask = _restored_slab(session, found, spread, slab, options, cord, threshold)
         write(*reader.stored_range(*slab), {"mask": mask.astype(np.uint8), **parts})
+        if model.has_cord:
+            cord_areas.append(geometry.slice_areas_mm2(parts["cord"], reader.affine))
         areas.append(geometry.slice_areas_mm2(mask, reader.affine))
         at_border.append(_at_border(soft > threshold)[order])
         some = slice(*slab)
@@ -258,6 +325,7 @@ def _segment(
         window=found.how,
         window_centre_mm=_centres_mm(session, found.centres)[order].round(2).tolist(),
         area_mm2=areas_mm2.round(3).tolist(),
+        cord_area_mm2=np.concatenate(cord_areas).round(3).tolist() if cord_areas else None,
         volume_mm3=round(geometry.volume_mm3(areas_mm2, reader.affine), 3),
         expected_dice=_rounded(expected),
         soft_dice=_rounded(features.soft_dice),
@@ -302,7 +370,7 @@ def _restored_slab(
     cord,
     threshold: float,
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-    """Return soft windows, results on the native grid, and the mask of a slab."""
+    """Return GM in the windows, results on the native grid, and the mask of a slab."""
     first, last = slab
     reader, centres = session.scan, found.centres[first:last]
     soft = found.soft_windows[first:last]
@@ -313,13 +381,17 @@ def _restored_slab(
     shape = list(reader.shape)
     shape[reader.axis] = last - first
     grid = grid_geometry(tuple(shape), reader.part_affine(start), session.model.voxel_size_mm)
-    parts = {"soft": restore(soft, centres, grid)}
+    parts = {"soft": restore(soft[:, 0], centres, grid)}
     if spread is not None:
-        parts["spread"] = restore(spread[first:last], centres, grid)
+        parts["spread"] = restore(spread[first:last, 0], centres, grid)
     if options.within_cord:
         inside = cord.read(start, stop) > 0.5
         parts = {kind: part * inside for kind, part in parts.items()}
-    return soft, parts, cleaned(parts["soft"] > threshold, reader.affine, options.clean)
+    mask = cleaned(parts["soft"] > threshold, reader.affine, options.clean)
+    if session.model.has_cord:
+        parts["cord_soft"] = restore(soft[:, 1], centres, grid)
+        parts |= tissues(mask, parts["soft"], parts["cord_soft"])
+    return soft[:, 0], parts, mask
 
 
 def _at_border(inside: np.ndarray) -> np.ndarray:

@@ -38,7 +38,8 @@ class Session:
     model : gmseg.core.model.Model
         The model.
     predict : callable
-        From standardised windows to soft windows, from `gmseg.inference.engines.load_predictor`.
+        From standardised windows to soft windows, (n, outputs, size, size), from
+        `gmseg.inference.engines.load_predictor`.
     standardise : {"volume", "training"}
         Source of mean and standard deviation.
     progress : callable, optional
@@ -59,6 +60,11 @@ class Session:
         return self.scan.working_geometry(self.model.voxel_size_mm)
 
     @property
+    def outputs(self) -> int:
+        """Number of soft segmentations: GM, and the cord if the model has it."""
+        return 2 if self.model.has_cord else 1
+
+    @property
     def spacing_mm(self) -> float:
         """Spacing of the working grid in plane."""
         return self.geometry.spacing_mm
@@ -67,7 +73,7 @@ class Session:
     def slabs(self) -> list[tuple[int, int]]:
         """First slices and last + 1 of the slabs of the scan, from inferior to superior."""
         rows, columns, _ = self.geometry.shape
-        grid_bytes = 4 * (2 * rows * columns + 4 * self.model.window**2)
+        grid_bytes = 4 * (2 * rows * columns + (2 + 2 * self.outputs) * self.model.window**2)
         return self.scan.slabs(2 * self.scan.slice_bytes + grid_bytes)
 
     def working_grid(self, first: int, last: int) -> WorkingGrid:
@@ -112,16 +118,16 @@ class Session:
         return standardisation.mean_std_from_moments(np.concatenate(moments))
 
     def segment(self, centres: np.ndarray) -> tuple[np.ndarray, Detections]:
-        """Return the soft windows at centres, int (slices, 2), and the detections in them."""
+        """Return soft windows at centres, int (slices, 2), and the detections in them."""
         mean, std = self.mean_and_std(centres)
-        soft = allocate((len(centres), self.model.window, self.model.window))
+        soft = allocate((len(centres), self.outputs, self.model.window, self.model.window))
         found = []
         for first, last in self.slabs:
             slab = standardised(self.windows(first, last, centres), mean, std)
             progress = self.progress_of_slab(first, len(centres))
             soft[first:last] = predict_windows(self.predict, slab, progress=progress)
             found += [
-                localisation.largest_component(one, self.spacing_mm) for one in soft[first:last]
+                localisation.largest_component(one[0], self.spacing_mm) for one in soft[first:last]
             ]
         places, areas = (np.array(part) for part in zip(*found, strict=True))
         return soft, localisation.group_detections(
@@ -137,7 +143,7 @@ class Session:
         return None if progress is None else lambda count, _: progress(done + count, total)
 
     def predict_at(self, k: int, centres: np.ndarray) -> np.ndarray:
-        """Return soft windows at several centres, int (n, 2), of slice k, each standardised alone.
+        """Return GM in windows at several centres, int (n, 2), of slice k, each standardised alone.
 
         Windows without contrast, or with voxels that are not finite, are 0.
         """
@@ -153,7 +159,7 @@ class Session:
                 for one in cut[usable]
             ]
             alone = [standardised(one, *how) for one, how in zip(cut[usable], levels, strict=True)]
-            soft[usable] = predict_windows(self.predict, np.array(alone))
+            soft[usable] = predict_windows(self.predict, np.array(alone))[:, 0]
         return soft
 
     def localise(self) -> Localisation:

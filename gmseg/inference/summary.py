@@ -38,6 +38,8 @@ class Summary:
         Centre of the window of every slice, in world space (x, y, z).
     area_mm2 : list of float
         GM area per slice.
+    cord_area_mm2 : list of float or None
+        Cord area per slice; None if the model has no cord output.
     volume_mm3 : float
         GM volume.
     expected_dice : list of (float or None)
@@ -65,6 +67,7 @@ class Summary:
     window: str
     window_centre_mm: list[list[float]]
     area_mm2: list[float]
+    cord_area_mm2: list[float] | None
     volume_mm3: float
     expected_dice: list[float | None]
     soft_dice: list[float | None]

@@ -79,14 +79,14 @@ def average(
     centres : numpy.ndarray
         int, (slices, 2): centres of the windows.
     soft : numpy.ndarray
-        (slices, size, size): soft windows of the first copy; they become the mean.
+        (slices, outputs, size, size): soft windows of the first copy; they become the mean.
     transforms : list of Transform
         From `random_transforms`.
 
     Returns
     -------
     numpy.ndarray
-        (slices, size, size): standard deviation over the copies.
+        (slices, outputs, size, size): standard deviation over the copies.
     """
     mean, std = session.mean_and_std(centres)
     spread = allocate(soft.shape)
@@ -114,7 +114,7 @@ def predict_transformed(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Return the soft windows of transformed windows, transformed back.
+    """Return the soft windows of transformed windows, transformed back, (n, outputs, size, size).
 
     Parameters
     ----------
@@ -129,8 +129,11 @@ def predict_transformed(
     copy = _warped(windows, transform) if warps else windows
     copy = (copy[:, ::-1] if transform.flip else copy) * transform.gain + transform.shift
     soft = predict_windows(predict, copy.astype(np.float32), progress=progress)
-    soft = soft[:, ::-1] if transform.flip else soft
-    return np.clip(_warped(soft, transform, inverse=True), 0, 1) if warps else soft
+    soft = soft[:, :, ::-1] if transform.flip else soft
+    if not warps:
+        return soft
+    images = soft.reshape(-1, *soft.shape[2:])
+    return np.clip(_warped(images, transform, inverse=True), 0, 1).reshape(soft.shape)
 
 
 def _warped(images: np.ndarray, transform: Transform, *, inverse: bool = False) -> np.ndarray:

@@ -199,7 +199,7 @@ def _segment(item: LabelledScan, model: Model, out: Path) -> None:
         return
     scan = image.read_scan(item.scan)
     prepared = pipeline.prepare(scan, model, name=item.scan, centre="image")
-    soft = pipeline.predict_windows(engines.load_predictor(model), prepared.windows)
+    soft = pipeline.predict_windows(engines.load_predictor(model), prepared.windows)[:, 0]
     windows = {PAPER_THRESHOLD: (soft > PAPER_THRESHOLD).astype(np.float32), 0.5: soft}
     for threshold, file in files.items():
         file.parent.mkdir(exist_ok=True)

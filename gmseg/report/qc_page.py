@@ -52,6 +52,7 @@ def add_scan(
     name: str | None = None,
     soft=None,
     spread=None,
+    cord=None,
     summary: dict | None = None,
     command: Sequence[str] | None = None,
     volume: int | None = None,
@@ -70,6 +71,8 @@ def add_scan(
         Name on the page and in exports; the file name by default.
     soft, spread : path-like, optional
         Soft segmentation, and its standard deviation over the copies of TTA.
+    cord : path-like, optional
+        Cord mask, whose outline is shown.
     summary : dict, optional
         Summary of the segmentation, see `collect_facts`.
     command : sequence of str, optional
@@ -90,7 +93,7 @@ def add_scan(
         If the folder is not a report, an image cannot be read, or they do not belong together.
     """
     folder, scan = check_report(folder), Path(scan)
-    masks = {"mask": mask, "soft": soft, "spread": spread}
+    masks = {"mask": mask, "soft": soft, "spread": spread, "cord": cord}
     readers = _open_readers(scan, masks, volume=volume, mean=mean)
     facts = collect_facts(readers["scan"], readers["mask"], mask, summary)
     place = scan_folder(folder, scan, name)
@@ -110,7 +113,7 @@ def add_scan(
 def _open_readers(scan: Path, masks: dict, *, volume, mean) -> dict[str, ScanReader]:
     """Open a scan, and the masks and layers that are given."""
     readers = {"scan": open_scan(scan, volume=volume, mean=mean)}
-    titles = {"mask": "mask", "soft": "soft segmentation", "spread": "spread"}
+    titles = {"mask": "mask", "soft": "soft segmentation", "spread": "spread", "cord": "cord mask"}
     for kind, path in masks.items():
         if path is not None:
             readers[kind] = open_mask(path, readers["scan"], what=titles[kind])

@@ -142,7 +142,8 @@ def write_images(readers: dict[str, ScanReader], facts: Facts, folder: Path) -> 
     Parameters
     ----------
     readers : dict
-        ``"scan"`` and ``"mask"``, and ``"soft"`` and ``"spread"`` where there are such layers.
+        ``"scan"`` and ``"mask"``; where there are such images, ``"soft"``, ``"spread"`` and
+        ``"cord"``.
     facts : gmseg.report.qc_facts.Facts
         Measurements and flags of the mask.
     folder : pathlib.Path
@@ -158,7 +159,7 @@ def write_images(readers: dict[str, ScanReader], facts: Facts, folder: Path) -> 
     thumbnail_slices = _evenly(labelled, 5)[1:-1] if len(labelled) > 3 else labelled
     empty = not any(facts.area_mm2)
     field_mm = _field_of_empty_mm(readers["scan"]) if empty else _FIELD_MM
-    sheets = {kind: TileSheet(len(chosen)) for kind in readers if kind != "mask"}
+    sheets = {kind: TileSheet(len(chosen)) for kind in readers if kind in ("scan", *LAYERS)}
     tiles, thumbnails, context = {}, {}, {}
     # in the order of storage, so that a compressed file is read once
     for k in sorted(chosen, key=lambda k: facts.numbers[k]):

@@ -60,7 +60,7 @@ def mean_dice(network, cases: list[Case], threshold: float = 0.5) -> float:
     predict = keras_predictor(network)
     scores = []
     for case in cases:
-        soft = pipeline.predict_windows(predict, case.ready.windows)
+        soft = pipeline.predict_windows(predict, case.ready.windows)[:, 0]
         mask = _restored(soft, case) > threshold
         raters = [metrics.dice_labelled(mask, rater, case.axis) for rater in case.references]
         scores.append(np.mean(raters))
@@ -114,7 +114,7 @@ def calibrate(network, cases: list[Case]) -> float:
     a network was trained on. One number corrects this, without the held-out scans.
     """
     predict = keras_predictor(network)
-    soft = [pipeline.predict_windows(predict, case.ready.windows) for case in cases]
+    soft = [pipeline.predict_windows(predict, case.ready.windows)[:, 0] for case in cases]
     shift = logit_shift(cases, soft)
     bias = network.get_layer("logits").bias
     bias.assign(np.asarray(bias) - shift)

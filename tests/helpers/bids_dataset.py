@@ -33,7 +33,8 @@ def predict_disc(windows):
     size = windows.shape[1]
     rows, columns = np.mgrid[:size, :size] - (size - 1) / 2
     probability = np.linspace(0.95, 0.75, len(windows), dtype=np.float32)
-    return (np.hypot(rows, columns) < 6) * probability.reshape(-1, 1, 1) + 0 * windows
+    disc = (np.hypot(rows, columns) < 6) * probability.reshape(-1, 1, 1) + 0 * windows
+    return disc[:, None]
 
 
 def mask_of(out_dir, scan):

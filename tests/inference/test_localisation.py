@@ -99,8 +99,8 @@ def test_only_gm_far_from_the_centreline_is_removed():
     near, far = butterflies([(20, 20), (22, 20)]), butterflies([(60, 70), (60, 70)])
     soft = near + far
     centres = np.full((2, 2), SIZE // 2)
-    kept = localisation.remove_far(soft, centres, np.array([[20, 20], [22, 20]]), MM)
-    np.testing.assert_array_equal(kept, near)
+    kept = localisation.remove_far(soft[:, None], centres, np.array([[20, 20], [22, 20]]), MM)
+    np.testing.assert_array_equal(kept[:, 0], near)
     np.testing.assert_array_equal(soft, near + far)  # the argument is not changed
 
 
@@ -151,8 +151,8 @@ def assert_near(found, position):
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
-    """Search in steps of 8 mm: the windows here have 20 mm, not 50."""
-    monkeypatch.setattr(localisation, "_STEP_MM", 8.0)
+    """Search in steps of 8 mm: the windows here have 20 mm."""
+    monkeypatch.setattr(localisation, "_CORD_MM", 12.0)
 
 
 def test_a_cord_at_the_image_centre_needs_one_prediction():
@@ -163,8 +163,7 @@ def test_a_cord_at_the_image_centre_needs_one_prediction():
     assert (found.centres == 100).all()
 
 
-def test_windows_are_moved_to_a_cord_off_centre(monkeypatch):
-    monkeypatch.setattr(localisation, "_OFF_CENTRE_MM", 3.0)
+def test_windows_are_moved_to_a_cord_off_centre():
     network = SimulatedNetwork((200, 200, 6), [(100, 120 + k) for k in range(6)])
     found = network.localise()
     assert found.how == "moved to the cord"

@@ -85,7 +85,7 @@ def core_alone(scan, model, centres, standardise="volume"):
     grid = pipeline.to_working_grid(np.asarray(scan.dataobj), scan.affine, model.voxel_size_mm)
     cut = windows.cut(grid.data, centres, model.window)
     cut = pipeline.standardised(cut, *pipeline.mean_and_std(cut, model, standardise))
-    soft = pipeline.predict_windows(engines.load_predictor(model), cut)
+    soft = pipeline.predict_windows(engines.load_predictor(model), cut)[:, 0]
     return pipeline.restore(soft, centres, grid)
 
 
@@ -258,7 +258,7 @@ def test_gm_far_from_the_cord_is_kept_at_the_image_centre_only(phantom, segmente
 
     def predict_with_island(cut):
         soft = predict(cut)
-        soft[:, 10:16, 10:16] = 0.9  # 31 mm from the centre of the window
+        soft[:, :, 10:16, 10:16] = 0.9  # 31 mm from the centre of the window
         return soft
 
     monkeypatch.setattr(segmentation, "load_predictor", lambda _: predict_with_island)

@@ -131,7 +131,7 @@ def test_papers_threshold_is_applied_before_resampling(folder, first):
     file = folder / "challenge" / "site1-sc02-image.nii.gz"
     scan = read_scan(file)
     ready = pipeline.prepare(scan, model, centre="image")
-    soft = pipeline.predict_windows(engines.load_predictor(model), ready.windows)
+    soft = pipeline.predict_windows(engines.load_predictor(model), ready.windows)[:, 0]
     assert (soft > 0.5).any()
     for name, windows in (("masks", (soft > 0.999).astype(np.float32)), ("masks-0.5", soft)):
         back = to_native_grid(paste(windows, ready.centres, ready.grid.data.shape), ready.grid)
@@ -142,8 +142,8 @@ def test_papers_threshold_is_applied_before_resampling(folder, first):
 
 def test_voxels_below_the_papers_threshold_are_background(folder, tmp_path, monkeypatch):
     def predict(windows):
-        soft = np.zeros(windows.shape, np.float32)
-        soft[:, 60:80, 60:80], soft[:, 120:140, 120:140] = 0.9985, 0.9995
+        soft = np.zeros((len(windows), 1, *windows.shape[1:]), np.float32)
+        soft[..., 60:80, 60:80], soft[..., 120:140, 120:140] = 0.9985, 0.9995
         return soft
 
     monkeypatch.setattr(engines, "load_predictor", lambda _: predict)

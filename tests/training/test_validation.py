@@ -43,7 +43,7 @@ def test_dice_is_averaged_over_raters_then_scans(tmp_path):
     for item in scans:
         scan, raters = read_labelled(item)
         ready = pipeline.prepare(scan, model, cord=raters[0] | raters[1])
-        soft = pipeline.predict_windows(load_predictor(model), ready.windows)
+        soft = pipeline.predict_windows(load_predictor(model), ready.windows)[:, 0]
         mask = pipeline.restore(soft, ready.centres, ready.grid) > 0.5
         expected.append(np.mean([metrics.dice(mask, rater) for rater in raters]))
     found = validation.mean_dice(load_network(model), validation.read_cases(scans, model))

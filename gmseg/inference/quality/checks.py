@@ -42,7 +42,7 @@ def gather(
     slab : (int, int)
         First slice and last + 1, from inferior to superior.
     soft : numpy.ndarray
-        (n, size, size), soft windows of the slab.
+        (n, size, size), GM in the windows of the slab.
     centres, centreline : numpy.ndarray
         (n, 2), centres of these windows and centreline of the cord.
     """
@@ -152,7 +152,7 @@ def _orientation_flags(session: Session, found: Localisation) -> list[Flag]:
     cut = np.concatenate([session.cut(k, k + 1, at[k : k + 1], size) for k in chosen])
     upright = standardised(cut, *session.mean_and_std(found.centres))
     rotated = [np.rot90(upright, quarters, axes=(1, 2)) for quarters in (1, 2, 3)]
-    soft = predict_windows(session.predict, np.concatenate(rotated))
+    soft = predict_windows(session.predict, np.concatenate(rotated))[:, 0]
     pixels = (soft > 0.5).sum(axis=(1, 2)).reshape(3, -1).mean(axis=1)
     areas = np.array([detections.areas_mm2[chosen].mean(), *pixels * session.spacing_mm**2])
     best = int(np.argmax(areas))
