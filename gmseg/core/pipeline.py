@@ -83,7 +83,7 @@ def prepare(
         cord_centres = windows.centres_of_mass(on_grid.data)
     try:
         centres = windows.window_centres(grid, centre=centre, cord=cord_centres)
-        cut = windows.cut(grid.data, centres, model.window)
+        cut = windows.cut(grid.data, centres, model.window, windows.darkest(grid.data))
         check_finite(cut, int(np.count_nonzero(~np.isfinite(data))))
         mean, std = mean_and_std(cut, model, standardise or model.standardise)
     except InputError as error:

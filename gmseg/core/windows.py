@@ -105,17 +105,43 @@ def _world_centres(grid: GridGeometry, x_mm: float, y_mm: float) -> np.ndarray:
     return centres
 
 
-def cut(volume: np.ndarray, centres: np.ndarray, size: int) -> np.ndarray:
-    """Cut one window out of every slice; beyond the scan it is filled with 0.
+def darkest(volume: np.ndarray) -> np.ndarray:
+    """Return the lowest finite value of every slice, with which windows of a scan are filled.
 
     Parameters
     ----------
     volume : numpy.ndarray
-        (rows, columns, slices), in scan values: the filling is scan value 0.
+        (rows, columns, slices), in scan values.
+
+    Notes
+    -----
+    In most scans it is 0, the value of air. A constant that is added to a scan is added to the
+    filling as well, so that nothing changes once the windows are standardised.
+
+    Examples
+    --------
+    >>> darkest(np.array([[[3.0, np.nan], [4.0, -1.0]]]))
+    array([ 3., -1.])
+    """
+    slices = np.moveaxis(volume, 2, 0).reshape(volume.shape[2], -1)
+    lowest = np.min(slices, axis=1, where=np.isfinite(slices), initial=np.inf)
+    return np.where(np.isfinite(lowest), lowest, 0).astype(volume.dtype)
+
+
+def cut(volume: np.ndarray, centres: np.ndarray, size: int, fill=0) -> np.ndarray:
+    """Cut one window out of every slice.
+
+    Parameters
+    ----------
+    volume : numpy.ndarray
+        (rows, columns, slices).
     centres : numpy.ndarray
         int, (slices, 2), from `window_centres`.
     size : int
         Rows and columns of the window, in pixels.
+    fill : float or array_like
+        Value beyond the scan, the same or one for each slice: 0 for masks and soft
+        segmentations, `darkest` for scans.
 
     Returns
     -------
@@ -128,7 +154,8 @@ def cut(volume: np.ndarray, centres: np.ndarray, size: int) -> np.ndarray:
     >>> windows.shape, windows.mean(axis=(1, 2))
     ((2, 100, 100), array([1. , 0.5]))
     """
-    windows = np.zeros((volume.shape[2], size, size), volume.dtype)
+    windows = np.empty((volume.shape[2], size, size), volume.dtype)
+    windows[...] = np.reshape(fill, (-1, 1, 1))
     for k, (in_window, in_slice) in enumerate(_overlaps(volume.shape, centres, size)):
         windows[k][in_window] = volume[..., k][in_slice]
     return windows

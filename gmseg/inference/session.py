@@ -87,7 +87,8 @@ class Session:
 
     def cut(self, first: int, last: int, centres: np.ndarray, size: int) -> np.ndarray:
         """Return windows of slices, in scan values; centres are int, (last - first, 2)."""
-        return windows.cut(self.working_grid(first, last).data, centres, size)
+        data = self.working_grid(first, last).data
+        return windows.cut(data, centres, size, windows.darkest(data))
 
     def windows(self, first: int, last: int, centres: np.ndarray) -> np.ndarray:
         """Return the network's windows of a slab, (n, size, size); centres of all slices."""
@@ -149,7 +150,8 @@ class Session:
         """
         size = self.model.window
         grid = self.scan.working_grid(k, k + 1, self.model.voxel_size_mm).data
-        cut = np.concatenate([windows.cut(grid, centre[None], size) for centre in centres])
+        fill = windows.darkest(grid)
+        cut = np.concatenate([windows.cut(grid, centre[None], size, fill) for centre in centres])
         soft = np.zeros(cut.shape, np.float32)
         usable = np.isfinite(cut).all(axis=(1, 2))
         usable[usable] = np.ptp(cut[usable], axis=(1, 2)) > 0

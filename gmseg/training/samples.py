@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gmseg.core.resampling import to_working_grid
-from gmseg.core.windows import centres_of_mass, cut, window_centres
+from gmseg.core.windows import centres_of_mass, cut, darkest, window_centres
 from gmseg.datasets.folders import LabelledScan
 from gmseg.datasets.labelled import read_labelled
 from gmseg.datasets.phantom import make_phantom
@@ -125,7 +125,8 @@ def _training_scan(data, references, affine, protocol: Protocol, cord) -> Traini
         centres = window_centres(grid, centre="image")
     else:
         centres = window_centres(grid, cord=centres_of_mass(any_rater))
-    windows = cut(grid.data, centres, INFERENCE_WINDOW)  # of all slices, as at inference
+    # of all slices, as at inference
+    windows = cut(grid.data, centres, INFERENCE_WINDOW, darkest(grid.data))
     reach = round(_KEPT_WINDOWS * INFERENCE_WINDOW) // 2
     low, high = np.maximum(centres.min(axis=0) - reach, 0), centres.max(axis=0) + reach
 

@@ -45,10 +45,13 @@ def test_window_is_cut_around_its_centre():
     assert windows.cut(volume, np.array([[20, 31]]), 10)[0, 5, 5] == 1
 
 
-def test_window_is_filled_with_zero_beyond_the_scan():
+def test_window_is_filled_beyond_the_scan():
     cut = windows.cut(np.ones((10, 12, 1), np.float32), np.array([[5, 6]]), 20)
     assert cut.sum() == 120
     assert cut[0, 5:15, 4:16].all()
+    scan = np.array([[[5.0, np.nan], [7.0, 3.0]]])
+    cut = windows.cut(scan, np.array([[0, 0], [0, 0]]), 4, windows.darkest(scan))
+    np.testing.assert_array_equal(cut[:, 0, 0], [5, 3])
 
 
 def test_image_centre():

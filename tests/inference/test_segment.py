@@ -203,9 +203,28 @@ def test_windows_are_standardised_with_their_filling(phantom):
     assert ready.windows.std() == pytest.approx(1, abs=1e-4)
     small = nib.Nifti1Image(np.asarray(phantom.image.dataobj)[30:60, 30:60], phantom.image.affine)
     ready = pipeline.prepare(check_scan(small, name="x"), model)
-    cut = windows.cut(ready.grid.data, ready.centres, 200)
-    assert (cut == 0).mean() > 0.8  # the field of view is much smaller than the window
-    np.testing.assert_allclose(ready.windows[cut == 0], -cut.mean() / cut.std(), rtol=1e-3)
+    darkest = windows.darkest(ready.grid.data)
+    cut = windows.cut(ready.grid.data, ready.centres, 200, darkest)
+    filled = windows.cut(np.ones_like(ready.grid.data), ready.centres, 200) == 0
+    assert filled.mean() > 0.8  # the field of view is much smaller than the window
+    expected = (darkest - cut.mean()) / cut.std()
+    for k, window in enumerate(ready.windows):
+        np.testing.assert_allclose(window[filled[k]], expected[k], rtol=1e-3)
+
+
+@pytest.mark.parametrize("constant", [-1024, 1000])
+@pytest.mark.parametrize("name", ["t2s-small-fov", "9584"])
+def test_an_added_constant_changes_nothing(shared, name, constant):
+    """Also where windows reach beyond the scan: the filling moves with the scan."""
+    scan = nib.load(files_of(shared, name)[0])
+    voxels = np.asarray(scan.dataobj, np.float32)
+    expected = segment(nib.Nifti1Image(voxels, scan.affine))
+    found = segment(nib.Nifti1Image(voxels + constant, scan.affine))
+    np.testing.assert_allclose(found.soft.dataobj, expected.soft.dataobj, atol=2e-3)
+    assert [flag.name for flag in found.summary.flags] == [
+        flag.name for flag in expected.summary.flags
+    ]
+    assert found.summary.window == expected.summary.window
 
 
 def test_area_does_not_depend_on_the_voxel_size():

@@ -49,7 +49,7 @@ def gather(
     grid = session.working_grid(*slab)
     size = round(features.CROP_MM / session.spacing_mm)
     at = np.rint(centreline).astype(int)
-    scan_crops = windows.cut(grid.data, at, size)
+    scan_crops = windows.cut(grid.data, at, size, windows.darkest(grid.data))
     soft_crops = windows.cut(windows.paste(soft, centres, grid.shape), at, size)
     margins = _margins(grid.data, centreline) * session.spacing_mm
     order = slice(None, None, -1 if session.scan.runs_downwards else 1)
@@ -60,8 +60,8 @@ def gather(
 
 
 def _margins(data: np.ndarray, centreline: np.ndarray) -> np.ndarray:
-    """Return how far the centreline is from the edge of what is not 0, in pixels."""
-    scanned = (data != 0).any(axis=2)
+    """Return how far the centreline is from the edge of what is not empty, in pixels."""
+    scanned = (data != windows.darkest(data)).any(axis=2)
     if not scanned.any():
         return np.full(len(centreline), np.nan)
     margins = []
@@ -196,7 +196,8 @@ def _variant_flags(session: Session, raised: set[str]) -> list[Flag]:
 
 def _negative(voxels: np.ndarray) -> np.ndarray:
     """Invert the contrast; air stays dark."""
-    top = np.percentile(voxels[np.isfinite(voxels)], 99)
+    low, top = np.percentile(voxels[np.isfinite(voxels)], [0, 99])
+    voxels, top = voxels - low, top - low
     return np.where(voxels > 0.1 * top, np.maximum(1.1 * top - voxels, 0), voxels)
 
 
