@@ -98,6 +98,14 @@ _Tissues = Annotated[
         "(SCAN_seg.nii.gz). The GM mask is always written.",
     ),
 ]
+_SecondOpinion = Annotated[
+    bool,
+    Option(
+        "--second-opinion/--no-second-opinion",
+        help="Compare with a second model, if the model's card names one: the expected Dice of "
+        "the slices then says more. The masks are the same.",
+    ),
+]
 _Summary = Annotated[
     Path | None, Option(metavar="FILE.json", help="Write settings, areas and QC flags as JSON.")
 ]
@@ -131,6 +139,7 @@ def segment(
     tissues: _Tissues = "gm",
     tta: Tta = 0,
     seed: Seed = 0,
+    second_opinion: _SecondOpinion = True,
     summary: _Summary = None,
     report: _Report = None,
     workers: Workers = 1,
@@ -181,6 +190,7 @@ def segment(
         clean=tuple(filter(None, clean.split(","))),
         tta=tta,
         seed=seed,
+        second_opinion=second_opinion,
     )
     options.check()
     choices = vars(options) | {"volume": volume, "mean": mean}

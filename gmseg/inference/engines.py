@@ -20,8 +20,9 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 (n, outputs, size, size): GM, and the cord where the network has two outputs."""
 _PIXELS = 200**2  # that an exported graph processes at once
 
-# the network used last: a run over many scans loads it once
+# the networks used last, one of them for a second opinion: many scans load them once
 _last: dict[tuple[str, str], Predictor] = {}
+_KEPT = 2
 
 
 def load_predictor(model: Model) -> Predictor:
@@ -39,7 +40,8 @@ def load_predictor(model: Model) -> Predictor:
     if key not in _last:
         graph = read_graph(model)
         predict = keras_predictor(load_network(model)) if graph is None else onnx_predictor(graph)
-        _last.clear()
+        while len(_last) >= _KEPT:
+            del _last[next(iter(_last))]
         _last[key] = _checked(predict, model.weights)
     return _last[key]
 

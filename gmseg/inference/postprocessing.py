@@ -21,6 +21,8 @@ STEPS = ("largest", "small", "holes")
 
 def check_steps(steps: Collection[str]) -> None:
     """Raise InputError for an unknown step."""
+    if isinstance(steps, str):
+        raise InputError(f"`clean`: {steps!r} is a text; give a list of steps, such as [{steps!r}]")
     for step in steps:
         if step not in STEPS:
             raise InputError(f"`clean`: {step!r} is unknown; choose from {', '.join(STEPS)}")

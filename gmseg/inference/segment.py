@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from importlib import metadata
+from numbers import Integral, Real
 from pathlib import Path
 
 import nibabel as nib
@@ -21,6 +23,7 @@ from gmseg.inference.localisation import Localisation, remove_far
 from gmseg.inference.postprocessing import check_steps, cleaned
 from gmseg.inference.quality import checks, expected_dice
 from gmseg.inference.quality.features import Features
+from gmseg.inference.second_opinion import agreement, second_session
 from gmseg.inference.session import Session
 from gmseg.inference.summary import Summary
 from gmseg.inference.tta import average, random_transforms
@@ -126,18 +129,39 @@ class SegmentOptions:
     clean: Collection[str] = ()
     tta: int = 0
     seed: int = 0
+    second_opinion: bool = True
 
     def check(self) -> None:
         """Raise InputError for options that cannot be used."""
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise InputError(f"`threshold`: {self.threshold:g} is not between 0 and 1")
-        if isinstance(self.centre, str) and self.centre not in ("auto", "image"):
+        if self.threshold is not None and not (
+            _is_real(self.threshold) and 0 <= self.threshold <= 1
+        ):
+            raise InputError(f"`threshold`: {self.threshold!r} is no number between 0 and 1")
+        named = isinstance(self.centre, str) and self.centre in ("auto", "image")
+        if not (named or _is_position(self.centre)):
             raise InputError(
-                f"`centre`: {self.centre!r} is unknown; choose auto, image or a position (x, y)"
+                f"`centre`: {self.centre!r} is unknown; choose 'auto', 'image' or a position "
+                f"(x, y) in mm"
             )
+        for name, least in (("tta", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+                raise InputError(f"`{name}`: {value!r} is no whole number of at least {least}")
         if self.within_cord and self.cord is None:
             raise InputError("`within_cord`: needs a cord mask; give one with `cord`")
         check_steps(self.clean)
+
+
+def _is_real(value) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_position(value) -> bool:
+    """Return whether a value is two finite numbers."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return False
+    values = list(value)
+    return len(values) == 2 and all(_is_real(one) and math.isfinite(one) for one in values)
 
 
 def segment(
@@ -152,6 +176,7 @@ def segment(
     clean: Collection[str] = (),
     tta: int = 0,
     seed: int = 0,
+    second_opinion: bool = True,
     volume: int | None = None,
     mean: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -183,6 +208,9 @@ def segment(
         Number of copies to average in test-time augmentation (`gmseg.inference.tta`); 0: none.
     seed : int
         Seed of the random transforms of these copies.
+    second_opinion : bool
+        Compare with the second model that the model's card names, if any. The expected Dice then
+        comes from the agreement of the two, and says more; the mask is the same.
     volume : int, optional
         Volume of a 4-D scan, counted from 0.
     mean : bool
@@ -215,7 +243,9 @@ def segment(
     """
     reader = open_scan(scan, volume=volume, mean=mean)
     model = model if isinstance(model, Model) else load_model(model)
-    options = SegmentOptions(threshold, standardise, centre, cord, within_cord, clean, tta, seed)
+    options = SegmentOptions(
+        threshold, standardise, centre, cord, within_cord, clean, tta, seed, second_opinion
+    )
     arrays = {
         kind: np.empty(reader.shape, TYPES[kind])
         for kind, wanted in (
@@ -295,7 +325,10 @@ def _segment(
         transforms = random_transforms(options.tta, options.seed)
         spread = average(session, found.centres, found.soft_windows, transforms)
     threshold = model.threshold if options.threshold is None else options.threshold
-    features, areas, cord_areas, at_border = Features(), [], [], []
+    features, areas, cord_areas, at_border, agreements = Features(), [], [], [], []
+    second = None
+    if options.second_opinion and model.second_opinion is not None:
+        second = second_session(session, load_model(model.second_opinion["model"]))
     order = slice(None, None, -1 if reader.runs_downwards else 1)
     for slab in session.slabs[order]:
         soft, parts, mask = _restored_slab(session, found, spread, slab, options, cord, threshold)
@@ -307,8 +340,15 @@ def _segment(
         some = slice(*slab)
         line = _centreline(found)[some]
         checks.gather(features, session, slab, soft, found.centres[some], line)
+        if second is not None:
+            reach = None if found.keep_far else line
+            agreements.append(agreement(second, slab, found.centres, soft, reach)[order])
     areas_mm2 = np.concatenate(areas)
-    expected = expected_dice.predict(features.soft_dice, model.confidence)
+    agreed = np.concatenate(agreements) if agreements else None
+    if agreed is None or model.second_opinion is None:
+        expected = expected_dice.predict(features.soft_dice, model.confidence)
+    else:
+        expected = expected_dice.predict(agreed, model.second_opinion["curve"])
     border = np.concatenate(at_border)
     flags = checks.qc_flags(session, found, features, areas_mm2, border, expected)
     return Summary(
@@ -329,6 +369,7 @@ def _segment(
         volume_mm3=round(geometry.volume_mm3(areas_mm2, reader.affine), 3),
         expected_dice=_rounded(expected),
         soft_dice=_rounded(features.soft_dice),
+        agreement=None if agreed is None else _rounded(agreed),
         flags=tuple(flags),
         seconds=round(time.perf_counter() - started, 3),
     )

@@ -225,8 +225,9 @@ def write_card(model: Model) -> Path:
     """Write a model's JSON next to its weights, and return its path."""
     content = asdict(model)
     del content["weights"]
-    if model.graphs is None:
-        del content["graphs"]
+    for key in ("graphs", "second_opinion"):
+        if content[key] is None:
+            del content[key]
     card = card_of(model.weights)
     write_text(card, json.dumps(content, indent=2) + "\n")
     return card

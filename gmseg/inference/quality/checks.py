@@ -13,7 +13,14 @@ from gmseg.core.standardisation import standardised
 from gmseg.errors import InputError
 from gmseg.inference.localisation import Detections, Localisation
 from gmseg.inference.quality import features
-from gmseg.inference.quality.flags import LIMITS, Flag, area_flags, feature_flags, header_flags
+from gmseg.inference.quality.flags import (
+    LIMITS,
+    Flag,
+    area_flags,
+    confidence_flags,
+    feature_flags,
+    header_flags,
+)
 from gmseg.inference.session import Session
 from gmseg.io.scan_reader import ScanReader, array_reader
 
@@ -108,11 +115,7 @@ def qc_flags(
     soft_dice = float(np.nanmedian(gathered.soft_dice)) if gathered.count else 0.0
     if not detections.plausible or soft_dice < _DOUBTFUL:
         flags += _variant_flags(session, {flag.name for flag in flags})
-    typical = np.nanmedian(expected_dice) if np.isfinite(expected_dice).any() else np.inf
-    if typical < LIMITS["low-confidence"].value:
-        text = f"the mask is probably poor: its expected Dice is about {typical:.2f}"
-        flags.append(Flag("low-confidence", text))
-    return flags
+    return flags + confidence_flags(expected_dice)
 
 
 def _interpolation_flags(scan: ScanReader) -> list[Flag]:

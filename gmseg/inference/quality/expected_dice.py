@@ -1,4 +1,7 @@
-"""The Dice to expect of a slice, from its soft segmentation and a curve fitted on references."""
+"""The Dice to expect of a slice, from one feature and a curve fitted on references.
+
+The feature is the soft Dice of the slice, or its agreement with a second model.
+"""
 
 from __future__ import annotations
 
@@ -34,23 +37,24 @@ def fit(soft_dice: np.ndarray, dice: np.ndarray) -> list[list[float]]:
     return [[float(at), round(float(value), 4)] for at, value in zip(KNOTS, expected, strict=True)]
 
 
-def predict(soft_dice, curve) -> np.ndarray:
+def predict(feature, curve) -> np.ndarray:
     """Return the expected Dice of slices.
 
     Parameters
     ----------
-    soft_dice : sequence of float
-        One value per slice, NaN without GM.
+    feature : sequence of float
+        One value per slice, NaN where it is unknown: soft Dice, or agreement with a second model.
     curve : list of [float, float] or None
-        ``confidence`` of the model; without it nothing is predicted.
+        ``confidence``, or the curve in ``second_opinion``, of the model; without it nothing is
+        predicted.
 
     Returns
     -------
     numpy.ndarray
         (slices,), NaN where nothing can be predicted.
     """
-    soft_dice = np.asarray(soft_dice, float)
+    feature = np.asarray(feature, float)
     if curve is None:
-        return np.full(len(soft_dice), np.nan)
+        return np.full(len(feature), np.nan)
     at, value = np.array(curve, float).T
-    return np.where(np.isfinite(soft_dice), np.interp(soft_dice, at, value), np.nan)
+    return np.where(np.isfinite(feature), np.interp(feature, at, value), np.nan)

@@ -109,7 +109,7 @@ LIMITS = {
     "bad-voxels": Limit(None, "", "NaN or infinite voxels, all of them outside the window"),
     "geometry": Limit(1.0, "mm between qform and sform", "the position of the scan is ambiguous"),
     "low-confidence": Limit(
-        0.8, "expected Dice, median of the slices", "on degraded scans below it, Dice was low"
+        0.8, "expected Dice of a slice", "on degraded scans below it, Dice was low"
     ),
 }
 """The table of flags: name to limit and reason."""
@@ -255,6 +255,29 @@ def _symmetry_flags(sides: Symmetry) -> list[Flag]:
         text = f"the cord is rotated by about {abs(sides.angle_deg):.0f} degrees in the slices"
         flags.append(Flag("turned", text))
     return flags
+
+
+def confidence_flags(expected_dice: np.ndarray) -> list[Flag]:
+    """Return the flag of slices with a low expected Dice.
+
+    Parameters
+    ----------
+    expected_dice : numpy.ndarray
+        (slices,), NaN where nothing is expected.
+
+    Examples
+    --------
+    >>> [flag] = confidence_flags(np.array([0.9, 0.46, np.nan, 0.9]))
+    >>> flag.text, flag.slices
+    ('the mask is probably poor: expected Dice below 0.8, at worst 0.46, in slice 1', (1,))
+    """
+    limit = LIMITS["low-confidence"].value
+    low = np.nan_to_num(expected_dice, nan=1.0) < limit
+    if not low.any():
+        return []
+    worst = np.nanmin(expected_dice)
+    text = f"the mask is probably poor: expected Dice below {limit:g}, at worst {worst:.2f},"
+    return _in_slices("low-confidence", low, text)
 
 
 def _in_slices(name: str, wrong: np.ndarray, text: str) -> list[Flag]:
