@@ -259,17 +259,32 @@ def _print_outcome(outcome: Outcome) -> None:
     if outcome.resumed:
         say(f"{outcome.job.files['mask']}  is done")
     else:
-        areas = [area for area in entry["area_mm2"] if area > 0]
         moved = entry["window"] in ("moved to the cord", "found by a search")
-        cords = [area for area in entry.get("cord_area_mm2") or [] if area > 0]
-        cord = f", cord {sum(cords) / len(cords):.0f} mm^2" if cords else ""
         say(
-            f"{entry['mask']}  GM in {len(areas)} of {len(entry['area_mm2'])} slices, "
-            f"mean area {sum(areas) / max(len(areas), 1):.1f} mm^2{cord}, "
+            f"{entry['mask']}  {_measurements(entry)}, "
             f"{entry['seconds']:.1f} s{', window ' + entry['window'] if moved else ''}"
         )
     for flag in entry["flags"]:
         warn(f"{outcome.job.scan}: {flag}")
+
+
+def _measurements(entry: dict) -> str:
+    """Return areas and expected Dice of a summary in words, the slice with the lowest named."""
+    from numpy import mean, median
+
+    areas = [area for area in entry["area_mm2"] if area > 0]
+    cord_areas = [area for area in entry.get("cord_area_mm2") or [] if area > 0]
+    dice = [value for value in entry["expected_dice"] if value is not None]
+    parts = [
+        f"GM in {len(areas)} of {len(entry['area_mm2'])} slices",
+        f"mean area {mean(areas or [0]):.1f} mm^2",
+    ]
+    if cord_areas:
+        parts.append(f"cord {mean(cord_areas):.0f} mm^2")
+    if dice:
+        lowest = entry["expected_dice"].index(min(dice))
+        parts.append(f"expected Dice {median(dice):.2f} ({min(dice):.2f} in slice {lowest})")
+    return ", ".join(parts)
 
 
 def _conclude(outcomes: Sequence[Outcome], report: Path | None, *, strict: bool) -> int:

@@ -195,6 +195,7 @@ def localise(
     size: int,
     spacing_mm: float,
     slice_mm: float,
+    most_windows: int | None = None,
 ) -> Localisation:
     """Localise the cord and move the windows onto it.
 
@@ -208,6 +209,8 @@ def localise(
         Rows and columns of the windows, in pixels.
     spacing_mm, slice_mm : float
         Spacing of the working grid.
+    most_windows : int, optional
+        See `search`.
     """
 
     def settled(start: Localisation) -> Localisation:
@@ -230,7 +233,14 @@ def localise(
     if first.detections.plausible:
         moved = not np.array_equal(first.centres, middle)
         return _labelled(first, "moved to the cord" if moved else "image centre")
-    position = search(shape, predict_at, size=size, spacing_mm=spacing_mm, slice_mm=slice_mm)
+    position = search(
+        shape,
+        predict_at,
+        size=size,
+        spacing_mm=spacing_mm,
+        slice_mm=slice_mm,
+        most_windows=most_windows,
+    )
     if position is not None:
         centres = np.tile(position, (shape[2], 1))
         second = settled(Localisation(centres, *predict(centres)))
@@ -258,9 +268,21 @@ def _off_mm(found: Localisation, spacing_mm: float) -> float:
 
 
 def search(
-    shape, predict_at: PredictAt, *, size: int, spacing_mm: float, slice_mm: float
+    shape,
+    predict_at: PredictAt,
+    *,
+    size: int,
+    spacing_mm: float,
+    slice_mm: float,
+    most_windows: int | None = None,
 ) -> np.ndarray | None:
     """Search for the cord in windows over the whole field of view, on a few slices.
+
+    Parameters
+    ----------
+    most_windows : int, optional
+        Windows to try, from the centre outwards. By default the whole field of view once, or
+        twice as many windows as there are slices, whichever is more.
 
     Returns
     -------
@@ -269,7 +291,7 @@ def search(
     """
     slices = shape[2]
     grid = _search_grid(shape, spacing_mm, size * spacing_mm - _CORD_MM)
-    budget = max(2 * slices, len(grid))  # windows: about as many as segmenting the scan takes
+    budget = most_windows or max(2 * slices, len(grid))
     for k in dict.fromkeys((slices // 2, slices // 4, (3 * slices) // 4)):
         for begin in range(0, len(grid), 4):
             centres = grid[begin : begin + min(4, budget)]

@@ -164,8 +164,14 @@ class Session:
             soft[usable] = predict_windows(self.predict, np.array(alone))[:, 0]
         return soft
 
-    def localise(self) -> Localisation:
-        """Localise the cord and segment there; in a long scan it is localised on some slices."""
+    def localise(self, most_windows: int | None = None) -> Localisation:
+        """Localise the cord and segment there; in a long scan it is localised on some slices.
+
+        Parameters
+        ----------
+        most_windows : int, optional
+            See `gmseg.inference.localisation.search`.
+        """
         if self.scan.slices > 2 * _THINNED_SLICES:
             scan, numbers = self.scan.thinned(_THINNED_SLICES)
             found = replace(self, scan=scan, progress=None, _grids={}, _mean_stds={}).localise()
@@ -189,6 +195,7 @@ class Session:
             size=self.model.window,
             spacing_mm=self.spacing_mm,
             slice_mm=self.geometry.slice_mm,
+            most_windows=most_windows,
         )
         if not found.soft_windows.size:
             raise faults[0]

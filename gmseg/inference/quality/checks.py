@@ -28,6 +28,7 @@ _PROBED_SLICES = 3  # on which the orientation is tested
 _PROBE_MM = 16.0  # side of the windows for that: they contain the cord as a whole, or nearly
 _DOUBTFUL = 0.6  # soft Dice below which the scan's negative and rotated slices are tried
 _TRIED_SLICES = 4
+_TRIED_WINDOWS = 24  # each: four variants take a few seconds
 
 
 def gather(
@@ -186,7 +187,8 @@ def _variant_flags(session: Session, raised: set[str]) -> list[Flag]:
             continue
         scan = array_reader(thin.name, variant, affine, thin.bad_voxels)
         try:
-            found = replace(session, scan=scan, progress=None, _grids={}, _mean_stds={}).localise()
+            variant_session = replace(session, scan=scan, progress=None, _grids={}, _mean_stds={})
+            found = variant_session.localise(_TRIED_WINDOWS)
         except InputError:  # nothing in the window
             continue
         detections = found.detections

@@ -1,9 +1,12 @@
-"""Features are gathered from what was scanned."""
+"""Features are gathered from what was scanned, and the network is tried on variants."""
+
+import dataclasses
 
 import nibabel as nib
 import numpy as np
 
-from gmseg import load_model
+from gmseg import load_model, segment
+from gmseg.inference import segment as segmentation
 from gmseg.inference.quality import checks
 from gmseg.inference.quality.features import Features
 from gmseg.inference.session import Session
@@ -33,3 +36,20 @@ def test_margin_is_measured_to_the_edge_of_what_was_scanned():
     margins = checks._margins(voxels, np.array([[29.5, 39.5], [12.0, 39.5], [29.5, 58.0]]))
     np.testing.assert_allclose(margins, [20.0, 2.5, 1.5])
     assert np.isnan(checks._margins(np.zeros((9, 9, 1)), np.array([[4.0, 4.0]]))).all()
+
+
+def test_a_large_scan_without_cord_is_given_up_soon(monkeypatch):
+    """The field of view is searched once, and each variant of the scan in a few windows."""
+    predicted = []
+
+    def predict(windows):
+        predicted.append(len(windows))
+        return np.zeros((len(windows), 1, *windows.shape[1:]), np.float32)
+
+    monkeypatch.setattr(segmentation, "load_predictor", lambda _: predict)
+    model = dataclasses.replace(load_model(), window=128)
+    noise = np.random.default_rng(0).uniform(0, 100, (400, 400, 4)).astype(np.float32)
+    result = segment(nib.Nifti1Image(noise, np.diag([-0.5, 0.5, 5, 1])), model)
+    assert result.summary.window == "not found"
+    field = 11**2  # steps of 18 mm in 200 mm
+    assert field <= sum(predicted) <= field + 250
