@@ -8,6 +8,8 @@ Every stage is kept in OUT, and the same command goes on where it was interrupte
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -77,6 +79,8 @@ def build(data: Path, published: str, out: Path, without: set[str], seed: int) -
     torch.manual_seed(seed)
     folders = soft_labels(data, published, out / "labels")
     scans = [scan for scan in load_scans(data, folders) if scan.subject not in without]
+    facts = {"scans": [scan.name for scan in scans], "command": " ".join(sys.argv), "seed": seed}
+    (out / "facts.json").write_text(json.dumps(facts, indent=2) + "\n")
     painted, levels = _painted(data, scans, out / "painted.npz", without, seed)
 
     stream = Stream(scans, painted, levels, size=96, batch=16, seed=seed)

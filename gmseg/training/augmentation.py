@@ -90,10 +90,10 @@ def random_coordinates(
     return coordinates + np.reshape(centre, (2, 1, 1))
 
 
-def warp(plane: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-    """Sample a slice or mask, (rows, columns), at coordinates, linearly; 0 outside."""
+def warp(plane: np.ndarray, coordinates: np.ndarray, fill: float = 0.0) -> np.ndarray:
+    """Sample a slice or mask, (rows, columns), at coordinates, linearly; `fill` outside."""
     return ndimage.map_coordinates(
-        plane, coordinates, output=np.float32, order=1, mode="constant", cval=0.0
+        plane, coordinates, output=np.float32, order=1, mode="constant", cval=fill
     )
 
 

@@ -23,6 +23,7 @@ class Windows:
     standardise: str = "volume"
     raters: str = "majority"
     size: int = 128
+    inference_size: int = 200
     batch: int = 8
     centre: str = "cord"
     near_cord: float = 0.85
@@ -129,8 +130,13 @@ def protocol_of(name: str, content: dict, *, source: str = "the protocol") -> Pr
     if not sizes_fit(network):
         raise InputError(f"{source}: [network] describes no network that can be built; correct it")
     parts = {name: _section(name, content.get(name, {}), source) for name in _SECTIONS}
-    if parts["windows"].size % (step := window_step(network)):
-        raise InputError(f"{source}: [windows] size must be a multiple of {step} for this network")
+    for key in ("size", "inference_size"):
+        if getattr(parts["windows"], key) % (step := window_step(network)):
+            raise InputError(
+                f"{source}: [windows] {key} must be a multiple of {step} for this network"
+            )
+    if network.get("outputs", 1) != 1:
+        raise InputError(f"{source}: [network] outputs must be 1; training learns GM only")
     if parts["phantoms"].share > 0 and parts["phantoms"].count == 0:
         raise InputError(f"{source}: [phantoms] share needs a count; give both or neither")
     return Protocol(name=name, network=network, **parts)
@@ -215,7 +221,9 @@ def _fits(key: str, value, default) -> bool:
     if isinstance(default, bool):
         return isinstance(value, bool)
     if type(default) is int:
-        low, high = (16, 200) if key == "size" else (1 if key in _AT_LEAST_ONE else 0, 10**9)
+        low, high = 1 if key in _AT_LEAST_ONE else 0, 10**9
+        if key in ("size", "inference_size"):
+            low, high = 16, 200
         return type(value) is int and low <= value <= high
     if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
         return False

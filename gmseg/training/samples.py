@@ -20,8 +20,7 @@ from gmseg.training.augmentation import change_intensity, random_coordinates, wa
 from gmseg.training.protocol import Protocol, Windows
 from gmseg.training.template import Sections, paste_section, read_template
 
-INFERENCE_WINDOW = 200
-_KEPT_WINDOWS = 2.0  # side of the part of a scan around the cord that is kept, in windows
+_KEPT_MM = 100.0  # side of the part of a scan around the cord that is kept
 
 
 @dataclass(frozen=True)
@@ -125,9 +124,9 @@ def _training_scan(data, references, affine, protocol: Protocol, cord) -> Traini
         centres = window_centres(grid, centre="image")
     else:
         centres = window_centres(grid, cord=centres_of_mass(any_rater))
-    # of all slices, as at inference
-    windows = cut(grid.data, centres, INFERENCE_WINDOW, darkest(grid.data))
-    reach = round(_KEPT_WINDOWS * INFERENCE_WINDOW) // 2
+    size = protocol.windows.inference_size
+    windows = cut(grid.data, centres, size, darkest(grid.data))  # of all slices, as at inference
+    reach = round(_KEPT_MM / spacing_mm) // 2
     low, high = np.maximum(centres.min(axis=0) - reach, 0), centres.max(axis=0) + reach
 
     def kept(volume):
@@ -178,12 +177,15 @@ def make_sample(
         mean, std = training_set.mean, training_set.std
     small_field = rng.random() < windows.small_field
     # a small field changes mean and s.d. of the whole window, so all of it is needed
-    size = INFERENCE_WINDOW if small_field else windows.size
+    size = windows.inference_size if small_field else windows.size
     coordinates = random_coordinates(rng, centre, size, protocol.augmentation, spacing_mm)
-    plane, mask = warp(plane, coordinates), warp(mask, coordinates)
+    darkest = float(plane.min())  # fills windows at inference
+    plane, mask = warp(plane, coordinates, darkest), warp(mask, coordinates)
     if small_field:
         before = plane.mean() + 1e-6, plane.std() + 1e-6
-        plane, mask = _blank_outside_field(rng, plane, mask, windows.small_field_mm, spacing_mm)
+        plane, mask = _blank_outside_field(
+            rng, plane, mask, windows.small_field_mm, spacing_mm, darkest
+        )
         if windows.standardise == "volume":
             # mean and s.d. of the scan would change like those of this slice
             mean *= plane.mean() / before[0]
@@ -219,15 +221,15 @@ def _draw_centre(rng, centre, shape, windows: Windows):
     return centre + radius * np.array([np.cos(angle), np.sin(angle)])
 
 
-def _blank_outside_field(rng, plane, mask, field_mm, spacing_mm):
-    """Set everything outside a random rectangle near the middle to scan value 0."""
+def _blank_outside_field(rng, plane, mask, field_mm, spacing_mm, darkest):
+    """Set everything outside a random rectangle near the middle to the darkest value."""
     size = np.array(plane.shape)
     half = rng.uniform(*field_mm, 2) / spacing_mm / 2
     middle = size / 2 + rng.uniform(-0.3, 0.3, 2) * half
     low, high = np.maximum(middle - half, 0).astype(int), (middle + half).astype(int)
     field = np.zeros(plane.shape, np.float32)
     field[low[0] : high[0], low[1] : high[1]] = 1
-    return plane * field, mask * field
+    return np.where(field > 0, plane, np.float32(darkest)), mask * field
 
 
 def make_batch(

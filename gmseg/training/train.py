@@ -23,7 +23,7 @@ from gmseg.training import checkpoint
 from gmseg.training.loop import Run, run_steps
 from gmseg.training.losses import make_loss
 from gmseg.training.protocol import Protocol, load_protocol
-from gmseg.training.samples import INFERENCE_WINDOW, TrainingSet, prepare_training_set
+from gmseg.training.samples import TrainingSet, prepare_training_set
 from gmseg.training.validation import calibrate, mean_dice, read_cases
 
 _OUTPUTS = ("checkpoint.npz", "model.json", "model.weights.h5", "log.csv", "curves.png")
@@ -143,7 +143,7 @@ def _check(
 def _check_start(start: Model, sizes, held_out: list[LabelledScan]) -> None:
     """Refuse a model with a network of other sizes, or one trained on held-out subjects."""
     theirs, ours = network_entry(network_sizes(start.network)), network_entry(sizes)
-    for key in sorted((theirs.keys() | ours.keys()) - {"dropout", "batchnorm_momentum"}):
+    for key in sorted((theirs.keys() | ours.keys()) - {"dropout", "batchnorm_momentum", "outputs"}):
         if theirs.get(key) != ours.get(key):
             raise InputError(
                 f"`start={start.name}`: its network has {key} {theirs.get(key)}, the "
@@ -192,7 +192,7 @@ def _build(plan: _Plan) -> Run:
     network, averaged = logits_of(build(sizes)), build(sizes)
     network.get_layer("logits").bias.assign([np.log(_GM_SHARE / (1 - _GM_SHARE))])
     if plan.start is not None:
-        network.set_weights(registry.load_network(plan.start).get_weights())
+        _fill_gm(network, registry.load_network(plan.start))
     network.compile(
         keras.optimizers.Adam(protocol.optimiser.rate), loss=make_loss(protocol.loss.cross_entropy)
     )
@@ -203,6 +203,15 @@ def _build(plan: _Plan) -> Run:
         state = checkpoint.load(plan.out / checkpoint.NAME, network, identity)
     early_stop = plan.early_stop
     return Run(plan.out, protocol, plan.seed, network, averaged, state, identity, [], early_stop)
+
+
+def _fill_gm(network, start) -> None:
+    """Fill a network with the weights of another, of whose outputs GM is the first."""
+    for layer, other in zip(network.layers, start.layers, strict=False):
+        values = other.get_weights()
+        if layer.name == "logits":
+            values = [value[..., :1] for value in values]
+        layer.set_weights(values)
 
 
 def _identity(plan: _Plan) -> str:
@@ -233,7 +242,7 @@ def _draft(plan: _Plan, training_set: TrainingSet) -> Model:
         weights_sha256="",
         network=network_entry(network_sizes(plan.protocol.network)),
         voxel_size_mm=windows.spacing_mm,
-        window=INFERENCE_WINDOW,
+        window=windows.inference_size,
         standardise=windows.standardise,
         mean=training_set.mean if own else None,
         std=training_set.std if own else None,
