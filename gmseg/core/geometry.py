@@ -5,16 +5,81 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 
+_THICK = 1.5
+"""An axis whose voxels are this many times longer than along both others has the slices."""
+_MOST_LEAN_DEG = 75.0
+"""Slices whose normal leans more from inferior-superior are sagittal or coronal."""
+
+
+def orientation(affine: np.ndarray) -> np.ndarray:
+    """Return the orientation of an array, with the slices along inferior-superior.
+
+    It is that of `nibabel.orientations.io_orientation`, except where slices that are thicker than
+    their pixels lean more than 45 degrees: their axis counts as inferior-superior all the same.
+
+    Parameters
+    ----------
+    affine : numpy.ndarray
+        (4, 4), in mm.
+
+    Returns
+    -------
+    numpy.ndarray
+        (3, 2): for every array axis the world axis (0 right, 1 anterior, 2 superior) and 1 or -1.
+
+    Examples
+    --------
+    >>> leaning = nib.affines.from_matvec(nib.eulerangles.euler2mat(x=np.deg2rad(55)))
+    >>> orientation(leaning @ np.diag([0.5, 0.5, 5, 1])).tolist()
+    [[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]]
+    """
+    plain = nib.orientations.io_orientation(affine)
+    linear = np.asarray(affine, float)[:3, :3]
+    sizes = np.linalg.norm(linear, axis=0)
+    axis = int(np.argmax(sizes))
+    first, second = np.delete(np.arange(3), axis)
+    normal = np.cross(linear[:, first], linear[:, second])
+    length = np.linalg.norm(normal)
+    if (
+        np.isnan(plain).any()
+        or plain[axis, 0] == 2
+        or sizes[axis] < _THICK * max(sizes[first], sizes[second])
+        or abs(normal[2]) <= np.cos(np.deg2rad(_MOST_LEAN_DEG)) * length
+    ):
+        return plain
+    leaning = np.zeros((3, 2))
+    leaning[axis] = 2, np.sign(linear[2, axis]) or 1
+    # the in-plane axis that is nearer to right-left, compared with the other
+    across = np.abs(linear[0, [first, second]]) / sizes[[first, second]]
+    order = (first, second) if across[0] >= across[1] else (second, first)
+    for world, array_axis in enumerate(order):
+        leaning[array_axis] = world, np.sign(linear[world, array_axis]) or 1
+    return leaning
+
 
 def slice_axis(affine: np.ndarray) -> int:
-    """Return the array axis that runs from inferior to superior.
+    """Return the array axis that runs from inferior to superior, see `orientation`.
 
     Examples
     --------
     >>> slice_axis(np.diag([0.5, 0.5, 5, 1]))
     2
     """
-    return int(np.flatnonzero(nib.orientations.io_orientation(affine)[:, 0] == 2)[0])
+    return int(np.flatnonzero(orientation(affine)[:, 0] == 2)[0])
+
+
+def slice_lean_deg(affine: np.ndarray) -> float:
+    """Return the angle between the normal of the slices and inferior-superior.
+
+    Examples
+    --------
+    >>> turn = nib.affines.from_matvec(nib.eulerangles.euler2mat(x=np.deg2rad(30)))
+    >>> round(slice_lean_deg(turn @ np.diag([0.5, 0.5, 5, 1])), 6)
+    30.0
+    """
+    first, second = np.delete(np.asarray(affine, float)[:3, :3].T, slice_axis(affine), axis=0)
+    normal = np.cross(first, second)
+    return float(np.rad2deg(np.arccos(np.clip(abs(normal[2]) / np.linalg.norm(normal), 0, 1))))
 
 
 def runs_downwards(affine: np.ndarray) -> bool:
@@ -25,7 +90,7 @@ def runs_downwards(affine: np.ndarray) -> bool:
     >>> runs_downwards(np.diag([0.5, 0.5, -5, 1]))
     True
     """
-    return bool(nib.orientations.io_orientation(affine)[slice_axis(affine), 1] < 0)
+    return bool(orientation(affine)[slice_axis(affine), 1] < 0)
 
 
 def slice_areas_mm2(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:

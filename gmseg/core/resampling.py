@@ -9,6 +9,8 @@ import numpy as np
 from nibabel import orientations
 from scipy import ndimage
 
+from gmseg.core.geometry import orientation
+
 WORKING_SPACING_MM = 0.25
 """Spacing in plane of the paper. The card of a model names the spacing that it was trained at."""
 _LAS = orientations.axcodes2ornt("LAS")
@@ -144,7 +146,7 @@ def to_native_grid(values: np.ndarray, grid: GridGeometry) -> np.ndarray:
     las_shape = [grid.native_shape[int(axis)] for axis in np.argsort(transform[:, 0])]
     step = 1 / _steps(las_affine, grid.spacing_mm)[:2]
     las = _sample_slices(np.asarray(values, np.float32), step, step / 2 - 0.5, las_shape)
-    native = orientations.io_orientation(grid.native_affine)
+    native = orientation(grid.native_affine)
     return orientations.apply_orientation(las, orientations.ornt_transform(_LAS, native))
 
 
@@ -161,7 +163,7 @@ def to_las(image: nib.spatialimages.SpatialImage) -> tuple[np.ndarray, np.ndarra
 
 
 def _to_las(affine: np.ndarray) -> np.ndarray:
-    return orientations.ornt_transform(orientations.io_orientation(affine), _LAS)
+    return orientations.ornt_transform(orientation(affine), _LAS)
 
 
 def _steps(las_affine: np.ndarray, spacing_mm: float) -> np.ndarray:

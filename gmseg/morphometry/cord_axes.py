@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from nibabel import orientations
 from scipy import ndimage
 from scipy.optimize import minimize
 
-from gmseg.core.geometry import slice_axis
+from gmseg.core.geometry import orientation, slice_axis
 
 _REACH_MM = 10.0  # pixels farther from the middle of the shape are ignored
 _TURNS = np.deg2rad(np.arange(-45, 46, 3))  # first guesses, from anterior
@@ -108,7 +107,7 @@ def in_plane_grid(affine: np.ndarray) -> InPlaneGrid:
     """Return where the pixels of the slices of an image are."""
     axis = slice_axis(affine)
     first, second = (a for a in range(3) if a != axis)
-    closest = orientations.io_orientation(affine)[[first, second]]
+    closest = orientation(affine)[[first, second]]
     # in-plane array axes that are closest to right-left and to posterior-anterior, and their signs
     order = np.argsort(closest[:, 0])
     vectors = affine[:3, [first, second]]
