@@ -11,7 +11,8 @@ from gmseg.datasets.folders import bids_scans
 from gmseg.datasets.labelled import read_labelled
 from gmseg.errors import InputError
 from gmseg.evaluation.evaluate import majority
-from gmseg.io.image import GRID_MM, affine_difference_mm, read_mask, read_scan
+from gmseg.io.grids import same_place
+from gmseg.io.image import read_mask, read_scan
 
 MULTICENTRE, SMALL_FIELD = "t2starw-multicentre", "t2s-small-fov"
 
@@ -61,7 +62,7 @@ def multicentre_cases(data: Path) -> list[Case]:
 def check_same_grid(rescan: Path, scan) -> None:
     """Refuse a rescan on another grid than the scan's."""
     other = read_scan(rescan)
-    if other.shape != scan.shape or affine_difference_mm(other.affine, scan.affine) > GRID_MM:
+    if other.shape != scan.shape or not same_place(other.affine, scan.affine, scan.shape):
         raise InputError(f"{rescan}: lies on another grid than run-1; remove this rescan")
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from gmseg.errors import InputError
 from gmseg.io.files import check_input, sha256
-from gmseg.io.image import GRID_MM, affine_difference_mm, description_of
+from gmseg.io.grids import same_place
+from gmseg.io.image import description_of
 from gmseg.io.scan_reader import open_scan
 from gmseg.io.scan_writer import part_writers
 
@@ -70,8 +71,8 @@ def combine_echoes(
     readers = [open_scan(echo, volume=volume, mean=mean) for echo in echoes]
     first = readers[0]
     for reader in readers:
-        difference_mm = affine_difference_mm(reader.affine, first.affine)
-        if reader.shape != first.shape or not difference_mm <= GRID_MM:  # NaN is refused, too
+        same = reader.shape == first.shape
+        if not same or not same_place(reader.affine, first.affine, first.shape):
             raise InputError(
                 f"{reader.name}: is not on the grid of {first.name}; export both again"
             )

@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from gmseg.cli.console import advance, exclude, progress_bar, warn
-from gmseg.cli.options import Mean, Overwrite, Volume
+from gmseg.cli.options import Label, Mean, Overwrite, Volume
 
 _Scan = Annotated[Path, Argument(metavar="SCAN", help="A scan of any length; it is read in parts.")]
 _Mask = Annotated[
@@ -30,6 +30,7 @@ def movie(
     scan: _Scan,
     mask: _Mask,
     output: _Output,
+    label: Label = None,
     volume: Volume = None,
     mean: Mean = False,
     overwrite: Overwrite = False,
@@ -49,7 +50,14 @@ def movie(
     bar_format = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
     with progress_bar(desc=output.name, bar_format=bar_format) as bar:
         made = write_movie(
-            scan, mask, output, volume=volume, mean=mean, overwrite=overwrite, progress=advance(bar)
+            scan,
+            mask,
+            output,
+            volume=volume,
+            mean=mean,
+            label=label,
+            overwrite=overwrite,
+            progress=advance(bar),
         )
     seconds = made.frames / made.rate
     print(f"{made.file}  {made.frames} frames, {made.rate} per second, {seconds:.1f} s")

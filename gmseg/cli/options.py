@@ -58,5 +58,11 @@ Protocol = Annotated[
         "file of your own.",
     ),
 ]
+Label = Annotated[
+    int | None,
+    Option(
+        metavar="N", help="Value of GM in the mask; needed unless the mask contains only 0 and 1."
+    ),
+]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace files that exist.")]
 Strict = Annotated[bool, Option("--strict", help="Exit with status 3 if a QC flag is raised.")]

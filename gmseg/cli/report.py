@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from gmseg.cli.console import exclude
-from gmseg.cli.options import Mean, Overwrite, Volume
+from gmseg.cli.options import Label, Mean, Overwrite, Volume
 from gmseg.errors import InputError
 
 _Scan = Annotated[Path, Argument(metavar="SCAN", help="The scan.")]
@@ -61,6 +61,7 @@ def report(
     spread: _Spread = None,
     summary: _Summary = None,
     name: _Name = None,
+    label: Label = None,
     volume: Volume = None,
     mean: Mean = False,
     header_text: _HeaderText = False,
@@ -89,6 +90,7 @@ def report(
         scan,
         mask,
         name=name,
+        label=label,
         soft=soft,
         spread=spread,
         volume=volume,

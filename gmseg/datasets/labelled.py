@@ -9,6 +9,7 @@ from gmseg.datasets.folders import LabelledScan
 from gmseg.errors import InputError
 from gmseg.evaluation.evaluate import majority
 from gmseg.io import image as scan_image
+from gmseg.io.grids import displacement_mm, orientation_onto
 from gmseg.io.image_file import open_image
 
 
@@ -31,9 +32,7 @@ def read_labelled(item: LabelledScan) -> tuple[nib.Nifti1Image, list[np.ndarray]
         raise InputError(f"{item.scan}: contains NaN or infinite voxels; replace them")
     challenge = item.gm_label is not None
     return scan, [
-        scan_image.read_mask(
-            file, scan, what="reference", label=item.gm_label, voxelwise=challenge, one_value=True
-        )
+        scan_image.read_mask(file, scan, what="reference", label=item.gm_label, voxelwise=challenge)
         for file in item.references
     ]
 
@@ -82,11 +81,11 @@ def _check_scan(item: LabelledScan, raters: int) -> list[str]:
     if len(item.references) < raters:
         notes.append(f"{item.name}: {len(item.references)} of {raters} raters")
     for file in item.references:
-        affine = open_image(file).affine
-        difference = scan_image.affine_difference_mm(affine, scan.affine)
-        if difference > scan_image.GRID_MM:
+        mask = open_image(file)
+        if orientation_onto(mask, scan) is None:
+            displaced_mm = displacement_mm(mask.affine, scan.affine, scan.shape)
             notes.append(
-                f"{file.name}: affine differs from the image's by {difference:.3g} mm; "
+                f"{file.name}: displaced by up to {displaced_mm:.3g} mm against the image; "
                 f"taken voxel by voxel"
             )
     if not majority(masks).any():

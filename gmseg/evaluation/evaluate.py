@@ -11,6 +11,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.orientations import apply_orientation
 from nibabel.processing import resample_from_to
 
 from gmseg.core.geometry import slice_axis
@@ -18,6 +19,7 @@ from gmseg.errors import InputError
 from gmseg.evaluation import metrics
 from gmseg.evaluation.matching import match_files
 from gmseg.io import image
+from gmseg.io.grids import displacement_mm, orientation_onto
 
 REGIONS = ("volume", "labelled_slices")
 
@@ -38,7 +40,7 @@ def evaluate(
     prediction : path-like
         A mask of 0 and 1, or of `label`.
     references : path-like or sequence of path-like
-        Masks on the same grid, one per rater.
+        Masks on the same grid, in any orientation; one per rater.
     label : int, optional
         Value of GM in the references. By default they may contain only 0 and 1.
     resample : bool
@@ -98,16 +100,16 @@ def _read_prediction(file: Path, label: int | None) -> nib.Nifti1Image:
 
 def _on_grid(mask, grid, file: Path, grid_file: Path, resample: bool) -> np.ndarray:
     """Return the voxels of a mask on a grid, bool; refuse another grid without `resample`."""
-    shift_mm = image.affine_difference_mm(mask.affine, grid.affine)
-    same_shape = mask.shape == grid.shape
-    if same_shape and shift_mm <= image.GRID_MM:
-        return np.asarray(mask.dataobj, bool)
+    ornt = orientation_onto(mask, grid)
+    if ornt is not None:
+        return apply_orientation(np.asarray(mask.dataobj, bool), ornt)
     if not resample:
         remedy = f"set `resample=True` to resample it to the grid of {grid_file}"
-        if not same_shape:
+        if mask.shape != grid.shape:
             raise InputError(f"{file}: its shape is {mask.shape}, not {grid.shape}; {remedy}")
+        displaced_mm = displacement_mm(mask.affine, grid.affine, grid.shape)
         raise InputError(  # some masks of the challenge have a wrong header
-            f"{file}: its affine differs from that of {grid_file} by {shift_mm:.3g} mm; {remedy}; "
+            f"{file}: is displaced by up to {displaced_mm:.3g} mm against {grid_file}; {remedy}; "
             f"if a header is wrong, copy the scan's to it instead"
         )
     soft = nib.Nifti1Image(np.asarray(mask.dataobj, np.float32), mask.affine)

@@ -46,6 +46,11 @@ def write_text(path, text: str) -> None:
 def check_input(path) -> Path:
     """Return the path of a file after checking that it exists and is not empty."""
     path = Path(path)
+    if path.is_symlink() and not path.exists():
+        target = path.readlink()
+        if "annex/objects" in target.as_posix():
+            raise InputError(f"{path}: its content is not here; run datalad get {path}")
+        raise InputError(f"{path}: is a broken link to {target}; give an existing file")
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path")
     if path.is_dir():

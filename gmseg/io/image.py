@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -11,16 +12,14 @@ import numpy as np
 from nibabel import orientations
 
 from gmseg.errors import InputError
+from gmseg.io import mask_values
 from gmseg.io.files import atomic_path
+from gmseg.io.grids import displacement_mm, orientation_onto
 from gmseg.io.image_file import load_voxels, open_image
+from gmseg.io.voxel_sizes import check_geometry
 
-GRID_MM = 1e-3
-"""Affines that differ by no more belong to one grid, see `affine_difference_mm`."""
-_IN_PLANE_LIMITS_MM = (0.01, 5.0)
-_SLICE_LIMITS_MM = (0.01, 50.0)
-_FIELD_LIMIT_MM = 3000.0  # along the cord
-_FIELD_IN_PLANE_MM = 1000.0  # wider than the bore of any scanner
-_ORIGIN_LIMIT_MM = 1e5  # beyond it, single precision moves voxels by more than 0.01 mm
+_RESULT = re.compile(r"gmseg \d\S* [0-9a-f]{16}")
+"""Description of results, see `gmseg.batch.resume.fingerprint`; combined echoes have another."""
 _GEOMETRY_FIELDS = (
     "pixdim",
     "qform_code",
@@ -88,7 +87,7 @@ def check_header(image, *, name, volume: int | None, mean: bool) -> tuple[int, i
     """Return the 3-D shape of a scan after checking its header, see `read_scan`."""
     shape = _check_shape(name, image.shape, volume, mean)
     _check_dtype(name, image)
-    check_affine(name, image.affine, shape)
+    check_geometry(name, image, shape)
     return shape
 
 
@@ -112,80 +111,85 @@ def check_range(name, low: float, high: float) -> None:
 
 
 def read_mask(
-    path,
-    scan: nib.Nifti1Image,
-    *,
-    what: str,
-    label: int | None = None,
-    voxelwise: bool = False,
-    one_value: bool = False,
+    path, scan: nib.Nifti1Image, *, what: str, label: int | None = None, voxelwise: bool = False
 ) -> np.ndarray:
-    """Return a mask that belongs to a scan; voxels over 0.5 are in it.
+    """Return a mask that belongs to a scan.
 
     Parameters
     ----------
     path : path-like
-        File of the mask.
+        File of the mask, in the orientation of the scan or another one.
     scan : nibabel.Nifti1Image
         Scan, from `read_scan`.
     what : str
-        Name of the kind of mask in messages.
+        Kind of the mask, see `gmseg.io.mask_values.value_inside`.
     label : int, optional
-        Value to take from a label image with 0, 1 and 2.
+        Value to take from a label image.
     voxelwise : bool
         Accept another affine if the axes have the same directions and voxel sizes: headers of
         GM Challenge masks may differ from those of their scans.
-    one_value : bool
-        Refuse several whole numbers above 0, which are labels of several tissues.
 
     Returns
     -------
     numpy.ndarray
-        bool, the scan's shape.
+        bool, the scan's shape; fractions over 0.5 are in the mask.
 
     Raises
     ------
     gmseg.errors.InputError
-        If it cannot be read, is empty, or its grid is not the scan's (affines may differ by
-        1e-3 mm).
+        If it cannot be read, is empty, contains other values, or is not on the scan's grid.
     """
     path = Path(path)
     image = open_image(path)
-    check_grid(path, image, scan.shape, scan.affine, what=what, voxelwise=voxelwise)
-    values = load_voxels(path, image).reshape(scan.shape)
-    if label is not None and (unknown := set(np.unique(values).tolist()) - {0, 1, 2}):
-        raise InputError(
-            f"{path}: the {what} contains {', '.join(f'{v:g}' for v in sorted(unknown)[:3])} "
-            f"besides 0, 1 (gray matter) and 2 (white matter); relabel it"
-        )
-    inside = np.unique(values[values > 0.5])
-    if one_value and label is None and len(inside) > 1 and (inside == np.rint(inside)).all():
-        raise InputError(
-            f"{path}: the {what} contains {', '.join(f'{v:g}' for v in inside[:4])}, as labels of "
-            f"several tissues; give one with GM alone"
-        )
-    mask = values > 0.5 if label is None else values == label
+    ornt = check_grid(path, image, scan, scan.shape, what=what, voxelwise=voxelwise)
+    values = load_voxels(path, image).reshape(image.shape[:3])
+    value = mask_values.value_inside(path, [values], what=what, label=label)
+    mask = orientations.apply_orientation(mask_values.as_mask(values, value) > 0.5, ornt)
     if not mask.any():
         raise InputError(f"{path}: the {what} is empty; give a non-empty mask")
     return mask
 
 
-def check_grid(path, image, shape, affine, *, what: str, voxelwise: bool = False) -> None:
-    """Refuse a mask that does not lie on a scan's grid; see `read_mask`."""
-    if tuple(image.shape)[:3] != tuple(shape) or math.prod(image.shape[3:]) != 1:
+def check_grid(path, image, grid, shape, *, what: str, voxelwise: bool = False) -> np.ndarray:
+    """Return how a mask is reoriented onto a scan's grid; refuse one on another grid.
+
+    Parameters
+    ----------
+    path : path-like
+        Name of the mask in messages.
+    image : nibabel.spatialimages.SpatialImage
+        The mask.
+    grid, shape : nibabel.spatialimages.SpatialImage, sequence of int
+        Image with the geometry of the scan, and the scan's shape.
+    what, voxelwise : str, bool
+        See `read_mask`.
+
+    Returns
+    -------
+    numpy.ndarray
+        (3, 2), for `nibabel.orientations.apply_orientation`.
+    """
+    shape = tuple(shape)
+    if math.prod(image.shape[3:]) != 1 or sorted(image.shape[:3]) != sorted(shape):
         raise InputError(
-            f"{path}: the {what} has shape {image.shape}, the scan {tuple(shape)}; "
+            f"{path}: the {what} has shape {image.shape}, the scan {shape}; "
             f"give a {what} on the scan's grid"
         )
     _check_dtype(path, image)
-    difference = affine_difference_mm(image.affine, affine)
-    if voxelwise:
-        difference = 0.0 if _same_axes(image.affine, affine) else difference
-    if not difference <= GRID_MM:
+    if (ornt := orientation_onto(image, grid, shape)) is not None:
+        return ornt
+    if voxelwise and image.shape[:3] == shape and _same_axes(image.affine, grid.affine):
+        return np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
+    if image.shape[:3] != shape:
         raise InputError(
-            f"{path}: the {what}'s affine differs from the scan's by {difference:.3g} mm; "
-            f"resample it to the scan's grid"
+            f"{path}: the {what} has shape {image.shape}, the scan {shape}, and lies elsewhere; "
+            f"give a {what} on the scan's grid"
         )
+    displaced_mm = displacement_mm(image.affine, grid.affine, shape)
+    raise InputError(
+        f"{path}: the {what} is displaced by up to {displaced_mm:.3g} mm against the scan; "
+        f"resample it to the scan's grid"
+    )
 
 
 def read_segmentation(path, *, label: int | None = None) -> nib.Nifti1Image:
@@ -206,37 +210,22 @@ def read_segmentation(path, *, label: int | None = None) -> nib.Nifti1Image:
     Raises
     ------
     gmseg.errors.InputError
-        If it cannot be read, is not 3-D, contains other values than 0 and 1, or, with a label,
-        fractions or other labels alone.
+        If it cannot be read, is not 3-D, or contains other values, see
+        `gmseg.io.mask_values.value_inside`.
     """
     path = Path(path)
     image = open_image(path)
-    if (volumes := math.prod(image.shape[3:])) > 1:
-        raise InputError(f"{path}: contains {volumes} volumes; give one mask, 3-D")
-    shape = _check_shape(path, image.shape, None, False)
-    _check_dtype(path, image)
-    check_affine(path, image.affine, shape)
+    shape = check_single(path, image)
     values = load_voxels(path, image).reshape(shape)
-    held = np.unique(values)
-    wanted = 1 if label is None else label
-    if not np.equal(held, np.rint(held)).all():
-        some = held[held != np.rint(held)]
-        raise InputError(
-            f"{path}: contains values such as {some[len(some) // 2]:g}, as a soft "
-            f"segmentation does; give a mask of 0 and 1"
-        )
-    others = [f"{value:g}" for value in held if value not in (0, wanted)]
-    shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-    if label is None and others:
-        which = 1 if 1 in held else others[0]
-        raise InputError(
-            f"{path}: contains {shown} besides 0 and 1; say which value is GM with `label={which}`"
-        )
-    if label is not None and others and wanted not in held:
-        raise InputError(
-            f"{path}: contains {shown} and no {label}; give the value of GM with `label`"
-        )
-    return like_scan(image, (values == wanted).astype(np.uint8))
+    value = mask_values.value_inside(path, [values], what="mask", label=label)
+    return like_scan(image, mask_values.as_mask(values, value).astype(np.uint8))
+
+
+def check_single(name, image) -> tuple[int, int, int]:
+    """Return the 3-D shape of a mask after checking its header; refuse several volumes."""
+    if (volumes := math.prod(image.shape[3:])) > 1:
+        raise InputError(f"{name}: contains {volumes} volumes; give one mask, 3-D")
+    return check_header(image, name=name, volume=None, mean=False)
 
 
 def _same_axes(affine: np.ndarray, other: np.ndarray) -> bool:
@@ -244,20 +233,6 @@ def _same_axes(affine: np.ndarray, other: np.ndarray) -> bool:
     sizes = nib.affines.voxel_sizes(affine), nib.affines.voxel_sizes(other)
     codes = nib.aff2axcodes(affine), nib.aff2axcodes(other)
     return codes[0] == codes[1] and bool(np.allclose(*sizes, atol=1e-3))
-
-
-def affine_difference_mm(affine: np.ndarray, other: np.ndarray) -> float:
-    """Return the largest difference between two affines' entries, in mm.
-
-    Programs write affines in single precision and rounded quaternions, so differences up to
-    `GRID_MM` count as the same grid.
-
-    Examples
-    --------
-    >>> affine_difference_mm(np.eye(4), np.diag([1, 1, 1.5, 1]))
-    0.5
-    """
-    return float(np.abs(np.asarray(affine, float) - np.asarray(other, float)).max())
 
 
 def _check_shape(name, shape, volume: int | None, mean: bool) -> tuple[int, int, int]:
@@ -286,38 +261,6 @@ def _check_dtype(name, image) -> None:
         raise InputError(f"{name}: has {kind} voxels; give one number per voxel (magnitude image)")
 
 
-def check_affine(name, affine: np.ndarray, shape) -> None:
-    """Raise InputError unless the affine describes a possible voxel grid."""
-    if not np.isfinite(affine).all():
-        raise InputError(f"{name}: the affine contains NaN or infinity; repair the header")
-    if not np.array_equal(affine[3], [0, 0, 0, 1]):  # from a .mat file beside the image
-        raise InputError(f"{name}: the affine's last row is not 0, 0, 0, 1; repair the header")
-    if np.abs(affine[:3, 3]).max() > _ORIGIN_LIMIT_MM:
-        raise InputError(
-            f"{name}: lies {np.abs(affine[:3, 3]).max():g} mm from its origin; repair the header"
-        )
-    with np.errstate(all="ignore"):
-        sizes = nib.affines.voxel_sizes(affine)
-    text = " x ".join(f"{size:g}" for size in sizes)
-    remedy = "repair the header's voxel size or affine"
-    if (sizes == 0).any():
-        raise InputError(f"{name}: a voxel size is zero ({text} mm); {remedy}")
-    with np.errstate(all="ignore"):
-        ornt = orientations.io_orientation(affine)
-    if np.isnan(ornt).any() or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-3:
-        raise InputError(f"{name}: the affine is singular (axes coincide); {remedy}")
-    slice_axis = int(np.flatnonzero(ornt[:, 0] == 2)[0])
-    for axis, size in enumerate(sizes):
-        along = axis == slice_axis
-        low, high = _SLICE_LIMITS_MM if along else _IN_PLANE_LIMITS_MM
-        most = _FIELD_LIMIT_MM if along else _FIELD_IN_PLANE_MM
-        if not low <= size <= high or size * shape[axis] > most:
-            raise InputError(
-                f"{name}: voxel sizes of {text} mm with shape {tuple(shape)} "
-                f"are implausible for an axial scan; {remedy}"
-            )
-
-
 def like_scan(scan, data: np.ndarray) -> nib.Nifti1Image:
     """Return voxels as an image with a scan's geometry, and nothing else of its header.
 
@@ -344,10 +287,26 @@ def like_scan(scan, data: np.ndarray) -> nib.Nifti1Image:
 
 def description_of(path) -> str:
     """Return the description field of an image, where gmseg says what it was made from."""
-    header = open_image(Path(path)).header
-    if "descrip" not in header:
+    return _description(open_image(Path(path)))
+
+
+def is_result(image) -> bool:
+    """Return whether gmseg has written an image as the result of a segmentation.
+
+    Examples
+    --------
+    >>> image = nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4))
+    >>> image.header["descrip"] = b"gmseg 0.2.0 0123456789abcdef"
+    >>> is_result(image)
+    True
+    """
+    return bool(_RESULT.fullmatch(_description(image)))
+
+
+def _description(image) -> str:
+    if not isinstance(image, nib.AnalyzeImage) or "descrip" not in image.header:
         return ""
-    return bytes(header["descrip"]).rstrip(b"\0").decode("ascii", "replace")
+    return bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace")
 
 
 def write_image(image: nib.Nifti1Image, path) -> None:

@@ -21,6 +21,8 @@ _COMPRESSED = (".gz", ".mgz", ".bz2", ".zst")
 # how many bytes one byte of a file can expand to: deflate reaches 1032
 _MOST_EXPANSION = {".gz": 1032, ".mgz": 1032, ".mnc": 1032, ".bz2": 1 << 20, ".zst": 1 << 20}
 _MOST_EXTENSIONS = 64 << 20
+_HEADER_SIZES = [size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")]
+"""First bytes of NIfTI and Analyze headers."""
 
 
 def open_image(path: Path):
@@ -31,6 +33,7 @@ def open_image(path: Path):
             start = file.read(132)
         if start[128:] == b"DICM":
             raise InputError(f"{path}: is a DICOM file; convert the series to NIfTI with dcm2niix")
+        _check_start(path, start)
         if start.startswith(b"\x89HDF"):  # MINC 2
             check_hdf5(path)
         with _quiet_nibabel():
@@ -58,6 +61,19 @@ def open_image(path: Path):
     # Python's integers do not overflow
     _check_size(path, image, math.prod(map(int, image.shape)) * itemsize)
     return image
+
+
+def _check_start(path: Path, start: bytes) -> None:
+    """Refuse names that contradict the first bytes of a file, and pointers to content elsewhere."""
+    name, compressed = path.name, start.startswith(b"\x1f\x8b")
+    if name.lower().endswith(".gz") and start[:4] in _HEADER_SIZES:
+        raise InputError(f"{path}: is not compressed; rename it to {name[:-3]}")
+    if name.lower().endswith((".nii", ".img", ".hdr")) and compressed:
+        raise InputError(f"{path}: is compressed; rename it to {name}.gz")
+    if start.startswith(b"/annex/objects/"):
+        raise InputError(f"{path}: its content is not here; run datalad get {path}")
+    if start.startswith(b"version https://git-lfs"):
+        raise InputError(f"{path}: its content is not here; run git lfs pull")
 
 
 @contextlib.contextmanager
@@ -119,6 +135,7 @@ def _check_qform(path: Path, header) -> None:
     handedness = float(header["pixdim"][0])
     if handedness != -1 and not handedness >= 0:
         raise InputError(f"{path}: pixdim[0] is {handedness:g}, not 1 or -1; repair the header")
+    header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])  # as nibabel does
     header["pixdim"][0] = -1 if handedness == -1 else 1  # as nibabel and most programs read it
     try:
         fits = np.isfinite(header.get_qform(coded=False)).all()

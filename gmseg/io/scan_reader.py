@@ -6,6 +6,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 
 import nibabel as nib
@@ -14,13 +15,16 @@ import numpy as np
 from gmseg.core import geometry
 from gmseg.core.pipeline import BATCH
 from gmseg.core.resampling import GridGeometry, WorkingGrid, grid_geometry, to_working_grid
+from gmseg.errors import InputError
 from gmseg.io import image as scan_image
+from gmseg.io import mask_values
 from gmseg.io.image_file import open_image, read_part, verify_compression
 from gmseg.io.memory import check_memory
 
 IN_MEMORY_BYTES = 256 * 2**20
 """Scans of at most this size are kept in memory; larger ones are read in parts."""
 _SLAB_BYTES = 16 * 2**20
+_MOST_MASK_VALUES = 10  # images of 0 and a few other whole numbers are masks
 
 
 @dataclass(frozen=True)
@@ -133,16 +137,16 @@ def open_scan(
 
     Parameters
     ----------
-    scan : path-like or nibabel image
-        The scan.
-    name : str or path-like, optional
-        Name of the scan in messages; its path by default.
+    scan : path-like, nibabel image or (numpy.ndarray, numpy.ndarray)
+        The scan; an array needs its affine, (4, 4) in mm.
+    name : str, optional
+        Name in messages of a scan without a path.
     volume : int, optional
         Volume of a 4-D scan, counted from 0.
     mean : bool
         Average the volumes of a 4-D scan.
     check_voxels : bool
-        Read all voxels once, and refuse a scan whose voxels are all the same.
+        Read all voxels once, and refuse a scan whose voxels are all the same, and masks.
 
     Examples
     --------
@@ -151,9 +155,7 @@ def open_scan(
     >>> reader.slices, reader.read(0, 2).shape
     (4, (2, 3, 2))
     """
-    given = isinstance(scan, nib.spatialimages.SpatialImage)
-    name = name or (scan.get_filename() or "the scan" if given else scan)
-    image = scan if given else open_image(Path(scan))
+    image, name = as_image(scan, name or "the scan")
     shape = scan_image.check_header(image, name=name, volume=volume, mean=mean)
     if _is_read_in_parts(image, shape, mean):
         reader = _part_reader(image, shape, volume, name)
@@ -167,10 +169,46 @@ def open_scan(
         data = scan_image.read_voxels(image, shape, name=name, volume=volume, mean=mean)
         reader = array_reader(name, data, image.affine, like=scan_image.like_scan(image, data))
     if check_voxels:
+        if scan_image.is_result(image):
+            raise InputError(f"{name}: is a result of gmseg and no scan; give the scan")
         reader = replace(reader, bad_voxels=_count_bad_voxels(reader))
         if not reader.in_memory:
             verify_compression(name, image)
     return reader
+
+
+def as_image(given, name):
+    """Return what a user gave as a nibabel image, and its name in messages.
+
+    Parameters
+    ----------
+    given : path-like, nibabel image or (numpy.ndarray, numpy.ndarray)
+        Array and affine, or an image.
+    name : str
+        Name of an image without a file.
+
+    Examples
+    --------
+    >>> image, name = as_image((np.zeros((2, 3, 4)), np.eye(4)), "the scan")
+    >>> image.shape, name
+    ((2, 3, 4), 'the scan')
+    """
+    if isinstance(given, nib.spatialimages.SpatialImage):
+        return given, given.get_filename() or name
+    if isinstance(given, str | PathLike):
+        return open_image(Path(given)), given
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise InputError(
+            f"{name}: is of type {type(given).__name__}; give a path, a nibabel image or the tuple "
+            f"(array, affine)"
+        )
+    data, affine = (np.asarray(part) for part in given)
+    if affine.shape != (4, 4) or affine.dtype.kind not in "iuf" or data.dtype.kind not in "iufb":
+        raise InputError(
+            f"{name}: has an array of {data.dtype} and shape {data.shape}, and an affine of shape "
+            f"{affine.shape}; give numbers and an affine of shape (4, 4), in mm"
+        )
+    return nib.Nifti1Image(np.asarray(data, np.float32), np.asarray(affine, float)), name
 
 
 def array_reader(
@@ -212,36 +250,101 @@ def _part_reader(image, shape, volume: int | None, name) -> ScanReader:
 
 
 def _count_bad_voxels(reader: ScanReader) -> int:
-    """Return how many voxels are NaN or infinite, and refuse a scan without any contrast."""
+    """Return how many voxels are NaN or infinite; refuse a mask, and a scan without contrast."""
     low, high, bad_voxels = np.inf, -np.inf, 0
+    few: set[float] | None = set()
     for first, last in reader.parts():
         part = reader.read(first, last)
         finite = part[np.isfinite(part)]
         bad_voxels += part.size - finite.size
         low, high = min(low, finite.min(initial=np.inf)), max(high, finite.max(initial=-np.inf))
+        few = _with_values(few, finite)
     scan_image.check_range(reader.name, low, high)
+    if few is not None and 0 in few and all(value == round(value) for value in few):
+        listed = ", ".join(f"{value:g}" for value in sorted(few))
+        raise InputError(f"{reader.name}: contains only {listed}, as a mask does; give the scan")
     return bad_voxels
 
 
-def open_mask(mask, scan: ScanReader, *, what: str) -> ScanReader:
-    """Open a mask that belongs to a scan; values over 0.5 are in it.
+def _with_values(values: set[float] | None, part: np.ndarray) -> set[float] | None:
+    """Return the different values so far and of a part, or None if there are many."""
+    for some in (part[:: part.size // 1000 + 1], part):  # a sample of a scan has many
+        if values is None:
+            break
+        values = values | set(np.unique(some).tolist())
+        values = None if len(values) > _MOST_MASK_VALUES else values
+    return values
+
+
+def open_mask(
+    mask, scan: ScanReader | None = None, *, what: str, label: int | None = None
+) -> ScanReader:
+    """Open a mask and check its values, see `gmseg.io.mask_values`.
 
     Parameters
     ----------
-    mask : path-like or nibabel image
-        The mask.
-    scan : ScanReader
-        The scan.
+    mask : path-like, nibabel image or (numpy.ndarray, numpy.ndarray)
+        The mask; it may be empty.
+    scan : ScanReader, optional
+        Scan that the mask belongs to. A mask in another orientation is reoriented onto its grid.
     what : str
-        Name of the kind of mask in messages, such as ``"cord mask"``.
+        Kind of the mask, such as ``"cord mask"``, for the rule and for messages.
+    label : int, optional
+        Value of the voxels in a mask of several labels.
+
+    Returns
+    -------
+    ScanReader
+        Its voxels are 0 and 1, with fractions between in a cord mask or soft segmentation.
 
     Raises
     ------
     gmseg.errors.InputError
-        If it cannot be read, or its grid is not the scan's.
+        If it cannot be read, its grid is not the scan's, or it contains other values.
+
+    Examples
+    --------
+    >>> scan = open_scan((np.arange(24).reshape(2, 3, 4), np.diag([0.5, 0.5, 5, 1])))
+    >>> mask = open_mask((np.eye(2, 3)[..., None] * np.ones(4), scan.affine), scan, what="mask")
+    >>> mask.read(0, 1)[..., 0].tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     """
-    given = isinstance(mask, nib.spatialimages.SpatialImage)
-    name = (mask.get_filename() or f"the {what}") if given else mask
-    image = mask if given else open_image(Path(mask))
-    scan_image.check_grid(name, image, scan.shape, scan.affine, what=what)
-    return open_scan(mask, name=name, volume=0, check_voxels=False)
+    reader = open_values(mask, scan, what=what)
+    parts = (reader.read(*part) for part in reader.parts())
+    value = mask_values.value_inside(reader.name, parts, what=what, label=label)
+    return replace(reader, read=lambda *part: mask_values.as_mask(reader.read(*part), value))
+
+
+def open_values(image, scan: ScanReader | None = None, *, what: str) -> ScanReader:
+    """Open an image on a scan's grid as `open_mask` does, with any values.
+
+    Parameters
+    ----------
+    image, scan, what
+        See `open_mask`.
+    """
+    image, name = as_image(image, f"the {what}")
+    if scan is None:
+        scan_image.check_single(name, image)
+        return open_scan(image, name=name, check_voxels=False)
+    ornt = scan_image.check_grid(name, image, scan.like, scan.shape, what=what)
+    reader = open_scan(image, name=name, volume=0, check_voxels=False)
+    read = _reoriented(reader, ornt, scan.axis)
+    return replace(reader, like=scan.like, shape=scan.shape, read=read)
+
+
+def _reoriented(
+    reader: ScanReader, ornt: np.ndarray, axis: int
+) -> Callable[[int, int], np.ndarray]:
+    """Return a function that reads slices of an image after its reorientation to a slice axis."""
+    stored_axis = int(np.flatnonzero(ornt[:, 0] == axis)[0])
+    if stored_axis != reader.axis:  # the affines are on both sides of a limit of `slice_axis`
+        data = nib.orientations.apply_orientation(reader.read(0, reader.slices), ornt)
+        return lambda first, last: data.take(range(first, last), axis)
+
+    def read(first, last):
+        if ornt[stored_axis, 1] < 0:
+            first, last = reader.slices - last, reader.slices - first
+        return nib.orientations.apply_orientation(reader.read(first, last), ornt)
+
+    return read

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import nibabel as nib
@@ -14,8 +12,8 @@ import numpy as np
 
 from gmseg.core import geometry
 from gmseg.errors import InputError
-from gmseg.io.image_file import open_image
-from gmseg.io.scan_reader import ScanReader, open_mask, open_scan
+from gmseg.io.mask_values import rounded
+from gmseg.io.scan_reader import ScanReader, open_mask, open_values
 from gmseg.io.tables import Column
 from gmseg.morphometry import cord_axes
 from gmseg.morphometry.cord_axes import CordAxes, InPlaneGrid
@@ -58,6 +56,9 @@ def _columns() -> dict[str, Column]:
         columns[f"gm{kind}_cord_ratio"] = Column(
             f"area of gray matter within the cord over that of the cord, {what}", "1"
         )
+    columns["gm_outside_cord_ratio"] = Column(
+        "area of gray matter outside the cord mask over that of all gray matter, mask", "1"
+    )
     columns["turn_deg"] = Column(
         "angle from the patient's anterior direction to that of the cord, positive to the left",
         "degree",
@@ -145,72 +146,22 @@ class _Images:
     soft: ScanReader | None
     cord: ScanReader | None
     levels: ScanReader | None
-    label: int | None
-    mask_values: set[float] = field(default_factory=set)  # read so far
 
     def read(self, kind: str, k: int) -> np.ndarray:
         """Return slice `k` of the mask, soft segmentation or cord, (rows, columns), 0 to 1."""
         reader = getattr(self, kind)
-        values = reader.read(k, k + 1).squeeze(reader.axis)
-        if kind == "mask":
-            return self._as_mask(values)
-        if kind == "soft":
-            low, high = values.min(), values.max()
-            if not (low >= -0.01 and high <= 1.01):  # nor NaN; interpolation may overshoot
-                raise InputError(
-                    f"{reader.name}: contains values from {low:g} to {high:g}; a soft segmentation "
-                    f"has 0 to 1"
-                )
-            return values.clip(0, 1)
-        return np.nan_to_num(values).clip(0, 1)
-
-    def _as_mask(self, values: np.ndarray) -> np.ndarray:
-        """Return a slice of a mask as 0 and 1; refuse other values."""
-        name, present = self.mask.name, np.unique(values)
-        if len(fractions := present[present != np.rint(present)]):
-            raise InputError(
-                f"{name}: contains values such as {fractions[0]:g}, as a soft segmentation does; "
-                f"give a mask of 0 and 1, and this file as `soft`"
-            )
-        gm = 1 if self.label is None else self.label
-        others = [value for value in present.tolist() if value not in (0, gm)]
-        if self.label is None and others:
-            value = 1 if 1 in present else int(others[0])
-            raise InputError(
-                f"{name}: contains {others[0]:g} besides 0 and 1; say which value is GM with "
-                f"`label={value}`"
-            )
-        self.mask_values.update(present.tolist())
-        return (values == gm).astype(np.float32)
-
-    def check_label(self) -> None:
-        """Refuse a label that no voxel has while other labels are present."""
-        others = sorted(self.mask_values - {0})
-        if self.label is not None and others and self.label not in self.mask_values:
-            raise InputError(
-                f"{self.mask.name}: contains {others[0]:g} and no {self.label}; give GM's value "
-                f"with `label`"
-            )
+        return reader.read(k, k + 1).squeeze(reader.axis)
 
 
 def _open_images(mask, soft, cord, levels, label: int | None) -> _Images:
-    given = isinstance(mask, nib.spatialimages.SpatialImage)
-    image = mask if given else open_image(Path(mask))
-    if (volumes := math.prod(image.shape[3:])) > 1:
-        name = (mask.get_filename() or "the mask") if given else mask
-        raise InputError(f"{name}: contains {volumes} volumes; give one mask, 3-D")
-    opened = open_scan(mask, check_voxels=False)
-    soft, cord, levels = (
-        None if image is None else open_mask(image, opened, what=what)
-        for image, what in (
-            (soft, "soft segmentation"),
-            (cord, "cord mask"),
-            (levels, "level image"),
-        )
-    )
+    opened = open_mask(mask, what="mask", label=label)
+    soft = None if soft is None else open_mask(soft, opened, what="soft segmentation")
+    cord = None if cord is None else open_mask(cord, opened, what="cord mask")
     if levels is not None:
+        read = (stored := open_values(levels, opened, what="level image")).read
+        levels = replace(stored, read=lambda *part: rounded(read(*part)))
         _check_levels(levels)
-    return _Images(opened, soft, cord, levels, label)
+    return _Images(opened, soft, cord, levels)
 
 
 def _check_levels(levels: ScanReader) -> None:
@@ -257,7 +208,6 @@ def _fit_axes(
             path[k, images.mask.axis] = k
         if progress is not None:
             progress(k + 1, 2 * count)
-    images.check_label()
     return cord_axes.regularise_axes(axes, gms, grid, _slice_mm(images.mask)), path
 
 
@@ -341,6 +291,10 @@ def _areas(images: _Images, grid: InPlaneGrid, axes: CordAxes, k: int) -> dict[s
         inside_mm2 = float(np.minimum(values, cord).sum(dtype=float)) * grid.pixel_mm2
         row[f"{kind.replace('gm', 'wm')}_area_mm2"] = cord_mm2 - inside_mm2
         row[f"{kind}_cord_ratio"] = inside_mm2 / cord_mm2 if has_gm else np.nan
+    outside = (shapes["gm"] > 0) & (cord <= 0.5)
+    row["gm_outside_cord_ratio"] = np.nan
+    if has_gm and np.isfinite(cord_mm2):
+        row["gm_outside_cord_ratio"] = float(outside.sum() / shapes["gm"].sum(dtype=float))
     return row
 
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 from skimage.measure import find_contours
 
+from gmseg.core import geometry
 from gmseg.errors import InputError
 from gmseg.io import files
 from gmseg.io.scan_reader import ScanReader, open_mask, open_scan
@@ -58,6 +59,7 @@ def write_movie(
     *,
     volume: int | None = None,
     mean: bool = False,
+    label: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Movie:
@@ -68,11 +70,13 @@ def write_movie(
     Parameters
     ----------
     scan, mask : path-like
-        Scan of any orientation and length, and mask on its grid (values over 0.5).
+        Scan of any orientation and length, and mask on its grid.
     file : path-like
         ``.mp4`` with every slice, or ``.gif`` or ``.webp`` with at most 120, evenly spread.
     volume, mean : int, bool
         Volume of a 4-D scan, see `gmseg.io.image.read_scan`.
+    label : int, optional
+        Value of GM in a mask with other values than 0 and 1.
     overwrite : bool
         Whether to replace an existing file.
     progress : callable, optional
@@ -89,7 +93,7 @@ def write_movie(
         raise InputError(f"{file}: name the movie .mp4, .gif or .webp")
     file = files.check_output(file, overwrite=overwrite)
     scan = open_scan(scan, volume=volume, mean=mean)
-    mask = open_mask(mask, scan, what="mask")
+    mask = open_mask(mask, scan, what="mask", label=label)
     count = itertools.count(1)
 
     def step() -> None:
@@ -141,21 +145,15 @@ class _Overview:
 
 def _survey(scan: ScanReader, mask: ScanReader, step: Callable[[], None]) -> _Overview:
     """Read the mask for areas and centres, then the scan for side view and brightness."""
-    axes = np.argsort(nib.orientations.io_orientation(scan.affine)[:, 0])
+    axes = np.argsort(geometry.orientation(scan.affine)[:, 0])
     rows, columns, slices = (scan.shape[axis] for axis in axes)
     sizes = nib.affines.voxel_sizes(scan.affine)[axes]
     areas, centres = np.zeros(slices), np.full((slices, 2), np.nan)
-    labels: set[float] = set()
     for k, values in las_slices(mask, step=step):
         inside = values > 0.5
         if inside.any():
             areas[k] = inside.sum() * sizes[0] * sizes[1]
             centres[k] = np.argwhere(inside).mean(axis=0) * sizes[:2]
-            labels.update(np.unique(values[inside])[:100].tolist())
-    if len(labels) > 1 and all(label.is_integer() for label in labels):
-        shown = ", ".join(f"{label:g}" for label in sorted(labels)[:4])
-        fault = f"the mask contains {shown}, as labels of several tissues"
-        raise InputError(f"{mask.name}: {fault}; give a mask of GM alone")
     centres = smooth_centreline(centres, sizes[2], (np.array([rows, columns]) - 1) / 2 * sizes[:2])
     half = np.maximum(1, np.rint(_CORD_HALF_MM / sizes[:2])).astype(int)
     voxels = np.clip(np.rint(centres / sizes[:2]).astype(int), 0, [rows - 1, columns - 1])

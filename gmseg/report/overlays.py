@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from gmseg.core import geometry
 from gmseg.core.resampling import to_las
 from gmseg.errors import InputError
-from gmseg.io.image import GRID_MM, affine_difference_mm
+from gmseg.io.grids import orientation_onto
 from gmseg.report.panels import (
     CORD_RADIUS_MM,
     DARK,
@@ -208,12 +208,12 @@ def _checked_las(scan, **masks):
     for name, image in masks.items():
         if image is None:
             continue
-        if len(scan.shape) != 3 or image.shape != scan.shape:
+        if len(scan.shape) != 3 or sorted(image.shape) != sorted(scan.shape):
             raise InputError(
                 f"the {name} has shape {image.shape}, the scan {scan.shape}; "
                 f"both must be 3-D and the same"
             )
-        if affine_difference_mm(image.affine, scan.affine) > GRID_MM:
+        if orientation_onto(image, scan) is None:
             raise InputError(
                 f"the {name}'s affine is not the scan's; resample it to the scan's grid"
             )

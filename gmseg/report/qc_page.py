@@ -50,6 +50,7 @@ def add_scan(
     mask,
     *,
     name: str | None = None,
+    label: int | None = None,
     soft=None,
     spread=None,
     cord=None,
@@ -69,6 +70,8 @@ def add_scan(
         Folder of the report, created if missing; scan, and mask on its grid.
     name : str, optional
         Name on the page and in exports; the file name by default.
+    label : int, optional
+        Value of GM in a mask with other values than 0 and 1.
     soft, spread : path-like, optional
         Soft segmentation, and its standard deviation over the copies of TTA.
     cord : path-like, optional
@@ -94,7 +97,7 @@ def add_scan(
     """
     folder, scan = check_report(folder), Path(scan)
     masks = {"mask": mask, "soft": soft, "spread": spread, "cord": cord}
-    readers = _open_readers(scan, masks, volume=volume, mean=mean)
+    readers = _open_readers(scan, masks, label, volume=volume, mean=mean)
     facts = collect_facts(readers["scan"], readers["mask"], mask, summary)
     place = scan_folder(folder, scan, name)
     image, name = open_image(scan), name or scan.name
@@ -110,13 +113,16 @@ def add_scan(
     return place
 
 
-def _open_readers(scan: Path, masks: dict, *, volume, mean) -> dict[str, ScanReader]:
+def _open_readers(
+    scan: Path, masks: dict, label: int | None, *, volume, mean
+) -> dict[str, ScanReader]:
     """Open a scan, and the masks and layers that are given."""
     readers = {"scan": open_scan(scan, volume=volume, mean=mean)}
     titles = {"mask": "mask", "soft": "soft segmentation", "spread": "spread", "cord": "cord mask"}
     for kind, path in masks.items():
         if path is not None:
-            readers[kind] = open_mask(path, readers["scan"], what=titles[kind])
+            value = label if kind == "mask" else None
+            readers[kind] = open_mask(path, readers["scan"], what=titles[kind], label=value)
     return readers
 
 

@@ -82,7 +82,7 @@ def test_bids_masks_are_not_ignored(dataset, tmp_path):
     labels = np.asarray(image.dataobj).copy()
     labels[:3] = 2
     nib.save(nib.Nifti1Image(labels, image.affine), mask)
-    with pytest.raises(InputError, match="reference contains 1, 2"):
+    with pytest.raises(InputError, match="contains 2 besides 0 and 1; give one with GM alone"):
         check_scans(bids_scans(root))
     automatic.rename(mask.with_name("sub-b_T2starw_gmseg_manual.nii.gz"))
     with pytest.raises(InputError, match=r"_gmseg_manual\.nii\.gz: GM masks end in"):
@@ -110,7 +110,10 @@ def test_a_challenge_folder_as_distributed(challenge):
     lines = check_scans(scans)
     assert lines[0] == "5 scans of 5 subjects at 2 sites, up to 3 raters"
     assert "site1-sc02: 2 of 3 raters" in lines
-    assert any("site1-sc01-mask-r3" in n and "by 3.5 mm; taken voxel by voxel" in n for n in lines)
+    assert any(
+        "site1-sc01-mask-r3" in n and "by up to 6.06 mm against the image; taken voxel" in n
+        for n in lines
+    )
     assert len(lines) == 3
 
     _, masks = read_labelled(scans[0])  # white matter is 2 and left out
@@ -139,10 +142,10 @@ def test_every_unusable_file_is_listed(challenge):
         check_scans(find_scans(challenge))
     assert "5 of 6 scans cannot be used" in str(error.value)
     for file in (
-        "site1-sc01-mask-r1.nii.gz: the reference contains 100, 200",
-        "site1-sc02-mask-r2.nii.gz: the reference is empty",
+        "site1-sc01-mask-r1.nii.gz: contains 100, 200 and no 1; relabel it",
+        "site1-sc02-mask-r2.nii.gz: contains 2 and no 1; relabel it",
         "site2-sc01-mask-r1.nii.gz: the reference",
-        "site2-sc02-mask-r1.nii.gz: the reference's affine",
+        "site2-sc02-mask-r1.nii.gz: the reference is displaced",
         "site2-sc03-image.nii.gz: is not an image that can be read",
     ):
         assert file in str(error.value), file

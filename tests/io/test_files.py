@@ -84,3 +84,14 @@ def test_only_the_text_between_two_lines_is_replaced(tmp_path):
         assert page.read_text(encoding="utf-8") == expected
     with pytest.raises(InputError, match="lacks the lines"):
         files.write_between(page, "<!-- to -->", "<!-- from -->", "x")
+
+
+def test_links_to_missing_content_say_how_to_get_it(tmp_path):
+    link = tmp_path / "t2s.nii.gz"
+    link.symlink_to("../.git/annex/objects/zX/4k/MD5E-s1--a.nii.gz/MD5E-s1--a.nii.gz")
+    with pytest.raises(InputError, match=r"its content is not here; run datalad get .*t2s.nii.gz"):
+        files.check_input(link)
+    link.unlink()
+    link.symlink_to("nowhere.nii.gz")
+    with pytest.raises(InputError, match=r"is a broken link to nowhere\.nii\.gz; "):
+        files.check_input(link)

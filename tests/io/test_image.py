@@ -6,7 +6,7 @@ import pytest
 from orientations import ROTATION, a_scan
 
 from gmseg import InputError
-from gmseg.io import image
+from gmseg.io import image, voxel_sizes
 
 
 def unusual_scan(nifti):
@@ -42,14 +42,14 @@ def test_geometry_is_copied_bit_for_bit_and_nothing_else(tmp_path, nifti, qcode,
 def test_a_mask_on_another_grid_is_refused(tmp_path):
     scan = a_scan()
     shifted = scan.affine.copy()
-    shifted[0, 3] += 0.01
+    shifted[0, 3] += 0.06
     nib.save(nib.Nifti1Image(np.ones(scan.shape, np.uint8), shifted), tmp_path / "shifted.nii.gz")
-    with pytest.raises(InputError, match=r"affine differs from the scan's by 0\.01 mm"):
+    with pytest.raises(InputError, match=r"is displaced by up to 0\.06 mm against the scan"):
         image.read_mask(tmp_path / "shifted.nii.gz", scan, what="cord mask")
     nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), scan.affine), tmp_path / "small.nii.gz")
     with pytest.raises(InputError, match=r"has shape \(4, 4, 4\), the scan \(40, 36, 5\)"):
         image.read_mask(tmp_path / "small.nii.gz", scan, what="cord mask")
-    shifted[0, 3] = scan.affine[0, 3] + 2e-4  # as between a real scan and its mask
+    shifted[0, 3] = scan.affine[0, 3] + 0.046  # as after another program; pixels have 0.55 mm
     nib.save(nib.Nifti1Image(np.ones(scan.shape, np.uint8), shifted), tmp_path / "near.nii.gz")
     assert image.read_mask(tmp_path / "near.nii.gz", scan, what="cord mask").all()
 
@@ -81,3 +81,44 @@ def test_the_description_of_an_image_is_read_back(tmp_path):
     assert image.description_of(tmp_path / "m.nii.gz") == "gmseg"
     nib.save(nib.MGHImage(np.ones((3, 3, 3), np.float32), np.eye(4)), tmp_path / "m.mgz")
     assert image.description_of(tmp_path / "m.mgz") == ""
+
+
+def with_header(path, units=0, **fields):
+    """Write a scan of 0.5 x 0.5 x 5 mm whose header has other fields, as the file stores them."""
+    scan = nib.Nifti1Image(a_scan((20, 20, 4)).get_fdata(dtype=np.float32), None)
+    scan.header["pixdim"][1:4] = 0.5, 0.5, 5
+    scan.header["qform_code"] = 1
+    nib.save(scan, path)
+    content = bytearray(path.read_bytes())
+    header = nib.Nifti1Header(bytes(content[:348]), check=False)
+    header["xyzt_units"] = units
+    for field, value in fields.items():
+        header[field] = value
+    content[:348] = header.binaryblock
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(("units", "name", "factor"), [(1, "metres", 1e-3), (3, "microns", 1e3)])
+def test_units_other_than_mm_are_refused_where_they_are_certain(tmp_path, units, name, factor):
+    pixdim = [1, 0.5 * factor, 0.5 * factor, 5 * factor, 1, 1, 1, 1]
+    path = with_header(tmp_path / "s.nii", units, pixdim=pixdim)
+    with pytest.raises(InputError, match=f"voxel sizes are in {name} .*; convert the header to mm"):
+        image.read_scan(path)
+    # a voxel of half a metre or micron is not possible, so the unit is wrong, which is flagged
+    wrong = image.read_scan(with_header(tmp_path / "s.nii", units))
+    assert voxel_sizes.unit_of(wrong)[0] == name
+
+
+def test_negative_voxel_sizes_are_read_as_nibabel_reads_them(tmp_path):
+    path = with_header(tmp_path / "s.nii", pixdim=[1, -0.5, 0.5, -5, 1, 1, 1, 1])
+    np.testing.assert_array_equal(image.read_scan(path).affine, nib.load(path).affine)
+
+
+def test_thick_slices_that_are_not_axial_are_named(tmp_path):
+    sagittal = nib.Nifti1Image(a_scan((9, 40, 40)).get_fdata(), np.diag([7.5, 0.5, 0.5, 1]))
+    with pytest.raises(InputError, match=r"is not axial: its slices of 7.5 mm lean"):
+        image.check_scan(sagittal, name="s.nii")
+    turn = nib.affines.from_matvec(nib.eulerangles.euler2mat(x=np.deg2rad(55)))
+    leaning = nib.Nifti1Image(sagittal.get_fdata().T, turn @ np.diag([0.5, 0.5, 7.5, 1]))
+    assert image.check_scan(leaning, name="s.nii").shape == (40, 40, 9)

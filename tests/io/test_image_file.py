@@ -233,3 +233,27 @@ def test_a_short_compressed_file_is_refused_in_little_memory(name, tmp_path):
     ):
         image.read_scan(tmp_path / name)
     assert is_one_line(raised.value, tmp_path / name)
+
+
+def test_names_that_contradict_the_compression_are_refused(tmp_path):
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 3), np.int16), AFFINE), tmp_path / "a.nii")
+    nib.save(nib.Nifti2Image(np.ones((4, 4, 3), np.int16), AFFINE), tmp_path / "two.nii")
+    content = (tmp_path / "a.nii").read_bytes()
+    for name, stored, remedy in (
+        ("x.nii.gz", content, "is not compressed; rename it to x.nii"),
+        ("x.NII.GZ", (tmp_path / "two.nii").read_bytes(), "is not compressed; rename it to x.NII"),
+        ("x.nii", gzip.compress(content), "is compressed; rename it to x.nii.gz"),
+        ("x.nii", b"/annex/objects/MD5E-s12", "its content is not here; run datalad get"),
+        ("x.nii.gz", b"version https://git-lfs.github.com", "its content is not here; run git lfs"),
+    ):
+        (tmp_path / name).write_bytes(stored)
+        with pytest.raises(InputError, match=remedy) as raised:
+            image.read_scan(tmp_path / name)
+        assert is_one_line(raised.value, tmp_path / name)
+
+
+def test_upper_case_endings_are_read(tmp_path):
+    data = np.arange(48, dtype=np.int16).reshape(4, 4, 3)
+    nib.save(nib.Nifti1Image(data, AFFINE), tmp_path / "a.nii.gz")
+    (tmp_path / "a.nii.gz").rename(tmp_path / "X.NII.GZ")
+    np.testing.assert_array_equal(image.read_scan(tmp_path / "X.NII.GZ").dataobj, data)

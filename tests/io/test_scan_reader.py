@@ -91,3 +91,20 @@ def test_every_nth_slice_keeps_its_place(scan, downwards):
         nib.affines.apply_affine(whole.affine, [0, 0, numbers[2]]),
         atol=1e-6,
     )
+
+
+def test_an_array_with_its_affine_is_a_scan(scan):
+    data = np.asarray(scan.dataobj)
+    for kind in (np.float32, np.float64, np.int64, np.float16):
+        reader = scan_reader.open_scan((data.astype(kind), scan.affine))
+        np.testing.assert_array_equal(reader.read(0, 7), data.astype(kind).astype(np.float32))
+        np.testing.assert_allclose(reader.affine, scan.affine, rtol=1e-7)
+    for wrong, fault in (
+        (data, r"the scan: is of type ndarray; give .* the tuple \(array, affine\)"),
+        (None, "is of type NoneType; give a path"),
+        ((scan.affine, data), r"an affine of shape \(30, 24, 7\)"),
+        ((data.astype(complex), scan.affine), "has an array of complex128"),
+        ((data[..., 0], scan.affine), "is 2-D"),
+    ):
+        with pytest.raises(InputError, match=fault):
+            scan_reader.open_scan(wrong)

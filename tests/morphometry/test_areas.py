@@ -174,7 +174,10 @@ def test_rows_make_a_data_frame(mask, cord):
         ),
         ("mask", lambda m: m * 255, "with `label=255`"),
         ("mask", lambda m: np.stack([m, m], axis=-1), "contains 2 volumes; give one mask"),
-        ("soft", lambda m: m * 100.0, "a soft segmentation has 0 to 1"),
+        ("soft", lambda m: m * 99.5, "a soft segmentation has 0 to 1"),
+        ("soft", lambda m: np.where(m, 0.5, np.nan), "contains NaN"),
+        ("cord", lambda m: m * 99.5, "a cord mask has 0 to 1"),
+        ("cord", lambda m: np.where(m, 1, np.nan), "contains NaN"),
         ("soft", lambda m: m[:-1], "grid"),
         ("cord", lambda m: m[:-1], "grid"),
         ("levels", lambda m: m * 0.5, "whole numbers"),
@@ -202,7 +205,7 @@ def test_label(mask):
 
 
 def test_a_label_without_voxels_is_refused(mask):
-    with pytest.raises(InputError, match="contains 255 and no 1; give GM's value"):
+    with pytest.raises(InputError, match="contains 255 and no 1; give the value of GM"):
         gmseg.measure_mask(image(mask * np.uint8(255)), label=1)
     assert gmseg.measure_mask(image(mask * 0), label=1)[-1]["gm_volume_mm3"] == 0
 
@@ -230,3 +233,41 @@ def test_angle_of_too_few_slices_is_unknown(mask):
     assert np.isnan(gmseg.measure_mask(two)[0]["obliqueness_deg"])
     with pytest.raises(InputError, match="fewer than 3 slices"):
         gmseg.measure_mask(two, correct_obliqueness=True)
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize("degrees", [-55, 55, 70])
+def test_areas_of_slices_that_lean_over_45_degrees(mask, soft, cord, axis, degrees):
+    turn = nib.affines.from_matvec(nib.eulerangles.euler2mat(**{axis: np.deg2rad(degrees)}))
+    plain = [image(array) for array in (mask, soft, cord)]
+    turned = [image(array, turn @ plain[0].affine) for array in (mask, soft, cord)]
+    expected = gmseg.measure_mask(plain[0], soft=plain[1], cord=plain[2])[-1]
+    values = gmseg.measure_mask(turned[0], soft=turned[1], cord=turned[2])[-1]
+    for name, value in expected.items():
+        if name.endswith(("_area_mm2", "_ratio", "_volume_mm3")):
+            assert values[name] == pytest.approx(value, rel=1e-3, abs=0.02), name
+
+
+def test_a_real_mask_turned_by_55_degrees(shared):
+    folder = shared / "data/t2starw-multicentre/derivatives/labels/sub-9584/anat"
+    real = nib.load(folder / "sub-9584_run-1_T2starw_gmseg-manual.nii.gz")
+    turn = nib.affines.from_matvec(nib.eulerangles.euler2mat(x=np.deg2rad(55)))
+    turned = nib.Nifti1Image(np.asarray(real.dataobj), turn @ real.affine)
+    assert gmseg.measure_mask(turned)[-1]["gm_area_mm2"] == pytest.approx(13.1, abs=0.05)
+
+
+def test_gm_outside_the_cord_mask_is_measured(mask, cord):
+    inside = gmseg.measure_mask(image(mask), cord=image(cord))[-1]["gm_outside_cord_ratio"]
+    assert inside == 0
+    shifted = np.roll(cord, 12, axis=0)  # 6 mm
+    overall = gmseg.measure_mask(image(mask), cord=image(shifted))[-1]
+    lost = (mask > 0) & (shifted <= 0.5)
+    assert overall["gm_outside_cord_ratio"] == pytest.approx(lost.sum() / mask.sum())
+    assert overall["gm_outside_cord_ratio"] > 0.2
+
+
+def test_a_cord_mask_in_another_orientation(mask, cord):
+    flipped = nib.as_closest_canonical(image(cord))
+    assert not np.array_equal(flipped.affine, image(cord).affine)
+    expected = gmseg.measure_mask(image(mask), cord=image(cord))[-1]
+    assert gmseg.measure_mask(image(mask), cord=flipped)[-1] == pytest.approx(expected, nan_ok=True)

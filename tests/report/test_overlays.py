@@ -111,9 +111,9 @@ def test_other_grids_and_missing_slices_are_refused(images):
     scan, mask, _ = images
     with pytest.raises(InputError, match="shape"):
         overlays.draw_overlay(scan, mask.slicer[:, :, :2])
-    moved = nib.Nifti1Image(
-        mask.get_fdata(), mask.affine + np.eye(4)[[3, 3, 3, 3]].T * [0, 0, 0, 1]
-    )
+    affine = mask.affine.copy()
+    affine[:3, 3] += 1
+    moved = nib.Nifti1Image(mask.get_fdata(), affine)
     with pytest.raises(InputError, match="reference's affine"):
         overlays.draw_overlay(scan, mask, reference=moved)
     with pytest.raises(InputError, match="slices 0 to 3"):

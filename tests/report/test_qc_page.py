@@ -13,7 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from orientations import reoriented
+from orientations import ROTATION, a_scan, reoriented
 from report_pages import add, bar_and_mask, facts_of, index_of
 
 from gmseg import InputError
@@ -286,6 +286,24 @@ def test_summary_of_another_mask_is_refused(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         add(tmp_path / "qc", (scan, mask), tmp_path, summary=change(summary_of(mask)))
     assert not (tmp_path / "qc").exists()
+
+
+def test_masks_of_several_labels_need_the_value_of_gm(tmp_path):
+    scan, mask = bar_and_mask()
+    nib.save(scan, tmp_path / "scan.nii.gz")
+    inside = np.asarray(mask.dataobj)
+    white = np.roll(inside, 9, axis=0) & (1 - inside)
+    nib.save(nib.Nifti1Image(inside + 2 * white, scan.affine), tmp_path / "mask.nii.gz")
+    with pytest.raises(InputError, match=r"contains 2 besides 0 and 1; .* with `label=1`"):
+        qc_page.add_scan(tmp_path / "qc", tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz")
+    nib.save(a_scan(mask.shape, (0.7, 0.6, 3.0), ROTATION), tmp_path / "other.nii.gz")
+    with pytest.raises(InputError, match=r"other\.nii\.gz: .*, as a scan does; give a mask"):
+        qc_page.add_scan(tmp_path / "qc", tmp_path / "scan.nii.gz", tmp_path / "other.nii.gz")
+    assert not (tmp_path / "qc").exists()
+    files = tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz"
+    areas = facts_of(qc_page.add_scan(tmp_path / "qc", *files, label=1))["area_mm2"]
+    nib.save(mask, tmp_path / "mask.nii.gz")
+    assert facts_of(qc_page.add_scan(tmp_path / "gm", *files))["area_mm2"] == areas
 
 
 # ------------------------------------------------------------------------ the command
