@@ -8,8 +8,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from gmseg.cli.console import advance, progress_bar
-from gmseg.cli.options import Overwrite
+from gmseg.cli.console import advance, progress_bar, warn
+from gmseg.cli.options import Label, Overwrite
 from gmseg.errors import InputError
 
 _TITLES = {
@@ -48,12 +48,6 @@ _Levels = Annotated[
         help="Label image of vertebral levels over the cord: adds means per level.",
     ),
 ]
-_Label = Annotated[
-    int | None,
-    Option(
-        metavar="N", help="Value of GM in the mask; needed unless the mask contains only 0 and 1."
-    ),
-]
 _CorrectObliqueness = Annotated[
     bool,
     Option(
@@ -76,7 +70,7 @@ def measure(
     soft: _Soft = None,
     cord: _Cord = None,
     levels: _Levels = None,
-    label: _Label = None,
+    label: Label = None,
     correct_obliqueness: _CorrectObliqueness = False,
     tsv: _Tsv = None,
     overwrite: Overwrite = False,
@@ -90,6 +84,8 @@ def measure(
         gmseg measure t2s_gmseg.nii.gz --cord t2s_seg.nii.gz --tsv t2s_gmseg.tsv
     """
     from gmseg.io import files, tables
+    from gmseg.io.image_file import open_image
+    from gmseg.morphometry.anatomy import measurement_faults
     from gmseg.morphometry.areas import COLUMNS, measure_mask
 
     inputs = [file for file in (mask, soft, cord, levels) if file]
@@ -114,6 +110,8 @@ def measure(
     if tsv:
         tables.write_table(tsv, rows, COLUMNS)
     print(_as_table(rows))
+    for fault in measurement_faults(rows, open_image(mask).affine):
+        warn(f"{mask}: {fault}")
     return 0
 
 

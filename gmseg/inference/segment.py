@@ -22,6 +22,7 @@ from gmseg.inference.engines import load_predictor
 from gmseg.inference.localisation import Localisation, remove_far
 from gmseg.inference.postprocessing import check_steps, cleaned
 from gmseg.inference.quality import checks, expected_dice
+from gmseg.inference.quality.anatomy import CordFit, size_flags
 from gmseg.inference.quality.features import Features
 from gmseg.inference.second_opinion import agreement, second_session
 from gmseg.inference.session import Session
@@ -185,8 +186,8 @@ def segment(
 
     Parameters
     ----------
-    scan : path-like or nibabel image
-        The scan, of any orientation and voxel size.
+    scan : path-like, nibabel image or (numpy.ndarray, numpy.ndarray)
+        The scan, of any orientation and voxel size; an array with its affine in mm.
     model : str, path-like or Model
         See `gmseg.load_model`.
     threshold : float, optional
@@ -198,8 +199,9 @@ def segment(
         the image does not show it (see `gmseg.inference.localisation`); ``"image"``: at the
         centre of the image, as in the paper; or a position (x, y) in mm in the scan's world
         space. GM farther than 10 mm from the centreline is removed, except with ``"image"``.
-    cord : path-like, optional
-        Cord mask on the scan's grid. The windows lie on it, and the cord is not localised.
+    cord : path-like or nibabel image, optional
+        Cord mask on the scan's grid, in any orientation. The windows lie on it, and the cord is
+        not localised.
     within_cord : bool
         Remove GM outside the cord mask.
     clean : collection of str
@@ -325,13 +327,16 @@ def _segment(
         transforms = random_transforms(options.tta, options.seed)
         spread = average(session, found.centres, found.soft_windows, transforms)
     threshold = model.threshold if options.threshold is None else options.threshold
-    features, areas, cord_areas, at_border, agreements = Features(), [], [], [], []
+    features, cord_fit = Features(), CordFit()
+    areas, cord_areas, at_border, agreements = [], [], [], []
     second = None
     if options.second_opinion and model.second_opinion is not None:
         second = second_session(session, load_model(model.second_opinion["model"]))
     order = slice(None, None, -1 if reader.runs_downwards else 1)
     for slab in session.slabs[order]:
-        soft, parts, mask = _restored_slab(session, found, spread, slab, options, cord, threshold)
+        soft, parts, mask = _restored_slab(
+            session, found, spread, slab, options, cord, threshold, cord_fit
+        )
         write(*reader.stored_range(*slab), {"mask": mask.astype(np.uint8), **parts})
         if model.has_cord:
             cord_areas.append(geometry.slice_areas_mm2(parts["cord"], reader.affine))
@@ -351,6 +356,8 @@ def _segment(
         expected = expected_dice.predict(agreed, model.second_opinion["curve"])
     border = np.concatenate(at_border)
     flags = checks.qc_flags(session, found, features, areas_mm2, border, expected)
+    misfits = cord_fit.flags(removed=options.within_cord)
+    flags += misfits or size_flags(areas_mm2, reader.affine, cord_fit.cord_mm2)
     return Summary(
         scan=str(reader.name),
         gmseg_version=metadata.version("gmseg"),
@@ -410,6 +417,7 @@ def _restored_slab(
     options: SegmentOptions,
     cord,
     threshold: float,
+    cord_fit: CordFit,
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """Return GM in the windows, results on the native grid, and the mask of a slab."""
     first, last = slab
@@ -425,9 +433,11 @@ def _restored_slab(
     parts = {"soft": restore(soft[:, 0], centres, grid)}
     if spread is not None:
         parts["spread"] = restore(spread[first:last, 0], centres, grid)
-    if options.within_cord:
+    if cord is not None:
         inside = cord.read(start, stop) > 0.5
-        parts = {kind: part * inside for kind, part in parts.items()}
+        cord_fit.add(parts["soft"] > threshold, inside, reader.affine)
+        if options.within_cord:
+            parts = {kind: part * inside for kind, part in parts.items()}
     mask = cleaned(parts["soft"] > threshold, reader.affine, options.clean)
     if session.model.has_cord:
         parts["cord_soft"] = restore(soft[:, 1], centres, grid)

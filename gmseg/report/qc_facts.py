@@ -18,6 +18,7 @@ import numpy as np
 from gmseg.core import geometry
 from gmseg.core.resampling import WORKING_SPACING_MM, reoriented
 from gmseg.errors import InputError
+from gmseg.inference.quality.anatomy import size_flags
 from gmseg.inference.quality.flags import Flag, area_flags, header_flags
 from gmseg.io.scan_reader import ScanReader
 from gmseg.report.display import smooth_centreline
@@ -135,7 +136,8 @@ def _flags_without_summary(scan: ScanReader, areas: np.ndarray) -> list[Flag]:
     flags = header_flags(scan.like, scan.shape)
     if not areas.any():
         return [*flags, Flag("no-gm", "the mask is empty", tuple(range(len(areas))))]
-    return flags + area_flags(areas, at_border=np.zeros(len(areas), bool))
+    flags += area_flags(areas, at_border=np.zeros(len(areas), bool))
+    return flags + size_flags(areas, scan.affine)
 
 
 # ---------------------------------------------------------------------------------- summaries

@@ -84,3 +84,17 @@ def test_a_scans_own_sidecar_is_never_replaced(files, tmp_path, capsys):
     assert not (tmp_path / "t2s.tsv").exists()
     assert run(capsys, "measure", files["mask"], "--tsv", tmp_path / "m.tsv")[0] == 0
     assert run(capsys, "measure", files["mask"], "--tsv", tmp_path / "m.tsv", "--overwrite")[0] == 0
+
+
+def test_what_does_not_fit_is_a_warning(files, tmp_path, capsys):
+    shifted = np.roll(np.asarray(nib.load(files["cord"]).dataobj), 12, axis=0)
+    nib.save(nib.Nifti1Image(shifted, AFFINE), tmp_path / "shifted.nii.gz")
+    code, out, err = run(capsys, "measure", files["mask"], "--cord", tmp_path / "shifted.nii.gz")
+    assert code == 0
+    assert out
+    assert " % of the GM lies outside the cord mask" in err
+    larger = nib.Nifti1Image(np.asarray(nib.load(files["mask"]).dataobj), AFFINE * [2, 2, 1, 1])
+    nib.save(larger, tmp_path / "larger.nii.gz")
+    code, _, err = run(capsys, "measure", tmp_path / "larger.nii.gz")
+    assert code == 0
+    assert "is implausible for an adult cervical cord" in err

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 
-from gmseg.core.geometry import slice_axis
+from gmseg.core.geometry import slice_axis, slice_lean_deg
 from gmseg.inference.quality.features import Features, Symmetry, area_jumps
+from gmseg.io.voxel_sizes import unit_of
+from gmseg.morphometry.anatomy import OBLIQUE_DEG, OUTSIDE_CORD
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Limit:
 
 
 _UNEVEN_DIFFERENCE = 0.4  # smallest difference of contrasts that counts as uneven
+_MOST_LEAN_DEG = 45.0  # between the normal of axial slices and inferior-superior
+_SIZE_TOLERANCE = 0.01  # of the smallest voxel size
 _SEVERAL_SLICES = 0.1  # share of the slices that must have several components
 
 LIMITS = {
@@ -87,7 +91,7 @@ LIMITS = {
         1.5, "pixel size over slice spacing", "the network expects slices across the cord"
     ),
     "oblique": Limit(
-        35.0,
+        OBLIQUE_DEG,
         "degrees between the cord and the normal of the slices",
         "areas of oblique slices are too large",
     ),
@@ -108,6 +112,16 @@ LIMITS = {
     ),
     "bad-voxels": Limit(None, "", "NaN or infinite voxels, all of them outside the window"),
     "geometry": Limit(1.0, "mm between qform and sform", "the position of the scan is ambiguous"),
+    "voxel-size": Limit(
+        None,
+        "area of GM or cord, or slice thickness, implausible for an adult cervical cord",
+        "a wrong voxel size in the header changes all areas",
+    ),
+    "outside-cord": Limit(
+        OUTSIDE_CORD,
+        "of the GM outside the cord mask",
+        "the cord mask does not fit; with `within_cord`, GM is lost",
+    ),
     "low-confidence": Limit(
         0.8, "expected Dice of a slice", "on degraded scans below it, Dice was low"
     ),
@@ -157,13 +171,31 @@ def header_flags(scan, shape: tuple[int, ...]) -> list[Flag]:
             text = f"qform and sform differ by more than {limit:g} mm: the sform was used"
             flags.append(Flag("geometry", text))
     sizes = nib.affines.voxel_sizes(scan.affine)
+    flags += _unit_flags(scan, sizes)
     axis = slice_axis(scan.affine)
+    if (lean_deg := slice_lean_deg(scan.affine)) > _MOST_LEAN_DEG:
+        flags.append(Flag("not-axial", f"the slices lean {lean_deg:.0f} degrees from axial"))
     pixel_mm = max(np.delete(sizes, axis))
     if pixel_mm > LIMITS["not-axial"].value * sizes[axis]:
         text = "the scan does not look axial: its slices are thinner than its pixels"
         flags.append(Flag("not-axial", text))
     if pixel_mm > LIMITS["coarse"].value + 1e-4:
         flags.append(Flag("coarse", f"pixels of {pixel_mm:.2g} mm are too coarse for gray matter"))
+    return flags
+
+
+def _unit_flags(scan, sizes: np.ndarray) -> list[Flag]:
+    """Return the flags of units and of sizes that contradict the affine, which counts."""
+    flags = []
+    if unit := unit_of(scan):
+        text = f"the header's unit is {unit[0]}, which the voxel size rules out: mm was used"
+        flags.append(Flag("voxel-size", text))
+    if isinstance(scan, nib.Nifti1Pair):
+        stated = np.abs(np.array(scan.header["pixdim"][1:4], float))
+        if np.abs(stated - sizes).max() > _SIZE_TOLERANCE * sizes.min():
+            texts = (" x ".join(f"{size:.3g}" for size in each) for each in (stated, sizes))
+            text = "pixdim of {} mm contradicts the affine: {} mm was used".format(*texts)
+            flags.append(Flag("voxel-size", text))
     return flags
 
 
