@@ -23,6 +23,7 @@ ENTITIES = ("sub", "ses", "task", "acq", "ce", "rec", "run", "echo", "part", "ch
 """Entities of raw scans, in the order of BIDS."""
 
 _NAME = re.compile(r"((?:[a-z]+-[A-Za-z0-9+]+_)+)(T2starw|MEGRE)\.nii(?:\.gz)?")
+_MISNAMED = re.compile(r"_(t2_?s(?:tar)?_?w?)\.nii(?:\.gz)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def query_scans(
     scans : list of Scan
         The scans, sorted by name.
     skipped : list of str
-        One line for each file whose name is not valid in BIDS.
+        One line for each file whose name is not valid in BIDS, or has a suffix that BIDS spells
+        T2starw.
 
     Raises
     ------
@@ -112,12 +114,11 @@ def query_scans(
         files |= set(_query(layout, query, labels, (filters or {}).get(query, {})))
     scans, skipped = _group_echoes(root, sorted(root / file for file in files))
     if not scans:
-        selective = any((participants, sessions, acquisitions, filters))
-        raise InputError(
-            f"{root}: no T2starw or MEGRE scan in an anat folder"
-            + (" matches the selection; select less narrowly" if selective else "; check the path")
-        )
-    return scans, skipped
+        reason = _found_instead(root)
+        if any((participants, sessions, acquisitions, filters)):
+            reason = " matches the selection; select less narrowly"
+        raise InputError(f"{root}: no T2starw or MEGRE scan in an anat folder{reason}")
+    return scans, [*skipped, *_misnamed(root, subjects)]
 
 
 def read_filters(path) -> dict[str, dict]:
@@ -204,6 +205,35 @@ def read_description(root: Path) -> dict | None:
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _anat_images(root: Path, subject: str = "*") -> list[Path]:
+    """Return the NIfTI files in the anat folders of a subject, or of all."""
+    folders = (f"sub-{subject}/anat", f"sub-{subject}/ses-*/anat")
+    files = (file for folder in folders for file in root.glob(f"{folder}/*.nii*"))
+    return sorted(file for file in files if file.name.endswith(EXTENSIONS))
+
+
+def _found_instead(root: Path) -> str:
+    """Return what the anat folders of a dataset contain instead of scans, and the remedy."""
+    files = _anat_images(root)
+    if not files:
+        return "; scans are expected as sub-LABEL/anat/sub-LABEL_T2starw.nii.gz"
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return (
+        f": found {files[0].relative_to(root).as_posix()}{more}; name scans "
+        f"sub-LABEL_T2starw.nii.gz or sub-LABEL_echo-N_MEGRE.nii.gz"
+    )
+
+
+def _misnamed(root: Path, subjects: list[str]) -> list[str]:
+    """Return a line for each file with another spelling of T2starw as its suffix."""
+    files = (file for subject in subjects or ["*"] for file in _anat_images(root, subject))
+    return [
+        f"{file}: is skipped; if it is T2*-weighted, name it _T2starw instead of _{match[1]}"
+        for file in files
+        if (match := _MISNAMED.search(file.name)) and match[1] != "T2starw"
+    ]
 
 
 def _label(text: str, key: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gmseg.errors import InputError
 from gmseg.io.files import check_input, check_output
+from gmseg.io.image import is_result
 from gmseg.io.image_file import open_image
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def output_files(
     """
     if output and not output.name.endswith((".nii", ".nii.gz")):
         raise InputError(f"{output}: is no name of a mask; end it in .nii.gz or .nii")
-    stem = (output or scan).name.removesuffix(".gz")
+    stem = re.sub(r"\.gz$", "", (output or scan).name, flags=re.IGNORECASE)
     stem = stem.removesuffix(Path(stem).suffix)
     folder = output.parent if output else out_dir or scan.parent
     if output:
@@ -84,6 +86,34 @@ def output_files(
     if spread:
         files["spread"] = folder / f"{stem}_gmspread.nii.gz"
     return files
+
+
+def split_results(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the scans among files, and the results of gmseg, which are no scans.
+
+    Results are recognised by their description, and by their names where the scan that they
+    belong to is also among the files. Files that cannot be read count as scans.
+
+    Examples
+    --------
+    >>> scans, results = split_results([Path("a.nii.gz"), Path("a_gmseg.nii.gz")])
+    >>> [path.name for path in results]
+    ['a_gmseg.nii.gz']
+    """
+    named = {
+        file.absolute()
+        for path in paths
+        for file in output_files(path, soft=True, spread=True).values()
+    }
+    results = [path for path in paths if path.absolute() in named or _is_result(path)]
+    return [path for path in paths if path not in results], results
+
+
+def _is_result(path: Path) -> bool:
+    try:
+        return is_result(open_image(path))
+    except (InputError, OSError):
+        return False
 
 
 def check_job(

@@ -157,7 +157,7 @@ def segment(
         gmseg segment */t2s.nii.gz --report qc --workers 4
     """
     from gmseg.batch.jobs import Job
-    from gmseg.batch.outputs import output_files
+    from gmseg.batch.outputs import output_files, split_results
     from gmseg.inference.segment import SegmentOptions
     from gmseg.io.files import check_folder
     from gmseg.models.registry import load_model
@@ -173,6 +173,11 @@ def segment(
         raise InputError(
             "--resume --strict: flags of finished scans are read from the summary; give --summary"
         )
+    scans, results = split_results(scans)
+    for result in results:
+        note(f"{result}: is skipped; it is a result of gmseg and no scan")
+    if not scans:
+        raise InputError(f"{results[0]}: is a result of gmseg and no scan; give the scan")
     if len(scans) > 1 and (output or cord):
         raise InputError(f"{'-o' if output else '--cord'} is for a single scan; use --out-dir")
     if out_dir:

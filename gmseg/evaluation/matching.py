@@ -9,13 +9,16 @@ from pathlib import Path
 
 from gmseg.errors import InputError
 
-_IMAGE = re.compile(r"\.nii(\.gz)?$")
+_IMAGE = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 # endings of GM masks: ours, those of BIDS derivatives and of the challenge
 _MANUAL = re.compile(r"([_-]gmseg)?[_-](manual|mask-r\d+|rater-?[A-Za-z0-9]+)$")
 _SEG = re.compile(r"(?<!label-GM)[_-]seg([_-]manual)?$")  # usually of the cord, sometimes of GM
 _AUTO = re.compile(r"[_-]gmseg[_-]auto$")
 _PLAIN = re.compile(r"[_-](gmseg|gm|mask|label-GM_(seg|mask))$")
 _KINDS = {"unclear": _SEG, "manual": _MANUAL, "auto": _AUTO, "plain": _PLAIN}
+_BIDS = re.compile(r"sub-[A-Za-z0-9+]+(_[A-Za-z0-9]+(-[A-Za-z0-9+]+)?)*")
+_OF_DERIVATIVES = {"space", "res", "den", "label", "desc"}  # entities that a scan does not have
+_CONTRASTS = {"T2starw", "T2star"}  # masks of gmseg name no contrast but MEGRE
 
 _Masks = dict[tuple[Path, str], list[Path]]  # by sub-folder and stem
 
@@ -26,11 +29,12 @@ def match_files(
     """Match the files of a folder of predictions with those of folders of references.
 
     Names match if they are the same without endings such as ``_gmseg``, ``-image_gmseg``,
-    ``-mask-r1`` or ``_gmseg-manual``. Several references of one name are several raters, whether
-    in one folder or in several. Sub-folders are searched too; a name that is in several of them,
-    such as ``t2s`` of every subject, must be in the same sub-folder on both sides. If a name has
-    manual references (``-manual``, ``-mask-r1``), its other references are left out. Scans, soft
-    segmentations and cord masks are recognised by their names and left out.
+    ``-mask-r1`` or ``_gmseg-manual``. BIDS names match if they have the same entities, without
+    those of derivatives (``space``, ``label``, ``desc``). Several references of one name are
+    several raters, whether in one folder or in several. Sub-folders are searched too; a name that
+    is in several of them, such as ``t2s`` of every subject, must be in the same sub-folder on both
+    sides. If a name has manual references (``-manual``, ``-mask-r1``), its other references are
+    left out. Scans, soft segmentations and cord masks are recognised by their names and left out.
 
     Parameters
     ----------
@@ -101,7 +105,8 @@ def _match(predicted: _Masks, raters: list[_Masks]):
                 f"the same sub-folders, and each rater a separate folder"
             )
         elif references:
-            matched[stem if counts[stem] == 1 else str(parent / stem)] = files[0], references
+            shown = _kind_and_stem(_IMAGE.sub("", files[0].name))[1]
+            matched[shown if counts[stem] == 1 else str(parent / shown)] = files[0], references
         else:
             faults.append(f"{files[0]}: has no reference of its name; add one, or remove it")
     return matched, faults, used
@@ -138,7 +143,7 @@ def _masks(folder: Path, *, prefer_manual: bool, excluded: Path | None = None) -
             continue
         kind, stem = _kind_and_stem(name)
         # .nii and .nii.gz of one name are the same mask
-        groups[inner.parent, stem].setdefault(kind, {}).setdefault(name, file)
+        groups[inner.parent, _scan_of(stem)].setdefault(kind, {}).setdefault(name, file)
     if not groups:
         raise InputError(f"{folder}: contains no mask, .nii.gz or .nii; give a folder of masks")
     all_unclear = all(set(kinds) == {"unclear"} for kinds in groups.values())
@@ -153,7 +158,32 @@ def _masks(folder: Path, *, prefer_manual: bool, excluded: Path | None = None) -
 
 def _kind_and_stem(name: str) -> tuple[str, str]:
     """Return the kind of mask that a file name stands for, and the name without its ending."""
+    if (label := re.search(r"_label-([A-Za-z0-9]+)", name)) and label[1] != "GM":
+        return "unclear", name
     for kind, ending in _KINDS.items():
         if match := ending.search(name):
-            return kind, name[: match.start()].removesuffix("-image")
+            manual = kind == "plain" and re.search(r"_desc-(manual|rater)", name)
+            return "manual" if manual else kind, name[: match.start()].removesuffix("-image")
     return "unclear", name.removesuffix("-image")  # a scan, or a mask of another naming
+
+
+def _scan_of(stem: str) -> str:
+    """Return what identifies the scan in a name without ending: in BIDS, entities in one order.
+
+    Examples
+    --------
+    >>> _scan_of("sub-1_run-01_acq-MEDIC_space-orig"), _scan_of("sub-1_acq-MEDIC_run-1_T2starw")
+    ('sub-1_acq-MEDIC_run-1', 'sub-1_acq-MEDIC_run-1')
+    """
+    if not _BIDS.fullmatch(stem):
+        return stem
+    entities = dict(part.split("-") for part in stem.split("_") if "-" in part)
+    others = {part for part in stem.split("_") if "-" not in part} - _CONTRASTS
+    if "MEGRE" in entities.get("desc", ""):
+        others.add("MEGRE")
+    for key in ("run", "echo"):
+        if entities.get(key, "").isdecimal():
+            entities[key] = str(int(entities[key]))
+    own = sorted(set(entities) - _OF_DERIVATIVES - {"sub"})
+    pairs = (f"{key}-{entities[key]}" for key in ("sub", *own))
+    return "_".join([*pairs, *sorted(others)])

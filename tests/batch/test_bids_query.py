@@ -144,3 +144,25 @@ def test_missing_pybids_is_reported_with_the_remedy(raw, monkeypatch):
     monkeypatch.setitem(sys.modules, "bids.layout", None)
     with pytest.raises(InputError, match=r"pip install 'gmseg\[cohort\]'"):
         query_scans(raw)
+
+
+def test_other_suffixes_are_named_with_the_remedy(tmp_path):
+    write_description(tmp_path)
+    with pytest.raises(InputError, match=r"expected as sub-LABEL/anat/sub-LABEL_T2starw\.nii\.gz"):
+        query_scans(tmp_path)
+    folder = tmp_path / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    for name in ("sub-01_T2star.nii.gz", "sub-01_T1w.nii.gz"):
+        (folder / name).touch()
+    found = r"found sub-01/anat/sub-01_T1w\.nii\.gz and 1 more; name scans sub-LABEL_T2starw"
+    with pytest.raises(InputError, match=found):
+        query_scans(tmp_path)
+    for name in ("sub-01_acq-a_T2starw.nii.gz", "sub-01_acq-b_t2s.nii", "sub-01_T2starmap.nii.gz"):
+        (folder / name).touch()
+    scans, skipped = query_scans(tmp_path)
+    assert [scan.name for scan in scans] == ["sub-01_acq-a_T2starw"]
+    remedy = "is skipped; if it is T2*-weighted, name it _T2starw instead of"
+    assert [line.split("/")[-1] for line in skipped] == [
+        f"sub-01_T2star.nii.gz: {remedy} _T2star",
+        f"sub-01_acq-b_t2s.nii: {remedy} _t2s",
+    ]

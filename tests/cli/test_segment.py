@@ -465,3 +465,38 @@ def test_a_model_that_needs_keras_names_what_to_install(scan, tmp_path, capsys, 
     assert code == 2
     assert "tensorflow is not installed" in err
     assert "pip install 'gmseg[train]'" in err
+
+
+# --------------------------------------------------------------------------- results as scans
+
+
+@pytest.mark.parametrize("choices", [["--overwrite"], ["--resume"]])
+def test_results_are_skipped_as_scans(scan, tmp_path, capsys, choices):
+    assert run(capsys, "segment", scan, "--soft")[0] == 0
+    mask = tmp_path / "t2s_gmseg.nii.gz"
+    shutil.copy(mask, tmp_path / "renamed.nii.gz")
+    save(tmp_path / "t2s_gmspread.nii.gz", noise((110, 110, 1)))  # recognised by its name
+    before = {file.name for file in tmp_path.iterdir()}
+    code, out, err = run(capsys, "segment", *sorted(tmp_path.iterdir()), "--soft", *choices)
+    assert code == 0
+    assert out.count("t2s_gmseg.nii.gz") == 1
+    for name in before - {"t2s.nii.gz"}:
+        assert f"{name}: is skipped; it is a result of gmseg and no scan" in err
+    assert {file.name for file in tmp_path.iterdir()} == before
+    code, out, err = run(capsys, "segment", mask)
+    assert (code, out) == (2, "")
+    assert "t2s_gmseg.nii.gz: is a result of gmseg and no scan; give the scan" in err
+
+
+def test_a_mask_given_as_a_scan_is_refused(scan, tmp_path, capsys):
+    cord = save(tmp_path / "cord.nii.gz", (noise() > 100).astype(np.uint8))
+    code, _, err = run(capsys, "segment", scan, cord)
+    assert code == 2
+    assert "cord.nii.gz: contains only 0, 1, as a mask does; give the scan" in err
+    assert (tmp_path / "t2s_gmseg.nii.gz").exists()
+
+
+def test_the_result_of_an_upper_case_name(scan, tmp_path, capsys):
+    scan.rename(tmp_path / "X.NII.GZ")
+    assert run(capsys, "segment", tmp_path / "X.NII.GZ")[0] == 0
+    assert (tmp_path / "X_gmseg.nii.gz").exists()

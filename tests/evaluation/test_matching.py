@@ -120,3 +120,36 @@ def test_folders_without_a_match_are_refused(tmp_path):
     save(tmp_path / "a" / "two_gmseg.nii.gz", mask)
     _, faults, _ = match_files(tmp_path / "a", [tmp_path / "b"])
     assert "are predictions of one scan; keep one" in faults[0]
+
+
+def test_bids_derivatives_match_labels_by_entities(tmp_path):
+    ours = tree(
+        tmp_path / "gmseg",
+        "sub-01/anat/sub-01_acq-MEDIC_run-01_space-orig_label-GM_mask",
+        "sub-01/anat/sub-01_acq-MEDIC_run-01_space-orig_label-GM_probseg",
+        "sub-01/anat/sub-01_acq-MEDIC_run-01_space-orig_label-WM_mask",
+        "sub-02/ses-a/anat/sub-02_ses-a_space-orig_label-GM_mask",
+        "sub-02/ses-a/anat/sub-02_ses-a_space-orig_label-GM_desc-MEGRE_mask",
+        "sub-03/anat/sub-03_space-orig_label-GM_mask",
+    )
+    theirs = tree(
+        tmp_path / "labels",
+        "sub-01/anat/sub-01_acq-MEDIC_run-1_T2starw_gmseg-manual",
+        "sub-01/anat/sub-01_acq-MEDIC_run-1_T2starw_seg-manual",
+        "sub-01/anat/sub-01_acq-MERGE_run-1_T2starw_gmseg-manual",
+        "sub-02/ses-a/anat/sub-02_ses-a_T2starw_label-GM_seg",
+        "sub-02/ses-a/anat/sub-02_ses-a_MEGRE_label-GM_seg",
+        "sub-03/anat/sub-03_label-GM_desc-rater1_mask",
+        "sub-03/anat/sub-03_label-GM_desc-rater2_mask",
+        "sub-03/anat/sub-03_label-SC_desc-rater1_mask",
+    )
+    names, faults, warnings = matched_names(ours, theirs)
+    assert list(names.values()) == [
+        ["sub-01_acq-MEDIC_run-1_T2starw_gmseg-manual.nii.gz"],
+        ["sub-02_ses-a_T2starw_label-GM_seg.nii.gz"],
+        ["sub-02_ses-a_MEGRE_label-GM_seg.nii.gz"],
+        ["sub-03_label-GM_desc-rater1_mask.nii.gz", "sub-03_label-GM_desc-rater2_mask.nii.gz"],
+    ]
+    assert faults == []
+    assert len(warnings) == 1
+    assert "acq-MERGE" in warnings[0]
