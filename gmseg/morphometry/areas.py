@@ -89,12 +89,13 @@ def measure_mask(
 
     Parameters
     ----------
-    mask : path-like or nibabel image
-        0 and 1, in any orientation.
+    mask : path-like, nibabel image or (numpy.ndarray, numpy.ndarray)
+        0 and 1, in any orientation; an array with its affine in mm.
     soft : path-like or nibabel image, optional
         Soft segmentation, 0 to 1, whose areas count every voxel by its value.
     cord : path-like or nibabel image, optional
-        Mask of the cord; voxels between 0 and 1 count by their value.
+        Mask of the cord; voxels between 0 and 1 count by their value. It, the soft segmentation
+        and the levels may have another orientation.
     levels : path-like or nibabel image, optional
         Vertebral levels, whole numbers that fill the cord or the slices.
     label : int, optional
