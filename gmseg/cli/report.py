@@ -32,6 +32,13 @@ _Spread = Annotated[
         help="Standard deviation over the TTA copies (gmseg segment --tta), shown as a layer.",
     ),
 ]
+_Cord = Annotated[
+    Path | None,
+    Option(
+        metavar="MASK",
+        help="Cord mask: shows its outline and area, and the ratio of GM area to cord area.",
+    ),
+]
 _Summary = Annotated[
     Path | None,
     Option(
@@ -59,6 +66,7 @@ def report(
     out: _Out,
     soft: _Soft = None,
     spread: _Spread = None,
+    cord: _Cord = None,
     summary: _Summary = None,
     name: _Name = None,
     label: Label = None,
@@ -80,7 +88,7 @@ def report(
     from gmseg.report.qc_page import add_scan, scan_folder, write_index
 
     exclude(("--volume", "--mean", volume is not None and mean))
-    for path in (scan, mask, soft, spread, summary):
+    for path in (scan, mask, soft, spread, cord, summary):
         if path is not None:
             files.check_input(path)
     if scan_folder(out, scan, name).exists() and not overwrite:
@@ -93,6 +101,7 @@ def report(
         label=label,
         soft=soft,
         spread=spread,
+        cord=cord,
         volume=volume,
         mean=mean,
         summary=find_summary(summary, scan, mask) if summary else None,

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 # colours that colour-blind readers can tell apart (after Okabe and Ito)
 PREDICTION = "#f0a202"
 REFERENCE = "#56b4e9"
+CORD = "#40e0ff"
 DARK = "#101216"
 PALE = "#c9ced6"
 INK = "#22303c"

@@ -24,6 +24,7 @@ from gmseg.io.scan_reader import ScanReader
 from gmseg.report.display import smooth_centreline
 
 _AREA_TOLERANCE_MM2 = 1e-2  # a summary whose areas differ by more is of another mask
+_NOT_A_SUMMARY = "is not one of gmseg segment; give one written with `summary=FILE`"
 _TEXT_FIELDS = ("descrip", "aux_file", "intent_name", "db_name")
 _CODES = {0: "unknown", 1: "scanner", 2: "aligned", 3: "Talairach", 4: "MNI 152", 5: "template"}
 _UNITS = {1: "metre", 2: "mm", 3: "micron"}
@@ -43,6 +44,8 @@ class Facts:
         (slices, 2), centre of the mask, see `gmseg.report.display.smooth_centreline`.
     area_mm2 : list of float
         Area of the mask.
+    cord_area_mm2 : list of float, or None
+        Area of the cord; None if it is unknown.
     expected_dice : list of float or None, or None
         Expected Dice of the slices; None where there is none.
     volume_mm3 : float
@@ -57,6 +60,7 @@ class Facts:
     step_mm: float
     centres_mm: np.ndarray
     area_mm2: list[float]
+    cord_area_mm2: list[float] | None
     expected_dice: list[float | None] | None
     volume_mm3: float
     flags: list[dict]
@@ -68,7 +72,13 @@ class Facts:
         return [k for k, number in enumerate(self.numbers) if number in named]
 
 
-def collect_facts(scan: ScanReader, mask: ScanReader, mask_path, summary: dict | None) -> Facts:
+def collect_facts(
+    scan: ScanReader,
+    mask: ScanReader,
+    mask_path,
+    summary: dict | None,
+    cord: ScanReader | None = None,
+) -> Facts:
     """Return the measurements of a mask, with flags and expected Dice from its summary.
 
     Parameters
@@ -80,18 +90,22 @@ def collect_facts(scan: ScanReader, mask: ScanReader, mask_path, summary: dict |
     summary : dict or None
         Summary of the segmentation, see `gmseg.inference.summary.Summary.to_dict`. Without it,
         the header and the areas raise the flags.
+    cord : gmseg.io.scan_reader.ScanReader, optional
+        Cord mask. Without it, the cord areas are those of the summary, if it has them.
 
     Raises
     ------
     gmseg.errors.InputError
-        If the summary is not valid, or belongs to another mask.
+        If the summary is not valid, or belongs to another mask or cord mask.
     """
     areas, centres_mm, digest = _measure(mask)
+    cord_areas = None if cord is None else _areas_mm2(cord)
     expected_dice = None
     if summary is None:
         flags = [asdict(flag) for flag in _flags_without_summary(scan, areas)]
     else:
         expected_dice, flags = _from_summary(summary, areas, mask_path)
+        cord_areas = _cord_areas(summary, cord_areas, len(areas), mask_path)
     upwards = list(range(scan.slices))
     if scan.runs_downwards:
         upwards.reverse()
@@ -101,7 +115,8 @@ def collect_facts(scan: ScanReader, mask: ScanReader, mask_path, summary: dict |
         numbers=upwards,
         step_mm=step_mm,
         centres_mm=smooth_centreline(centres_mm[upwards], step_mm, field_mm / 2),
-        area_mm2=[round(float(areas[k]), 3) for k in upwards],
+        area_mm2=_rounded(areas[upwards]),
+        cord_area_mm2=None if cord_areas is None else _rounded(cord_areas[upwards]),
         expected_dice=expected_dice and [expected_dice[k] for k in upwards],
         volume_mm3=round(geometry.volume_mm3(areas, scan.affine), 3),
         flags=[flag | {"slices": list(flag["slices"])} for flag in flags],
@@ -122,6 +137,16 @@ def _measure(mask: ScanReader) -> tuple[np.ndarray, np.ndarray, str]:
         size_mm = nib.affines.voxel_sizes(affine)[:2]
         centres += [_centre_mm(plane, size_mm) for plane in np.moveaxis(las, 2, 0)[stored_order]]
     return np.concatenate(areas), np.array(centres), digest.hexdigest()
+
+
+def _areas_mm2(mask: ScanReader) -> np.ndarray:
+    """Return the area of every slice, in the order of storage."""
+    parts = [mask.read(first, last) > 0.5 for first, last in mask.parts()]
+    return np.concatenate([geometry.slice_areas_mm2(part, mask.affine) for part in parts])
+
+
+def _rounded(areas: np.ndarray) -> list[float]:
+    return [round(float(area), 3) for area in areas]
 
 
 def _centre_mm(inside: np.ndarray, size_mm: np.ndarray) -> np.ndarray:
@@ -202,19 +227,40 @@ def _from_summary(summary: dict, areas: np.ndarray, mask_path) -> tuple[list | N
         if summary_areas.ndim != 1:
             raise ValueError
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise InputError(
-            f"{mask_path}: its summary is not one of gmseg segment; give one written with "
-            f"`summary=FILE`"
-        ) from None
-    # negated, so that NaN is refused as well
-    if len(summary_areas) != len(areas) or not (
-        np.abs(summary_areas - areas).max() <= _AREA_TOLERANCE_MM2
-    ):
+        raise InputError(f"{mask_path}: its summary {_NOT_A_SUMMARY}") from None
+    if not _equal(summary_areas, areas):
         raise InputError(
             f"{mask_path}: the areas of the summary differ from this mask's; give the summary that "
             f"was written with the mask, or none"
         )
     return expected_dice, flags
+
+
+def _cord_areas(
+    summary: dict, measured: np.ndarray | None, slices: int, mask_path
+) -> np.ndarray | None:
+    """Return the cord areas of a mask, or those of a summary, after checking that they agree."""
+    if summary.get("cord_area_mm2") is None:
+        return measured
+    try:
+        areas = np.array(summary["cord_area_mm2"], float)
+        if areas.shape != (slices,) or not ((areas >= 0) & np.isfinite(areas)).all():
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(f"{mask_path}: its summary {_NOT_A_SUMMARY}") from None
+    if measured is not None and not _equal(areas, measured):
+        raise InputError(
+            f"{mask_path}: the cord areas of its summary differ from the cord mask's; give the "
+            f"cord mask that was written with the summary, or none"
+        )
+    return areas
+
+
+def _equal(summary_areas: np.ndarray, areas: np.ndarray) -> bool:
+    """Return whether areas are equal within the tolerance; NaN is not."""
+    return len(summary_areas) == len(areas) and bool(
+        np.abs(summary_areas - areas).max() <= _AREA_TOLERANCE_MM2
+    )
 
 
 # ----------------------------------------------------------------------------- facts as texts

@@ -75,7 +75,7 @@ def add_scan(
     soft, spread : path-like, optional
         Soft segmentation, and its standard deviation over the copies of TTA.
     cord : path-like, optional
-        Cord mask, whose outline is shown.
+        Cord mask, whose outline and area are shown.
     summary : dict, optional
         Summary of the segmentation, see `collect_facts`.
     command : sequence of str, optional
@@ -98,7 +98,7 @@ def add_scan(
     folder, scan = check_report(folder), Path(scan)
     masks = {"mask": mask, "soft": soft, "spread": spread, "cord": cord}
     readers = _open_readers(scan, masks, label, volume=volume, mean=mean)
-    facts = collect_facts(readers["scan"], readers["mask"], mask, summary)
+    facts = collect_facts(readers["scan"], readers["mask"], mask, summary, cord=readers.get("cord"))
     place = scan_folder(folder, scan, name)
     image, name = open_image(scan), name or scan.name
     texts = {
@@ -280,6 +280,7 @@ def _slice_facts(facts: Facts) -> dict:
         "step_mm": round(facts.step_mm, 4),
         "area_mm2": facts.area_mm2,
         "expected_dice": facts.expected_dice,
+        "cord_area_mm2": facts.cord_area_mm2,
         "volume_mm3": facts.volume_mm3,
         "flags": facts.flags,
         "mask_sha256": facts.mask_sha256,
@@ -293,8 +294,25 @@ def _index_entry(facts: Facts) -> dict:
     return {
         "slices": len(facts.numbers),
         "gm_slices": len(areas),
-        "mean_area_mm2": round(sum(areas) / len(areas), 2) if areas else None,
+        "mean_area_mm2": _mean(areas, 2),
+        **_cord_entry(facts),
         "expected_dice": expected[len(expected) // 2] if expected else None,
         "flags": [{"name": flag["name"], "text": flag["text"]} for flag in facts.flags],
         "mask_sha256": facts.mask_sha256,
     }
+
+
+def _cord_entry(facts: Facts) -> dict:
+    """Return mean cord area and GM/cord ratio of the slices with GM and cord."""
+    if facts.cord_area_mm2 is None:
+        return {}
+    pairs = zip(facts.area_mm2, facts.cord_area_mm2, strict=True)
+    both = [(area, cord) for area, cord in pairs if area > 0 and cord > 0]
+    return {
+        "mean_cord_area_mm2": _mean([cord for _, cord in both], 2),
+        "gm_cord_ratio": _mean([area / cord for area, cord in both], 4),
+    }
+
+
+def _mean(values: list[float], decimals: int) -> float | None:
+    return round(sum(values) / len(values), decimals) if values else None

@@ -15,7 +15,7 @@ from skimage.measure import find_contours
 
 from gmseg.io.scan_reader import ScanReader
 from gmseg.report.display import read_las, upright
-from gmseg.report.panels import CORD_RADIUS_MM, PREDICTION, gray_limits
+from gmseg.report.panels import CORD, CORD_RADIUS_MM, PREDICTION, gray_limits
 from gmseg.report.qc_facts import Facts
 
 TILE_PX = 240
@@ -173,8 +173,11 @@ def write_images(readers: dict[str, ScanReader], facts: Facts, folder: Path) -> 
         missing_mm2 = facts.area_mm2[k] - float(crops["mask"].mean()) * field_mm**2
         beyond = missing_mm2 > 0.5 + 0.1 * facts.area_mm2[k]
         tiles[k] = {"k": k, "path": svg_path(lines), "beyond": beyond}
+        cord_lines = outline(crops["cord"]) if "cord" in crops else []
+        if "cord" in crops:
+            tiles[k]["cord_path"] = svg_path(cord_lines)
         if k in thumbnail_slices:
-            thumbnails[k] = thumbnail(gray, lines)
+            thumbnails[k] = thumbnail(gray, lines, cord_lines)
         if k == labelled[len(labelled) // 2]:
             context = _write_context(planes["scan"], facts, k, field_mm, folder / "context.png")
     for kind, sheet in sheets.items():
@@ -283,17 +286,20 @@ def svg_path(lines: list[np.ndarray]) -> str:
     return "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line[:-1]) + "Z" for line in lines)
 
 
-def thumbnail(gray: np.ndarray, lines: list[np.ndarray]) -> np.ndarray:
-    """Return a small image of the middle of a tile with outlines, RGB."""
+def thumbnail(
+    gray: np.ndarray, lines: list[np.ndarray], cord_lines: Sequence[np.ndarray] = ()
+) -> np.ndarray:
+    """Return a small image of the middle of a tile with the outlines of mask and cord, RGB."""
     size, cut = len(gray), len(gray) // 5  # the cord fills most of the rest
     scale = 2 * _THUMBNAIL_PX / (size - 2 * cut)
     image = Image.fromarray(gray[cut : size - cut, cut : size - cut]).convert("RGB")
     image = image.resize((2 * _THUMBNAIL_PX, 2 * _THUMBNAIL_PX), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(image)
-    for line in lines:
+    strokes = [(line, CORD, 2) for line in cord_lines] + [(line, PREDICTION, 3) for line in lines]
+    for line, colour, width in strokes:  # the mask lies over the cord
         points = [tuple(point) for point in (line - cut) * scale]
-        for colour, width in (("#000000", 6), (PREDICTION, 3)):
-            pen.line(points, fill=colour, width=width, joint="curve")
+        pen.line(points, fill="#000000", width=2 * width, joint="curve")
+        pen.line(points, fill=colour, width=width, joint="curve")
     return np.asarray(image.resize((_THUMBNAIL_PX, _THUMBNAIL_PX), Image.Resampling.BOX))
 
 

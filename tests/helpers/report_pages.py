@@ -8,6 +8,7 @@ import re
 import nibabel as nib
 import numpy as np
 from orientations import ROTATION, a_scan
+from scipy import ndimage
 
 from gmseg.report import qc_page
 
@@ -21,6 +22,12 @@ def bar_and_mask(shape=(60, 56, 6), spacing=(0.7, 0.6, 3.0), rotation=ROTATION):
         mask[38:44, 30 + k : 42, k] = 1
     data[mask > 0] = 150
     return nib.Nifti1Image(data, scan.affine), nib.Nifti1Image(mask, scan.affine)
+
+
+def cord_around(mask):
+    """Return a cord mask that reaches 4 voxels beyond a mask of a bar in every slice."""
+    data = ndimage.binary_dilation(np.asarray(mask.dataobj), np.ones((9, 9, 1)))
+    return nib.Nifti1Image(data.astype(np.uint8), mask.affine)
 
 
 def add(folder, pair, tmp_path, name="scan.nii.gz", **choices):

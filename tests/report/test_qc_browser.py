@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image, ImageDraw
+from report_pages import add, bar_and_mask, cord_around
 
 from gmseg.core.geometry import slice_areas_mm2
 from gmseg.datasets.phantom import make_phantom
@@ -512,6 +513,132 @@ def test_page_works_without_storage_and_warns(browser, folder):
     opened.page.locator("#rows").wait_for()
     assert "1 with a verdict" in opened.page.locator("#counts").inner_text()
     opened.close()
+
+
+# ------------------------------------------------------------------------ the cord
+
+
+@pytest.fixture(scope="module")
+def with_cord(tmp_path_factory):
+    """Report of a scan with a cord mask that lacks slice 1, and of one without a cord mask."""
+    place = tmp_path_factory.mktemp("cord")
+    scan, mask = bar_and_mask()
+    cord = np.asarray(cord_around(mask).dataobj).copy()
+    cord[..., 1] = 0
+    nib.save(nib.Nifti1Image(cord, mask.affine), place / "seg.nii.gz")
+    summary = {"area_mm2": slice_areas_mm2(np.asarray(mask.dataobj), mask.affine).tolist()}
+    dice = {"expected_dice": [0.9] * 6}
+    add(
+        place / "qc",
+        (scan, mask),
+        place,
+        name="a.nii.gz",
+        cord=place / "seg.nii.gz",
+        summary=summary | dice,
+    )
+    add(place / "qc", (scan, mask), place, name="b.nii.gz")
+    qc_page.write_index(place / "qc")
+    return place / "qc"
+
+
+def is_cyan(image):
+    red, green, blue = np.moveaxis(image, 2, 0)
+    return (blue - red > 60) & (green - red > 50)
+
+
+def test_cord_is_outlined_and_toggled(browser, with_cord):
+    opened = Opened(browser, with_cord)
+    page = opened.page
+    show(page, "a.nii.gz")
+    page.mouse.move(0, 0)
+    tile = page.locator("#slice-3 .image")
+    drawn = pixels(tile)
+    assert is_cyan(drawn).sum() > 50
+    button = page.locator("#cord")
+    for hide in (lambda: press(page, "c"), button.click):
+        hide()
+        assert button.get_attribute("aria-pressed") == "false"
+        assert is_cyan(pixels(tile)).sum() < 5
+        assert count_orange(pixels(tile)) > 50
+        press(page, "c")
+    press(page, "o")  # the mask alone
+    assert count_orange(pixels(tile)) < 5
+    assert is_cyan(pixels(tile)).sum() > 50
+    press(page, "o")
+    outside, inside = (np.ptp(np.argwhere(kind(drawn)), axis=0) for kind in (is_cyan, is_orange))
+    assert (outside > inside).all()
+    thin, thick = (
+        page.evaluate(f"parseFloat(getComputedStyle(document.querySelector('{line}')).strokeWidth)")
+        for line in (".outline.cord .line", ".outline.mask .line")
+    )
+    assert thin < thick
+    press(page, "?")
+    assert "show or hide the cord" in page.locator("#keys").inner_text()
+    press(page, "Escape", "j")
+    wait_for_scan(page, "b.nii.gz")
+    assert button.is_hidden()
+    press(page, "c")
+    assert page.locator(".outline.cord").count() == page.locator(".plot .cord").count() == 0
+    assert "cord 1" not in page.locator("#slice-3 .area").inner_text()
+    opened.close()
+
+
+def test_cord_area_and_ratio_are_shown_and_exported(browser, with_cord):
+    opened = Opened(browser, with_cord)
+    page = opened.page
+    entry = next(s for s in page.evaluate("gmseg.report.scans") if s["name"] == "a.nii.gz")
+    cord, ratio = entry["mean_cord_area_mm2"], entry["gm_cord_ratio"]
+    heads = page.locator("#heads").inner_text()
+    assert "Cord, mm²" in heads
+    assert "GM/cord" in heads
+    rows = {name: page.locator("#rows tr", has_text=name).inner_text() for name in "ab"}
+    assert f"{cord:.1f}" in rows["a"]
+    assert f"{ratio:.3f}" in rows["a"]
+    assert rows["b"].count("\u2013") == 3  # cord, ratio and expected Dice
+    page.locator("th.gm_cord_ratio button").click()
+    assert names(page)[-1] == "b.nii.gz"
+    lines = [line.split("\t") for line in download(page, "qc_verdicts.tsv").splitlines()]
+    assert lines[0][4:] == ["gm_area_mm2", "cord_area_mm2", "gm_cord_ratio"]
+    table = {line[0]: line for line in lines[1:]}
+    assert table["a.nii.gz"][5:] == [str(cord), str(ratio)]
+    assert table["b.nii.gz"][5:] == ["", ""]
+    assert table["b.nii.gz"][4] == table["a.nii.gz"][4] == str(entry["mean_area_mm2"])
+    show(page, "a.nii.gz")
+    facts = page.locator("#facts").inner_text()
+    assert f"{cord:.1f} mm²" in facts
+    assert f"{ratio:.3f}" in facts
+    detail = page.evaluate(f"gmseg.scans['{entry['key']}']")
+    areas = [detail[name][3] for name in ("area_mm2", "cord_area_mm2")]
+    assert f"cord {areas[1]:.1f}" in page.locator("#slice-3 .area").inner_text()
+    assert "cord" not in page.locator("#slice-1 .area").inner_text()  # it is not marked there
+    page.locator("#slice-3").hover()
+    shown = f"{areas[0]:.1f} mm² · cord {areas[1]:.1f} mm² · GM/cord {areas[0] / areas[1]:.3f}"
+    assert shown in page.locator(".readout").inner_text()
+    assert page.locator(".plot .line.cord").get_attribute("d").count("M") == 2
+    opened.close()
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1920, 1080)])
+def test_page_with_cord_fits_the_screen(browser, with_cord, size):
+    opened = Opened(browser, with_cord, size=size)
+    page = opened.page
+    wide = "document.documentElement.scrollWidth <= innerWidth"
+    assert page.evaluate(wide)
+    show(page, "a.nii.gz")
+    assert page.evaluate(wide)
+    last = page.locator("#tiles .tile").last.bounding_box()
+    assert last["y"] + last["height"] <= size[1]
+    opened.close()
+
+
+def test_page_without_cord_shows_nothing_of_it(opened):
+    page = opened.page
+    assert "cord" not in page.locator("#heads").inner_text().lower()
+    assert "cord" not in page.locator("#keys").inner_text().lower()
+    show(page, "sub-02")
+    assert page.locator("#cord").is_hidden()
+    assert page.locator("[class~=cord]:visible").count() == 0
+    assert "GM/cord" not in page.locator("#facts").inner_text()
 
 
 # ------------------------------------------------------------------- hostile texts

@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from orientations import ROTATION, a_scan, reoriented
-from report_pages import add, bar_and_mask, facts_of, index_of
+from report_pages import add, bar_and_mask, cord_around, facts_of, index_of
 
 from gmseg import InputError
 from gmseg.core import geometry
@@ -306,6 +306,66 @@ def test_masks_of_several_labels_need_the_value_of_gm(tmp_path):
     assert facts_of(qc_page.add_scan(tmp_path / "gm", *files))["area_mm2"] == areas
 
 
+def test_cord_areas_come_from_the_cord_mask_or_the_summary(tmp_path):
+    scan, mask = (reoriented(image, [[0, 1], [1, 1], [2, -1]]) for image in bar_and_mask())
+    cord = cord_around(mask)
+    data = np.asarray(cord.dataobj).copy()
+    data[..., 1] = 0
+    cord = nib.Nifti1Image(data, cord.affine)
+    nib.save(cord, tmp_path / "seg.nii.gz")
+    areas = geometry.slice_areas_mm2(data, cord.affine).round(3).tolist()
+    summary = summary_of(mask, cord_area_mm2=areas)
+    choices = (
+        {"cord": tmp_path / "seg.nii.gz"},
+        {"summary": summary},
+        {"cord": tmp_path / "seg.nii.gz", "summary": summary},
+        {"cord": tmp_path / "seg.nii.gz", "summary": summary | {"cord_area_mm2": None}},
+    )
+    for k, choice in enumerate(choices):
+        facts = facts_of(add(tmp_path / f"qc{k}", (scan, mask), tmp_path, **choice))
+        assert facts["cord_area_mm2"] == areas[::-1]
+        qc_page.write_index(tmp_path / f"qc{k}")
+        [entry] = index_of(tmp_path / f"qc{k}")["scans"]
+        both = [(gm, whole) for gm, whole in zip(summary["area_mm2"], areas, strict=True) if whole]
+        assert len(both) == 5
+        ratio = np.mean([gm / whole for gm, whole in both])
+        assert entry["gm_cord_ratio"] == pytest.approx(ratio, abs=1e-4)
+        cord_mm2 = np.mean([whole for _, whole in both])
+        assert entry["mean_cord_area_mm2"] == pytest.approx(cord_mm2, abs=0.01)
+
+
+def test_scan_without_cord_has_no_cord_entries(tmp_path):
+    scan, mask = bar_and_mask()
+    facts = facts_of(add(tmp_path / "qc", (scan, mask), tmp_path, summary=summary_of(mask)))
+    assert facts["cord_area_mm2"] is None
+    qc_page.write_index(tmp_path / "qc")
+    assert not [key for key in index_of(tmp_path / "qc")["scans"][0] if "cord" in key]
+
+
+@pytest.mark.parametrize(
+    ("areas", "message"),
+    [
+        ([1.0] * 6, "cord areas of its summary differ from the cord mask's"),
+        ([1.0] * 5, "not one of gmseg segment"),
+        ([float("nan")] * 6, "not one of gmseg segment"),
+        ([float("inf")] * 6, "not one of gmseg segment"),
+        ([-1.0] * 6, "not one of gmseg segment"),
+        ([[1.0]] * 6, "not one of gmseg segment"),
+        ([1.0] * 5 + [None], "not one of gmseg segment"),
+        (["x"] * 6, "not one of gmseg segment"),
+        ({"a": 1}, "not one of gmseg segment"),
+        (3, "not one of gmseg segment"),
+    ],
+)
+def test_hostile_cord_areas_are_refused(tmp_path, areas, message):
+    scan, mask = bar_and_mask()
+    nib.save(cord_around(mask), tmp_path / "seg.nii.gz")
+    summary = summary_of(mask, cord_area_mm2=areas)
+    with pytest.raises(InputError, match=message):
+        add(tmp_path / "qc", (scan, mask), tmp_path, summary=summary, cord=tmp_path / "seg.nii.gz")
+    assert not (tmp_path / "qc").exists()
+
+
 # ------------------------------------------------------------------------ the command
 
 
@@ -317,15 +377,17 @@ def test_command_adds_a_scan_and_prints_the_page(tmp_path):
     entries = {"scans": [entry, entry | {"scan": "b.nii.gz"}]}
     (tmp_path / "s.json").write_text(json.dumps(entries))
     command = [sys.executable, "-m", "gmseg", "report", "scan.nii.gz", "mask.nii.gz"]
-    command += ["--out", "qc", "--summary", "s.json"]
+    nib.save(cord_around(mask), tmp_path / "seg.nii.gz")
+    command += ["--out", "qc", "--summary", "s.json", "--cord", "seg.nii.gz"]
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert Path(done.stdout.strip()) == Path("qc/index.html")
     [entry] = index_of(tmp_path / "qc")["scans"]
     place = tmp_path / "qc" / "scans" / entry["key"]
     assert facts_of(place)["expected_dice"] == [0.9] * 6
     assert facts_of(place)["command"].endswith(
-        "report scan.nii.gz mask.nii.gz --out qc --summary s.json"
+        "report scan.nii.gz mask.nii.gz --out qc --summary s.json --cord seg.nii.gz"
     )
+    assert min(facts_of(place)["cord_area_mm2"]) > 0
     again = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert again.returncode == 2
     assert "--overwrite" in again.stderr

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from orientations import ALL_48, reoriented
 from PIL import Image
-from report_pages import add, bar_and_mask, facts_of, index_of, volumes_of
+from report_pages import add, bar_and_mask, cord_around, facts_of, index_of, volumes_of
 
 from gmseg import InputError
 from gmseg.core import geometry
-from gmseg.report import qc_page, qc_slices, qc_volumes
+from gmseg.report import panels, qc_page, qc_slices, qc_volumes
 
 
 def tile(place, position, file="mosaic.png"):
@@ -133,6 +133,36 @@ def test_layers_lie_on_the_slices(tmp_path):
         assert (shown[~bright] < 255).any()
         assert (shown[0] == 0).all()
         assert (shown[values == values.max()] == 255).all()
+
+
+def test_cord_outline_is_thinner_than_the_mask_and_in_another_colour(tmp_path):
+    scan, mask = bar_and_mask()
+    nib.save(cord_around(mask), tmp_path / "seg.nii.gz")
+    plain = add(tmp_path / "qc", (scan, mask), tmp_path, name="plain.nii.gz")
+    place = add(tmp_path / "qc", (scan, mask), tmp_path, cord=tmp_path / "seg.nii.gz")
+    facts = facts_of(place)
+    for k, shown in enumerate(facts["tiles"]):
+        [line] = points(shown["cord_path"])
+        x, y = line.T * facts["field_mm"] / 240
+        area = 0.5 * abs(x @ np.roll(y, 1) - y @ np.roll(x, 1))
+        assert area == pytest.approx(facts["cord_area_mm2"][k], rel=0.02)
+        [inner] = points(shown["path"])
+        assert (line.min(0) < inner.min(0)).all()
+        assert (line.max(0) > inner.max(0)).all()
+    thumb, without = (np.asarray(Image.open(p / "thumb.png"), int) for p in (place, plain))
+    widths = {
+        colour: near(thumb, colour).sum() / length
+        for colour, length in ((panels.CORD, 2 * (14 + 18)), (panels.PREDICTION, 2 * (6 + 10)))
+    }
+    assert 0 < widths[panels.CORD] < 0.8 * widths[panels.PREDICTION]
+    assert not near(without, panels.CORD).any()
+    assert not any("cord_path" in shown for shown in facts_of(plain)["tiles"])
+
+
+def near(image, colour):
+    """Return the pixels whose colour is nearly a given one."""
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return np.abs(image - wanted).max(axis=2) < 90
 
 
 # ----------------------------------------------------------------------- unusual scans

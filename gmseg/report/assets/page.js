@@ -27,6 +27,16 @@
       text: "Mean area, mm²", value: (scan) => scan.mean_area_mm2,
       cell: (scan) => gmseg.fixed(scan.mean_area_mm2, 1),
     },
+    ...(gmseg.hasCord && {
+      mean_cord_area_mm2: {
+        text: "Cord, mm²", value: (scan) => scan.mean_cord_area_mm2 ?? null,
+        cell: (scan) => gmseg.fixed(scan.mean_cord_area_mm2, 1),
+      },
+      gm_cord_ratio: {
+        text: "GM/cord", value: (scan) => scan.gm_cord_ratio ?? null,
+        cell: (scan) => gmseg.fixed(scan.gm_cord_ratio, 3),
+      },
+    }),
     expected_dice: {
       text: "Expected Dice", value: (scan) => scan.expected_dice,
       cell: (scan) => gmseg.fixed(scan.expected_dice, 2),
@@ -216,14 +226,14 @@
   const SHORTCUTS = [
     ["j ↓ →", "next scan"], ["k ↑ ←", "previous scan"], ["Enter", "open the scan"],
     ["Esc", "back to the list"], ["/", "search"],
-    ["o", "show or hide the mask"], ["s", "soft segmentation"], ["u", "uncertainty"],
+    ["o", "show or hide the mask"], ...(gmseg.hasCord ? [["c", "show or hide the cord"]] : []), ["s", "soft segmentation"], ["u", "uncertainty"],
     ["+ −", "larger or smaller slices"], ["v", "viewer"],
     ["p", "pass"], ["f", "fail"], ["x", "needs fixing"], ["n", "note"], ["?", "keyboard shortcuts"],
   ];
   const help = () => byId("help").showModal();
   const actions = {
     help, back, previous: () => step(-1), next: () => step(1), viewer: page.view,
-    overlay: () => page.toggle("overlay"), soft: () => page.toggle("soft"),
+    overlay: () => page.toggle("overlay"), cord: () => page.toggle("cord"), soft: () => page.toggle("soft"),
     spread: () => page.toggle("spread"), smaller: () => page.resize(-1), larger: () => page.resize(1),
   };
   const anywhere = {
@@ -232,7 +242,7 @@
   };
   const inIndex = { "/": () => byId("search").focus() };
   const inScan = {
-    ArrowRight: actions.next, ArrowLeft: actions.previous, o: actions.overlay, s: actions.soft,
+    ArrowRight: actions.next, ArrowLeft: actions.previous, o: actions.overlay, c: actions.cord, s: actions.soft,
     u: actions.spread, v: actions.viewer, "+": actions.larger, "=": actions.larger, "-": actions.smaller,
     p: () => page.setVerdict("pass"), f: () => page.setVerdict("fail"), x: () => page.setVerdict("needs-fixing"),
     n: () => byId("note")?.focus(), "/": () => { back(); setTimeout(() => byId("search").focus()); },

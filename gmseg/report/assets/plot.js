@@ -1,9 +1,9 @@
-// Area and expected Dice along the cord; the cursor follows the mouse and the arrow keys.
+// Area, expected Dice and cord area along the cord; the cursor follows the mouse and the arrow keys.
 "use strict";
 
 gmseg.plot = (function () {
   const WIDTH = 400, LEFT = 40, RIGHT = 12;
-  const AREA = { top: 24, height: 124 }, DICE = { top: 178, height: 62 };
+  const AREA = { top: 24, height: 124 }, BELOW = { gap: 30, height: 62 };
   const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000];
   const LEAST_DICE = 0.8; // a lower expected Dice raises a QC flag
 
@@ -40,12 +40,22 @@ gmseg.plot = (function () {
     const count = facts.slices;
     const length = Math.max((count - 1) * facts.step_mm, facts.step_mm);
     const dice = facts.expected_dice;
-    const bottom = (dice ? DICE : AREA).top + (dice ? DICE : AREA).height;
+    const cord = facts.cord_area_mm2;
+    let bottom = AREA.top + AREA.height;
+    /** Return the next panel below. */
+    const panel = () => {
+      const top = bottom + BELOW.gap;
+      bottom = top + BELOW.height;
+      return { top, height: BELOW.height };
+    };
+    const CORD = cord && panel(), DICE = dice && panel();
     const height = bottom + 36;
     const xOf = (mm) => LEFT + ((WIDTH - LEFT - RIGHT) * mm) / length;
     const xs = facts.area_mm2.map((_, k) => xOf(k * facts.step_mm));
     const top = 1.08 * Math.max(10, ...facts.area_mm2);
     const areaY = (area) => AREA.top + AREA.height * (1 - area / top);
+    const mostCord = 1.08 * Math.max(10, ...(cord || []));
+    const cordY = (area) => (area ? CORD.top + CORD.height * (1 - area / mostCord) : null);
     const diceY = (d) => (d === null ? null : DICE.top + DICE.height * (1 - d));
     const positions = new Map(facts.numbers.map((number, k) => [number, k]));
     const flagged = new Set(facts.flags.flatMap((flag) => flag.slices.map((n) => positions.get(n))));
@@ -70,6 +80,16 @@ gmseg.plot = (function () {
     const plain = all.filter((k) => !flagged.has(k));
     if (showDots) add("path", { d: symbols(xs, areas, plain, dot), class: "dot area" });
     add("path", { d: symbols(xs, areas, [...flagged], triangle), class: "flagged" });
+    if (cord) {
+      for (const value of ticks(mostCord, 3)) {
+        const y = CORD.top + CORD.height * (1 - value / mostCord);
+        add("path", { d: `M${LEFT} ${y}H${WIDTH - RIGHT}`, class: "grid" });
+        text(LEFT - 6, y + 4, `${value}`, "end");
+      }
+      text(4, CORD.top - 10, "cord, mm²", "start");
+      add("path", { d: line(xs, cord.map(cordY)), class: "line cord" });
+      if (showDots) add("path", { d: symbols(xs, cord.map(cordY), all, dot), class: "dot cord" });
+    }
     if (dice) {
       for (const value of [0, 0.5, 1]) {
         add("path", { d: `M${LEFT} ${diceY(value)}H${WIDTH - RIGHT}`, class: "grid" });
@@ -90,10 +110,12 @@ gmseg.plot = (function () {
       cursor.setAttribute("d", `M${xs[k].toFixed(1)} ${AREA.top}V${bottom}`);
       const number = facts.numbers[k];
       const flags = facts.flags.filter((flag) => flag.slices.includes(number));
+      const here = gmseg.cordOf(facts, k);
       readout.textContent = [
         `slice ${number}`,
         `${(k * facts.step_mm).toFixed(1)} mm`,
         `${facts.area_mm2[k].toFixed(1)} mm²`,
+        ...(here ? [`cord ${here.area.toFixed(1)} mm²`, `GM/cord ${gmseg.fixed(here.ratio, 3)}`] : []),
         ...(dice && dice[k] !== null ? [`expected Dice ${dice[k].toFixed(2)}`] : []),
         ...flags.map((flag) => flag.name),
       ].join(" · ");

@@ -7,7 +7,7 @@ gmseg.scanPage = (function () {
   const GAP = 4, LEAST = 120, MOST = 480; // sizes of tiles, multiples of 4 (see qc_slices.py)
   const ALL_VISIBLE = [160, 300], PREFERRED = 220; // sizes of tiles
   // settings stay from scan to scan
-  const settings = { overlay: true, soft: false, spread: false, fill: 0, strength: 70, tile: null };
+  const settings = { overlay: true, cord: true, soft: false, spread: false, fill: 0, strength: 70, tile: null };
   let shown = null; // scan whose name is shown; verdicts and notes go to it
   let current = null; // {key, facts, plot}, once the facts are loaded
 
@@ -25,11 +25,11 @@ gmseg.scanPage = (function () {
     return node;
   }
 
-  function outline(tile, facts) {
+  function outline(path, of, facts) {
     const size = facts.tile_px;
-    const node = svg("svg", { viewBox: `0 0 ${size} ${size}`, class: "layer outline" });
+    const node = svg("svg", { viewBox: `0 0 ${size} ${size}`, class: `layer outline ${of}` });
     for (const kind of ["halo", "line"]) {
-      node.append(svg("path", { d: tile.path, class: kind, "fill-rule": "evenodd" }));
+      node.append(svg("path", { d: path, class: kind, "fill-rule": "evenodd" }));
     }
     return node;
   }
@@ -37,13 +37,15 @@ gmseg.scanPage = (function () {
   function drawTile(tile, position, facts, folder) {
     const number = facts.numbers[tile.k];
     const flags = facts.flags.filter((flag) => flag.slices.includes(number));
-    const area = `${facts.area_mm2[tile.k].toFixed(1)} mm²`;
+    const cord = gmseg.cordOf(facts, tile.k);
+    const area = `${facts.area_mm2[tile.k].toFixed(1)} mm²${cord ? `\ncord ${cord.area.toFixed(1)}` : ""}`;
     const letters = position ? [] : ["A", "P", "R", "L"].map((l) => element("b", { class: `side ${l}` }, l));
     const notes = [...flags.map((flag) => flag.name), ...(tile.beyond ? ["mask extends beyond the tile"] : [])];
     const image = element("div", { class: "image" },
       layer("slice", `${folder}/mosaic.png`, facts, position),
       ...facts.layers.map((kind) => layer(kind, `${folder}/${kind}.png`, facts, position)),
-      outline(tile, facts), ...letters,
+      ...(tile.cord_path ? [outline(tile.cord_path, "cord", facts)] : []),
+      outline(tile.path, "mask", facts), ...letters,
       element("span", { class: "number" }, `${notes.length ? "▲ " : ""}${number}`),
       element("span", { class: "area" }, area));
     if (notes.length) image.append(element("span", { class: "reason" }, notes.join(", ")));
@@ -90,7 +92,8 @@ gmseg.scanPage = (function () {
   /** Show and hide the layers according to the settings. */
   function update() {
     if (!current) return;
-    const available = { overlay: true };
+    const available = { overlay: true, cord: current.facts.tiles.some((tile) => tile.cord_path) };
+    byId("cord").hidden = !available.cord;
     for (const kind of ["soft", "spread"]) {
       available[kind] = current.facts.layers.includes(kind);
       byId(kind).disabled = !available[kind];
@@ -98,7 +101,7 @@ gmseg.scanPage = (function () {
       byId(kind).title = available[kind] ? "" : `not available for this scan; add it with gmseg segment ${option}`;
       byId(`${kind}-scale`).hidden = !(settings[kind] && available[kind]);
     }
-    for (const kind of ["overlay", "soft", "spread"]) {
+    for (const kind of ["overlay", "cord", "soft", "spread"]) {
       byId(kind).setAttribute("aria-pressed", String(settings[kind] && available[kind]));
       tiles.classList.toggle(`no-${kind}`, !settings[kind]);
     }
@@ -109,7 +112,7 @@ gmseg.scanPage = (function () {
   }
 
   function toggle(kind) {
-    if (byId(kind).disabled) return;
+    if (byId(kind).disabled || byId(kind).hidden) return;
     settings[kind] = !settings[kind];
     if (settings[kind] && kind === "soft") settings.spread = false; // one colour scale at a time
     if (settings[kind] && kind === "spread") settings.soft = false;
@@ -152,6 +155,12 @@ gmseg.scanPage = (function () {
       ["Mean area of these slices", `${mean.toFixed(1)} mm²`],
       ["Volume", `${facts.volume_mm3.toFixed(0)} mm³`],
     ];
+    const cords = facts.area_mm2.map((area, k) => (area > 0 ? gmseg.cordOf(facts, k) : null)).filter(Boolean);
+    if (cords.length) {
+      const meanOf = (name) => cords.reduce((sum, cord) => sum + cord[name], 0) / cords.length;
+      measured.push(["Mean cord area of these slices", `${meanOf("area").toFixed(1)} mm²`],
+        ["Mean GM/cord ratio", meanOf("ratio").toFixed(3)]);
+    }
     const origin = [...facts.made];
     if (facts.command) origin.push(["Command", element("code", {}, facts.command)]);
     origin.push(["SHA-256 of the mask's voxels", element("code", {}, facts.mask_sha256)]);

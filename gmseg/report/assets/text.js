@@ -48,4 +48,14 @@ gmseg.load = (function () {
   };
 })();
 
-gmseg.fixed = (value, digits) => (value === null ? "–" : value.toFixed(digits));
+gmseg.fixed = (value, digits) => (value == null ? "–" : value.toFixed(digits));
+
+/** Return cord area and GM/cord ratio of a slice, null where there is no cord. */
+gmseg.cordOf = function (facts, k) {
+  const area = facts.cord_area_mm2 ? facts.cord_area_mm2[k] : 0;
+  if (!area) return null;
+  return { area, ratio: facts.area_mm2[k] ? facts.area_mm2[k] / area : null };
+};
+
+/** Whether the page has the cord of any scan. */
+gmseg.hasCord = gmseg.report.scans.some((scan) => "gm_cord_ratio" in scan);

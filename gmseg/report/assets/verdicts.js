@@ -98,9 +98,12 @@ gmseg.exports = (function () {
   function tsv() {
     const rows = gmseg.report.scans.map((scan) => {
       const { verdict, note } = gmseg.verdicts.get(scan);
-      return [scan.name, verdict || "", note, scan.flags.map((flag) => flag.name).join(",")];
+      const row = [scan.name, verdict || "", note, scan.flags.map((flag) => flag.name).join(",")];
+      const measures = ["mean_area_mm2", "mean_cord_area_mm2", "gm_cord_ratio"];
+      return gmseg.hasCord ? [...row, ...measures.map((name) => String(scan[name] ?? ""))] : row;
     });
-    const lines = [["scan", "verdict", "note", "flags"], ...rows];
+    const measured = gmseg.hasCord ? ["gm_area_mm2", "cord_area_mm2", "gm_cord_ratio"] : [];
+    const lines = [["scan", "verdict", "note", "flags", ...measured], ...rows];
     return lines.map((row) => row.map(oneLine).join("\t") + "\n").join("");
   }
 
