@@ -201,7 +201,7 @@ def _run(
 def _prepare_job(settings: _Settings, scan: Scan) -> Job:
     """Return the job of a scan; combine its echoes first."""
     out_dir, choices, overwrite = settings.out_dir, settings.volume_choice, settings.overwrite
-    files = {kind: out_dir / file for kind, file in bids_derivatives.outputs(scan).items()}
+    files = bids_derivatives.outputs(scan, cord=settings.model.has_cord)
     image = scan.files[0]
     if len(scan.files) > 1:
         image = out_dir / bids_derivatives.combined_echoes(scan)
@@ -211,7 +211,7 @@ def _prepare_job(settings: _Settings, scan: Scan) -> Job:
         choices = {}
     return Job(
         scan=image,
-        files={kind: files[kind] for kind in ("mask", "soft")},
+        files={kind: out_dir / file for kind, file in files.items() if kind != "table"},
         choices=choices | settings.tta_choice,
         report=out_dir / bids_derivatives.PAGE,
         command=settings.command,
@@ -231,15 +231,30 @@ def _sidecar_if_done(settings: _Settings, scan: Scan, job: Job) -> dict | None:
 
 def _write_results(settings: _Settings, scan: Scan, job: Job, summary: dict) -> dict:
     """Write the table and the sidecars of a segmented scan; return the sidecar of the mask."""
-    mask, soft = job.files["mask"], job.files["soft"]
-    rows = measure_mask(mask, soft=soft)
+    mask = job.files["mask"]
+    rows = measure_mask(mask, soft=job.files["soft"], cord=job.files.get("cord"))
     write_table(settings.out_dir / bids_derivatives.outputs(scan)["table"], rows, COLUMNS)
-    mask_sidecar, soft_sidecar = bids_derivatives.segmentation_sidecars(
+    sidecars = bids_derivatives.segmentation_sidecars(
         scan, summary, description_of(mask), settings.volume_choice
     )
-    bids_derivatives.write_sidecar(soft, soft_sidecar)
-    bids_derivatives.write_sidecar(mask, mask_sidecar)  # last: a scan with this file is done
-    return mask_sidecar
+    for kind in reversed(sidecars):  # the mask's is the last: a scan with this file is done
+        bids_derivatives.write_sidecar(job.files[kind], sidecars[kind])
+    if settings.overwrite:
+        _remove_outdated(settings, scan, job)
+    return sidecars["mask"]
+
+
+def _remove_outdated(settings: _Settings, scan: Scan, job: Job) -> None:
+    """Remove white matter and cord that an earlier model wrote and that this one does not segment.
+
+    Files that gmseg did not write stay.
+    """
+    for kind, name in bids_derivatives.outputs(scan, cord=True).items():
+        file = settings.out_dir / name
+        outdated = kind not in {*job.files, "table"} and file.exists()
+        if outdated and description_of(file).startswith("gmseg "):
+            file.unlink()
+            bids_derivatives.sidecar_path(file).unlink(missing_ok=True)
 
 
 def _success(

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 
 from gmseg.batch.bids_query import DESCRIPTION, ENTITIES, Scan, check_raw_dataset, read_description
 from gmseg.errors import InputError
+from gmseg.inference.segment import CORD_THRESHOLD
 from gmseg.io.files import check_folder, write_text
 from gmseg.io.tables import sidecar_of
 from gmseg.morphometry.areas import COLUMNS, Column
@@ -22,6 +23,9 @@ CODE_URL = "https://github.com/neuropoly/gmseg"
 PAPER = "https://doi.org/10.1038/s41598-018-24304-3"
 RAW = "raw"
 """Name of the dataset of the scans in BIDS URIs."""
+
+LABELS = {"wm": "WM", "cord": "SC"}
+"""Labels of the tissues that only a model with a cord output segments."""
 
 PAGE = "qc"
 GROUP_TABLE = "group_label-GM_morph.tsv"
@@ -36,6 +40,8 @@ Gray matter of the spinal cord in the T2*-weighted scans of a BIDS dataset, segm
 
 *_space-orig_label-GM_mask.nii.gz: mask on the scan's native grid; 1 is gray matter.
 *_space-orig_label-GM_probseg.nii.gz: soft segmentation, the probability of gray matter.
+*_space-orig_label-WM_*, *_space-orig_label-SC_*: the same for white matter (spinal cord without
+  gray matter) and spinal cord, if the model segments them.
 *_space-orig_label-GM_morph.tsv: areas and volumes; one row per slice and one for all slices.
 *_desc-rms*_T2starw.nii.gz: root mean square of the echoes of one scan, which was segmented.
 {GROUP_TABLE}: one row per scan, written by the group level.
@@ -57,7 +63,7 @@ MEASURE_COLUMNS = {
     name: column
     for name, column in COLUMNS.items()
     if (name.startswith(("slices", "gm_")) and "ratio" not in name)
-    or name in ("turn_deg", "obliqueness_deg")
+    or name in ("cord_area_mm2", "wm_area_mm2", "gm_cord_ratio", "turn_deg", "obliqueness_deg")
 }
 """Columns of the group table that are copied from the table of each scan."""
 
@@ -101,22 +107,28 @@ def combined_echoes(scan: Scan) -> Path:
     return derivative(scan, "T2starw.nii.gz", desc=desc)
 
 
-def outputs(scan: Scan) -> dict[str, Path]:
-    """Return the paths of a scan's mask, soft segmentation and table.
+def outputs(scan: Scan, *, cord: bool = False) -> dict[str, Path]:
+    """Return the paths of a scan's table and images, by kind as in `gmseg.inference.segment.TYPES`.
 
-    The entity ``desc`` separates scans whose names have the same entities: a MEGRE and a T2starw
-    scan, or a T2starw scan and its single echoes.
+    With `cord`, they include those of white matter and cord. The entity ``desc`` separates scans
+    whose names have the same entities: a MEGRE and a T2starw scan, or a T2starw scan and its single
+    echoes.
 
     Examples
     --------
     >>> outputs(Scan(Path(), (), {"sub": "01"}, "T2starw"))["mask"].name
     'sub-01_space-orig_label-GM_mask.nii.gz'
+    >>> outputs(Scan(Path(), (), {"sub": "01"}, "T2starw"), cord=True)["wm_soft"].name
+    'sub-01_space-orig_label-WM_probseg.nii.gz'
     """
     desc = "MEGRE" if scan.suffix == "MEGRE" else "rms" if len(scan.files) > 1 else ""
-    endings = {"mask": "mask.nii.gz", "soft": "probseg.nii.gz", "table": "morph.tsv"}
+    mask, soft = "mask.nii.gz", "probseg.nii.gz"
+    names = {"mask": ("GM", mask), "soft": ("GM", soft), "table": ("GM", "morph.tsv")}
+    for tissue, label in LABELS.items() if cord else ():
+        names |= {tissue: (label, mask), f"{tissue}_soft": (label, soft)}
     return {
-        kind: derivative(scan, ending, space="orig", label="GM", desc=desc)
-        for kind, ending in endings.items()
+        kind: derivative(scan, ending, space="orig", label=label, desc=desc)
+        for kind, (label, ending) in names.items()
     }
 
 
@@ -246,15 +258,16 @@ def echoes_sidecar(scan: Scan, choices: dict) -> dict:
     }
 
 
-def segmentation_sidecars(scan: Scan, summary: dict, mark: str, choices: dict) -> tuple[dict, dict]:
-    """Return the sidecars of a scan's mask and of its soft segmentation.
+def segmentation_sidecars(scan: Scan, summary: dict, mark: str, choices: dict) -> dict[str, dict]:
+    """Return the sidecars of a scan's masks and soft segmentations, by kind as in `outputs`.
 
     Parameters
     ----------
     scan : Scan
         The scan.
     summary : dict
-        Summary of the segmentation, see `gmseg.inference.summary.Summary.to_dict`.
+        Summary of the segmentation, see `gmseg.inference.summary.Summary.to_dict`. If it has cord
+        areas, there are sidecars of white matter and cord.
     mark : str
         Description in the headers of the images, see `gmseg.io.image.description_of`.
     choices : dict
@@ -288,7 +301,28 @@ def segmentation_sidecars(scan: Scan, summary: dict, mark: str, choices: dict) -
             for flag in summary["flag_details"]
         ],
     }
-    return mask, {"Description": "Probability of gray matter of the spinal cord", **common}
+    soft = {"Description": "Probability of gray matter of the spinal cord", **common}
+    if summary["cord_area_mm2"] is None:
+        return {"mask": mask, "soft": soft}
+    mask["Labels"] = ["GM", *LABELS.values()]  # of all masks of this scan
+    return {"mask": mask, "soft": soft} | _cord_sidecars(common)
+
+
+def _cord_sidecars(common: dict) -> dict[str, dict]:
+    """Return the sidecars of white matter and cord."""
+    mask, soft = "Mask of the", "Probability of"
+    white = "white matter of the spinal cord"
+    own: dict[str, dict] = {
+        "wm": {"Description": f"{mask} {white}: cord without gray matter", "Type": "ROI"},
+        "wm_soft": {"Description": f"{soft} {white}: that of cord minus that of gray matter"},
+        "cord": {
+            "Description": f"{mask} spinal cord: 1 is cord",
+            "Type": "ROI",
+            "Threshold": CORD_THRESHOLD,
+        },
+        "cord_soft": {"Description": f"{soft} spinal cord"},
+    }
+    return {kind: entries | common for kind, entries in own.items()}
 
 
 def write_sidecar(file: Path, content: dict) -> None:
@@ -312,13 +346,15 @@ def _volume_entry(choices: dict) -> dict:
 
 def read_mask_sidecar(out_dir: Path, scan: Scan) -> dict | None:
     """Return the sidecar of a scan's mask, or None if one of the scan's files is missing."""
-    files = {kind: out_dir / file for kind, file in outputs(scan).items()}
+    sidecar = sidecar_path(out_dir / outputs(scan)["mask"])
     try:
-        content = json.loads(sidecar_path(files["mask"]).read_text(encoding="utf-8"))
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    complete = isinstance(content, dict) and all(file.exists() for file in files.values())
-    return content if complete else None
+    if not isinstance(content, dict):
+        return None
+    files = outputs(scan, cord="Labels" in content).values()
+    return content if all((out_dir / file).exists() for file in files) else None
 
 
 # ------------------------------------------------------------------------------- the group table

@@ -7,7 +7,13 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from bids_dataset import modification_times, predict_disc, run_bids, write_raw_dataset
+from bids_dataset import (
+    modification_times,
+    predict_disc,
+    predict_discs,
+    run_bids,
+    write_raw_dataset,
+)
 
 from gmseg.inference import segment
 from gmseg.io.resources import bundled
@@ -16,13 +22,17 @@ from gmseg.io.resources import bundled
 @contextlib.contextmanager
 def _disc_network():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segment, "load_predictor", lambda *_: predict_disc)
+        patch.setattr(
+            segment,
+            "load_predictor",
+            lambda model: predict_discs if model.has_cord else predict_disc,
+        )
         yield
 
 
 @pytest.fixture(scope="module")
 def disc_network():
-    """Replace the network: it sees a disc in the middle of every window."""
+    """Replace the network: it sees a disc in the middle of every window, and a cord around it."""
     with _disc_network():
         yield
 
@@ -36,6 +46,16 @@ def small_model(tmp_path_factory):
     small = {"name": "fast", "voxel_size_mm": 0.5, "window": 80}
     (folder / "fast.json").write_text(json.dumps(card | small))
     return folder / "fast.json"
+
+
+@pytest.fixture(scope="session")
+def cord_model(small_model):
+    """The card of a model with small windows and a cord output."""
+    shutil.copy(small_model.with_name("fast.weights.h5"), small_model.with_name("cord.weights.h5"))
+    card = json.loads(small_model.read_text())
+    more = {"name": "cord", "window": 88, "network": card["network"] | {"outputs": 2}}
+    small_model.with_name("cord.json").write_text(json.dumps(card | more))
+    return small_model.with_name("cord.json")
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,10 @@ from bids_dataset import (
     MERGE_1,
     MERGE_2,
     OTHER,
+    check_valid,
     mask_of,
     modification_times,
+    predict_discs,
     read_sidecar,
     run_bids,
     save,
@@ -25,7 +27,8 @@ from bids_dataset import (
 )
 
 from gmseg.batch import bids_app
-from gmseg.batch.bids_derivatives import GROUP_TABLE, MEASURE_COLUMNS
+from gmseg.batch.bids_derivatives import GROUP_TABLE, MEASURE_COLUMNS, read_mask_sidecar
+from gmseg.batch.bids_query import Scan
 from gmseg.batch.jobs import Outcome
 from gmseg.inference import segment
 from gmseg.io.tables import cell
@@ -122,6 +125,132 @@ def test_changed_echoes_need_overwrite(dataset_copy, small_model, tmp_path, caps
     assert [source.split("_")[2] for source in sidecar["Sources"]] == ["echo-1", "echo-2"]
 
 
+# ---------------------------------------------------------------------- white matter and cord
+
+
+def of_cord(out_dir, scan):
+    """Return the images of white matter and cord, by kind as in `segment.TYPES`."""
+    stems = {"wm": "label-WM", "cord": "label-SC"}
+    names = {kind: f"{scan}_space-orig_{label}" for kind, label in stems.items()}
+    return {kind: out_dir / f"{name}_mask.nii.gz" for kind, name in names.items()} | {
+        f"{kind}_soft": out_dir / f"{name}_probseg.nii.gz" for kind, name in names.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def cord_run(raw, cord_model, tmp_path_factory):
+    """Derivatives of one scan, made by a model with a cord output; not to be changed."""
+    out_dir = tmp_path_factory.mktemp("with_cord") / "out"
+    call = [raw, out_dir, "participant", "--model", cord_model, "--acquisition", "MEDIC"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segment, "load_predictor", lambda _: predict_discs)
+        assert run_bids(*call) == 0
+    return out_dir
+
+
+@pytest.fixture
+def cord_copy(cord_run, tmp_path):
+    """A copy of the derivatives with cord, which a test may change."""
+    return shutil.copytree(cord_run, tmp_path / "out")
+
+
+def test_white_matter_and_cord_are_written_with_sidecars(cord_run, raw, cord_model):
+    result = segment.segment(raw / f"{MEDIC}_T2starw.nii.gz", cord_model)
+    common = read_sidecar(mask_of(cord_run, MEDIC))
+    assert common["Labels"] == ["GM", "WM", "SC"]
+    for kind, file in of_cord(cord_run, MEDIC).items():
+        image, sidecar = nib.load(file), read_sidecar(file)
+        np.testing.assert_array_equal(image.dataobj, getattr(result, kind).dataobj)
+        assert np.asarray(image.dataobj).any()
+        for key in ("Sources", "Model", "ModelWeightsSHA256", "MadeFrom", "SpatialReference"):
+            assert sidecar[key] == common[key]
+        assert ("white matter" in sidecar["Description"]) == kind.startswith("wm")
+        assert (sidecar.get("Type") == "ROI") == (not kind.endswith("_soft"))
+    assert read_sidecar(of_cord(cord_run, MEDIC)["cord"])["Threshold"] == 0.5
+    check_valid(cord_run, allowed=["TOO_FEW_AUTHORS"])
+    assert "label-SC_" in (cord_run / "README").read_text()
+    [facts] = (cord_run / "qc" / "scans").glob("*/facts.json")
+    assert json.loads(facts.read_text())["gm_cord_ratio"] > 0
+
+
+def test_tables_have_cord_white_matter_and_ratio(cord_copy, raw):
+    out_dir = cord_copy
+    mask, soft = mask_of(out_dir, MEDIC), f"{MEDIC}_space-orig_label-GM_probseg.nii.gz"
+    rows = measure_mask(mask, soft=out_dir / soft, cord=of_cord(out_dir, MEDIC)["cord"])
+    with (out_dir / f"{MEDIC}_space-orig_label-GM_morph.tsv").open(newline="") as file:
+        table = list(csv.DictReader(file, delimiter="\t"))
+    names = ("cord_area_mm2", "wm_area_mm2", "gm_cord_ratio")
+    for row, expected in zip(table, rows, strict=True):
+        assert list(row) == list(expected)
+        assert [row[name] for name in names] == [cell(expected[name]) for name in names]
+    assert run_bids(raw, out_dir, "group", "--acquisition", "MEDIC") == 0
+    [row] = group_rows(out_dir)
+    assert [row[name] for name in names] == [table[-1][name] for name in names]
+    assert 0 < float(row["gm_cord_ratio"]) < 1
+    columns = json.loads((out_dir / "group_label-GM_morph.json").read_text())
+    assert columns["wm_area_mm2"]["Units"] == "mm^2"
+
+
+def test_scan_without_one_of_its_cord_files_is_not_done(cord_copy, raw, cord_model, capsys):
+    out_dir = cord_copy
+    call = [raw, out_dir, "participant", "--model", cord_model, "--acquisition", "MEDIC"]
+    assert run_bids(*call) == 0
+    assert "1 done before" in capsys.readouterr().out
+    files = of_cord(out_dir, MEDIC)
+    for file in files.values():
+        hidden = file.rename(file.with_name("hidden"))
+        assert read_mask_sidecar(out_dir, scan_of(raw)) is None
+        hidden.rename(file)
+        assert read_mask_sidecar(out_dir, scan_of(raw)) is not None
+    content = files["wm"].read_bytes()
+    files["wm"].unlink()
+    assert run_bids(*call) == 0
+    assert "1 segmented" in capsys.readouterr().out
+    assert files["wm"].read_bytes() == content
+
+
+def scan_of(raw):
+    file = raw / f"{MEDIC}_T2starw.nii.gz"
+    entities = {"sub": "01", "ses": "a", "acq": "MEDIC"}
+    return Scan(raw, (file,), entities, "T2starw")
+
+
+def test_other_models_need_overwrite_and_leave_no_outdated_files(
+    cord_copy, raw, small_model, cord_model, capsys
+):
+    out_dir, cord = cord_copy, of_cord(cord_copy, MEDIC)
+    call = [raw, out_dir, "participant", "--acquisition", "MEDIC", "--model"]
+    before = modification_times(out_dir / "sub-01")
+    assert run_bids(*call, small_model) == 2
+    assert "overwrite" in capsys.readouterr().err
+    assert modification_times(out_dir / "sub-01") == before
+    shutil.copy(raw / f"{MEDIC}_T2starw.nii.gz", cord["wm"])  # of another origin
+    assert run_bids(*call, small_model, "--overwrite") == 0
+    assert [kind for kind, file in cord.items() if file.exists()] == ["wm"]
+    assert not sidecar_file(cord["cord"]).exists()
+    assert "Labels" not in read_sidecar(mask_of(out_dir, MEDIC))
+    capsys.readouterr()
+    assert run_bids(*call, small_model) == 0
+    assert "1 done before" in capsys.readouterr().out
+    assert run_bids(*call, cord_model) == 2
+    assert "overwrite" in capsys.readouterr().err
+    assert run_bids(*call, cord_model, "--overwrite") == 0
+    assert all(file.exists() for file in cord.values())
+
+
+def test_cord_file_of_another_origin_is_not_replaced(cord_copy, raw, cord_model, capsys):
+    file = of_cord(cord_copy, MEDIC)["cord"]
+    shutil.copy(raw / f"{MEDIC}_T2starw.nii.gz", file)
+    content = file.read_bytes()
+    call = [raw, cord_copy, "participant", "--model", cord_model, "--acquisition", "MEDIC"]
+    assert run_bids(*call) == 2
+    assert f"{file.name}: exists, and was not made from this scan" in capsys.readouterr().err
+    assert file.read_bytes() == content
+
+
+# -------------------------------------------------------------------------------------- choices
+
+
 def test_volumes_and_equal_output_names(raw, small_model, tmp_path, capsys):
     write_description(tmp_path / "raw")
     anat = tmp_path / "raw" / "sub-03" / "anat"
@@ -214,7 +343,8 @@ def test_group_table_holds_the_measures_of_every_scan(dataset_copy, capsys):
             mask, soft=mask.with_name(mask.name.replace("_mask", "_probseg"))
         )
         for name in MEASURE_COLUMNS:
-            assert row[name] == cell(measures[name]), (scan, name)
+            assert row[name] == cell(measures.get(name)), (scan, name)
+        assert row["cord_area_mm2"] == row["wm_area_mm2"] == row["gm_cord_ratio"] == "n/a"
         sidecar = read_sidecar(mask)
         median = np.median(sidecar["ExpectedDice"])
         assert float(row["expected_dice"]) == pytest.approx(median, abs=1e-4)
