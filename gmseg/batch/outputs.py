@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gmseg.errors import InputError
 from gmseg.io.files import check_input, check_output
-from gmseg.io.image import is_result
+from gmseg.io.image import description_of, is_result
 from gmseg.io.image_file import open_image
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def split_results(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     named = {
         file.absolute()
         for path in paths
-        for file in output_files(path, soft=True, spread=True).values()
+        for file in output_files(path, soft=True, spread=True, tissues=TISSUES).values()
     }
     results = [path for path in paths if path.absolute() in named or _is_result(path)]
     return [path for path in paths if path not in results], results
@@ -114,6 +114,33 @@ def _is_result(path: Path) -> bool:
         return is_result(open_image(path))
     except (InputError, OSError):
         return False
+
+
+def cord_of_same_run(mask: Path) -> Path | None:
+    """Return the cord mask that gmseg wrote beside a GM mask in the same run, or None.
+
+    Parameters
+    ----------
+    mask : pathlib.Path
+        GM mask, such as ``t2s_gmseg.nii.gz``; its cord mask is ``t2s_seg.nii.gz``. Both headers
+        must have the same description by gmseg, because other programs write such files as well.
+
+    Examples
+    --------
+    >>> cord_of_same_run(Path("no-such-folder/t2s_gmseg.nii.gz")) is None
+    True
+    """
+    if not mask.name.endswith((".nii", ".nii.gz")):
+        return None
+    cord = output_files(mask, mask, tissues=("cord",))["cord"]
+    if not cord.is_file():
+        return None
+    try:
+        made_from = description_of(mask)
+        same = made_from.startswith("gmseg ") and description_of(cord) == made_from
+    except InputError:  # one of them is no image
+        return None
+    return cord if same else None
 
 
 def check_job(

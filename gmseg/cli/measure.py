@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from gmseg.cli.console import advance, progress_bar, warn
+from gmseg.cli.console import advance, note, progress_bar, warn
 from gmseg.cli.options import Label, Overwrite
 from gmseg.errors import InputError
 
@@ -38,7 +38,7 @@ _Cord = Annotated[
     Option(
         metavar="MASK",
         help="Cord mask: adds cord and white-matter (WM) area and the GM/cord ratio, and gives "
-        "the axes of the cord.",
+        "the axes of the cord. By default the one that gmseg segment --tissues wrote with MASK.",
     ),
 ]
 _Levels = Annotated[
@@ -83,11 +83,14 @@ def measure(
         gmseg measure t2s_gmseg.nii.gz --soft t2s_gmsoft.nii.gz
         gmseg measure t2s_gmseg.nii.gz --cord t2s_seg.nii.gz --tsv t2s_gmseg.tsv
     """
+    from gmseg.batch.outputs import cord_of_same_run
     from gmseg.io import files, tables
     from gmseg.io.image_file import open_image
     from gmseg.morphometry.anatomy import measurement_faults
     from gmseg.morphometry.areas import COLUMNS, measure_mask
 
+    if cord is None and (cord := cord_of_same_run(mask)):
+        note(f"{cord}: is used as the cord mask, because the same run wrote it and the GM mask")
     inputs = [file for file in (mask, soft, cord, levels) if file]
     for file in inputs:
         files.check_input(file)

@@ -74,6 +74,50 @@ def test_what_it_refuses(files, tmp_path, capsys):
     assert not table.exists()
 
 
+def described(file, target, description):
+    """Copy an image, with a description in its header."""
+    image = nib.load(file)
+    image.header["descrip"] = description
+    nib.save(image, target)
+    return target
+
+
+def test_cord_mask_of_the_same_run_is_used_and_named(files, tmp_path, capsys):
+    made_from = b"gmseg 1.0 0123456789abcdef"
+    mask = described(files["mask"], tmp_path / "t2s_gmseg.nii.gz", made_from)
+    code, without, err = run(capsys, "measure", mask)
+    assert (code, err) == (0, "")
+    cord = described(files["cord"], tmp_path / "t2s_seg.nii.gz", made_from)
+    code, out, err = run(capsys, "measure", mask)
+    [line] = err.splitlines()
+    assert f"{cord}: is used as the cord mask" in line
+    assert "GM/cord" in out.splitlines()[0]
+    assert run(capsys, "measure", mask, "--cord", files["cord"]) == (0, out, "")
+    assert run(capsys, "-q", "measure", mask) == (0, out, "")
+    described(files["cord"], cord, b"gmseg 1.0 fedcba9876543210")  # of another run
+    assert run(capsys, "measure", mask) == (0, without, "")
+    described(files["cord"], cord, b"Spinal Cord Toolbox")
+    assert run(capsys, "measure", mask) == (0, without, "")
+    cord.write_bytes(b"damaged")
+    assert run(capsys, "measure", mask) == (0, without, "")
+
+
+@pytest.mark.parametrize("description", [b"", b"another program"])
+def test_cord_mask_of_another_program_is_not_used(files, tmp_path, capsys, description):
+    mask = described(files["mask"], tmp_path / "t2s_gmseg.nii.gz", description)
+    described(files["cord"], tmp_path / "t2s_seg.nii.gz", description)
+    code, out, err = run(capsys, "measure", mask)
+    assert (code, err) == (0, "")
+    assert "GM/cord" not in out
+
+
+def test_cord_mask_beside_a_mask_named_by_the_user_is_used(files, tmp_path, capsys):
+    made_from = b"gmseg 1.0 0123456789abcdef"
+    mask = described(files["mask"], tmp_path / "gm.nii", made_from)
+    described(files["cord"], tmp_path / "gm_seg.nii.gz", made_from)
+    assert "gm_seg.nii.gz: is used" in run(capsys, "measure", mask)[2]
+
+
 def test_a_scans_own_sidecar_is_never_replaced(files, tmp_path, capsys):
     (tmp_path / "t2s.json").write_text('{"EchoTime": 0.02}')
     code, _, err = run(
