@@ -12,11 +12,14 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from bids_dataset import predict_discs
 from command import run
+from report_pages import facts_of
 
 from gmseg.batch import jobs, resume
 from gmseg.datasets.phantom import make_phantom
 from gmseg.errors import InputError
+from gmseg.inference import segment
 from gmseg.io.image import description_of
 from gmseg.models.registry import load_model
 
@@ -74,6 +77,18 @@ def test_a_bug_does_not_stop_the_other_scans(scans, model, tmp_path, monkeypatch
     assert first.internal
     assert first.fault == f"{scans[0]}: RuntimeError: boom"
     assert second.summary
+
+
+def test_page_shows_the_cord_that_no_file_is_wanted_of(scans, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(segment, "load_predictor", lambda _: predict_discs)
+    with_cord = replace(model, network=model.network | {"outputs": 2}, window=80, voxel_size_mm=0.5)
+    job = replace(jobs_for(scans[:1], tmp_path)[0], report=tmp_path / "qc")
+    [outcome] = jobs.run([job], with_cord)
+    [place] = (tmp_path / "qc" / "scans").iterdir()
+    facts = facts_of(place)
+    assert facts["cord_area_mm2"] == outcome.summary["cord_area_mm2"]
+    assert all(tile["cord_path"] for tile in facts["tiles"])
+    assert [file.name for file in tmp_path.glob("*.nii*")] == [job.files["mask"].name]
 
 
 def test_headers_hold_a_fingerprint(scans, model, tmp_path):
