@@ -357,7 +357,9 @@ def _segment(
     border = np.concatenate(at_border)
     flags = checks.qc_flags(session, found, features, areas_mm2, border, expected)
     misfits = cord_fit.flags(removed=options.within_cord)
-    flags += misfits or size_flags(areas_mm2, reader.affine, cord_fit.cord_mm2)
+    cords_mm2 = np.concatenate(cord_areas) if cord_areas else None
+    of_cord = cord_fit.cord_mm2 if cords_mm2 is None else cords_mm2
+    flags += misfits or size_flags(areas_mm2, reader.affine, of_cord)
     return Summary(
         scan=str(reader.name),
         gmseg_version=metadata.version("gmseg"),
@@ -372,7 +374,7 @@ def _segment(
         window=found.how,
         window_centre_mm=_centres_mm(session, found.centres)[order].round(2).tolist(),
         area_mm2=areas_mm2.round(3).tolist(),
-        cord_area_mm2=np.concatenate(cord_areas).round(3).tolist() if cord_areas else None,
+        cord_area_mm2=None if cords_mm2 is None else cords_mm2.round(3).tolist(),
         volume_mm3=round(geometry.volume_mm3(areas_mm2, reader.affine), 3),
         expected_dice=_rounded(expected),
         soft_dice=_rounded(features.soft_dice),
