@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 from gmseg.errors import InputError
 from gmseg.io.files import check_input
 from gmseg.io.hdf5 import check_hdf5
+from gmseg.io.quiet import quiet_logger, warnings_as
 
 _COMPRESSED = (".gz", ".mgz", ".bz2", ".zst")
 # how many bytes one byte of a file can expand to: deflate reaches 1032
@@ -36,7 +35,8 @@ def open_image(path: Path):
         _check_start(path, start)
         if start.startswith(b"\x89HDF"):  # MINC 2
             check_hdf5(path)
-        with _quiet_nibabel():
+        # nibabel reports what it repairs in a header
+        with quiet_logger(nib.imageglobals.logger), warnings_as("ignore"):
             kind = _image_class(path)
             if kind is not None and not issubclass(kind, nib.spatialimages.SpatialImage):
                 raise InputError(f"{path}: is not an image of voxels in space; give a NIfTI volume")
@@ -74,20 +74,6 @@ def _check_start(path: Path, start: bytes) -> None:
         raise InputError(f"{path}: its content is not here; run datalad get {path}")
     if start.startswith(b"version https://git-lfs"):
         raise InputError(f"{path}: its content is not here; run git lfs pull")
-
-
-@contextlib.contextmanager
-def _quiet_nibabel() -> Iterator[None]:
-    """Silence nibabel's reports on what it repairs in a header."""
-    logger = nib.imageglobals.logger
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _image_class(path: Path):
@@ -198,7 +184,7 @@ def read_part(name, image, where: tuple) -> np.ndarray:
 def _damage_reported(name, image) -> Iterator[None]:
     """Turn the errors of reading voxels into an InputError."""
     try:
-        with np.errstate(over="ignore", invalid="ignore"), _quiet_nibabel():
+        with np.errstate(all="ignore"), quiet_logger(nib.imageglobals.logger):
             yield
     except InputError:
         raise

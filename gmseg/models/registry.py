@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from gmseg.core.model import Model
 from gmseg.errors import InputError
 from gmseg.io.files import atomic_path, read_json, sha256, write_text
 from gmseg.io.hdf5 import check_hdf5
+from gmseg.io.quiet import warnings_as
 from gmseg.io.resources import bundled
 from gmseg.models.card import check_card
 from gmseg.models.factory import build, network_sizes
@@ -185,9 +185,8 @@ def _does_not_fit(weights: Path, error: Exception) -> InputError:
 def _fill(network, weights: Path) -> None:
     """Load weights that `save_model` has written."""
     try:
-        with warnings.catch_warnings():
-            # Keras warns and goes on with random weights where a file lacks some
-            warnings.simplefilter("error", UserWarning)
+        # Keras warns and goes on with random weights where a file lacks some
+        with warnings_as("error", UserWarning):
             network.load_weights(weights)
     except Exception as error:  # of many kinds: the file is damaged
         raise _does_not_fit(weights, error) from None
