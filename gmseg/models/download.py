@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import re
 from pathlib import Path
 
 from gmseg.core.model import Model
 from gmseg.errors import InputError
 from gmseg.io.files import check_folder
+from gmseg.io.quiet import quiet_logger
 from gmseg.io.resources import bundled
 from gmseg.models.factory import network_entry, network_sizes
 from gmseg.models.registry import (
@@ -20,6 +22,9 @@ from gmseg.models.registry import (
     user_models_dir,
 )
 from gmseg.models.release2017 import RELEASE_SHA256, RELEASE_URL
+
+_MOST_BYTES = 16 << 20
+"""Largest download; the files of the release have less than 1 MB."""
 
 
 def import_release(path, folder=None, name: str | None = None, *, overwrite: bool = False) -> Model:
@@ -91,7 +96,8 @@ def download(name: str = "published", *, base_url: str = RELEASE_URL, folder=Non
     Raises
     ------
     gmseg.errors.InputError
-        If the name is unknown, the server cannot be reached, or a checksum is wrong.
+        If the name is unknown, the server cannot be reached, or a file is too large or has another
+        checksum.
     """
     import pooch
     import requests
@@ -100,21 +106,22 @@ def download(name: str = "published", *, base_url: str = RELEASE_URL, folder=Non
         raise InputError(f"{name}: cannot be downloaded; known are {', '.join(DOWNLOADS)}")
     folder = Path(folder) if folder is not None else user_models_dir()
     release = folder / "release-2017"
-    pooch.get_logger().setLevel("ERROR")
     for file, checksum in RELEASE_SHA256.items():
         try:
-            pooch.retrieve(
-                base_url + file,
-                checksum,
-                fname=file,
-                path=release,
-                downloader=pooch.HTTPDownloader(progressbar=True, timeout=30),
-            )
+            with quiet_logger(pooch.get_logger()):
+                pooch.retrieve(
+                    base_url + file, checksum, fname=file, path=release, downloader=_download
+                )
         except requests.RequestException as error:
             raise InputError(
                 f"{base_url}{file}: cannot be downloaded ({type(error).__name__}); check the "
                 f"network, or fetch {' and '.join(RELEASE_SHA256)} by other means and run: "
                 f"gmseg models import challenge_model.hdf5"
+            ) from None
+        except _TooLargeError:
+            raise InputError(
+                f"{base_url}{file}: has more than {_MOST_BYTES >> 20} MiB and was discarded; check "
+                f"the address"
             ) from None
         except ValueError:
             raise InputError(
@@ -122,3 +129,24 @@ def download(name: str = "published", *, base_url: str = RELEASE_URL, folder=Non
                 f"discarded; try again, and do not trust the file if it happens again"
             ) from None
     return import_release(release / "challenge_model.hdf5", folder, name, overwrite=True)
+
+
+class _TooLargeError(Exception):
+    """A download has more bytes than any file of the release."""
+
+
+class _LimitedFile(io.FileIO):
+    """A file that refuses to become larger than `_MOST_BYTES`."""
+
+    def write(self, data) -> int:
+        if self.tell() + len(data) > _MOST_BYTES:
+            raise _TooLargeError
+        return super().write(data)
+
+
+def _download(url: str, path: str, pooch_) -> None:
+    """Download a file for pooch, as long as it is not too large."""
+    import pooch
+
+    with _LimitedFile(path, "wb") as file:
+        pooch.HTTPDownloader(progressbar=True, timeout=30)(url, file, pooch_)

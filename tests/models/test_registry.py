@@ -1,5 +1,6 @@
 """Models on disk: parity with the 2017 release, cards, checksums, downloads."""
 
+import gzip
 import http.server
 import json
 import os
@@ -265,6 +266,27 @@ def test_a_download_with_another_checksum_is_discarded(server, tmp_path):
     with pytest.raises(InputError, match="does not have the pinned SHA-256 and was discarded"):
         download("published", base_url=url, folder=tmp_path / "models")
     assert not list((tmp_path / "models").rglob("*.h*5"))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_download_has_a_largest_size(server, pinned, tmp_path, monkeypatch, packed):
+    url, folder = server
+    file = folder / "challenge_model.hdf5"
+    most = file.stat().st_size - 1
+    if packed:  # what counts is the size that is written
+        file.write_bytes(gzip.compress(bytes(10 * most)))
+        monkeypatch.setattr(
+            http.server.SimpleHTTPRequestHandler,
+            "guess_type",
+            lambda *_: "text/plain\r\nContent-Encoding: gzip",
+        )
+    monkeypatch.setattr(downloads, "_MOST_BYTES", most)
+    with pytest.raises(
+        InputError, match=r"challenge_model\.hdf5: has more than 0 MiB and was disc"
+    ):
+        download("published", base_url=url, folder=tmp_path / "models")
+    left = [path for path in (tmp_path / "models").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in left) < most
 
 
 def test_download_without_network_or_file_is_refused(server, tmp_path):
