@@ -265,11 +265,10 @@ def _index(root: Path, subjects: list[str]):
     except ImportError:
         raise InputError("pybids is not installed; run pip install 'gmseg[cohort]'") from None
     indexed = "|".join(map(re.escape, subjects)) or "[^/]+"
-    ignored = [
-        re.compile(rf"^/(?!sub-(?:{indexed})(?:/|$))[^/]"),
-        re.compile(r"^/sub-[^/]+(?:/ses-[^/]+)?/(?!ses-|anat(?:/|$))[^/]"),
-    ]
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=ignored)
+    # nothing below a file of an anat folder is indexed: links may lead into trees without an end
+    indexed_paths = rf"/sub-(?:{indexed})(?:/ses-[^/]+)?(?:/anat(?:/[^/]+)?)?"
+    ignored = re.compile(rf"^/(?!{indexed_paths[1:]}\Z)[^/]", re.DOTALL)
+    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=[ignored])
     try:
         return BIDSLayout(root.absolute(), validate=False, indexer=indexer)
     except (ValueError, OSError) as error:

@@ -1,9 +1,11 @@
 """The scans that a query of a BIDS dataset returns, and the queries that are refused."""
 
+import shutil
 import sys
 
 import pytest
 from bids_dataset import check_valid, write_description
+from limits import limits
 
 from gmseg.batch.bids_query import query_scans, read_filters
 from gmseg.errors import InputError
@@ -27,6 +29,23 @@ def test_scans_and_echoes_without_phases_and_derivatives(raw):
     ]
     assert [file.name.split("_")[2] for file in scans[3].files] == ["echo-1", "echo-2", "echo-10"]
     assert not skipped
+
+
+def test_links_into_trees_without_an_end_are_not_followed(raw, tmp_path):
+    root, tree = tmp_path / "raw", tmp_path / "tree"
+    shutil.copytree(raw, root)
+    for name in ("a/b", "a/c", "d/b", "d/c"):
+        (tree / name).mkdir(parents=True)
+        for number in range(4):
+            (tree / name / f"loop{number}").symlink_to(tree)
+    for folder in ("sub-03", "sub-04/ses-a", "sub-05/ses-a"):
+        (root / folder).mkdir(parents=True)
+    (root / "sub-03" / "anat").symlink_to(tree)
+    (root / "sub-04" / "ses-a" / "ses-b").symlink_to(tree)
+    (root / "sub-05" / "ses-a" / "anat").symlink_to(root)
+    (root / "sub-06").symlink_to(root)
+    with limits(seconds=20):
+        assert [scan.name for scan in query_scans(root)[0]] == [s.name for s in query_scans(raw)[0]]
 
 
 @pytest.mark.parametrize(
