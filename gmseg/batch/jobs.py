@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +20,7 @@ from gmseg.batch.resume import (
     write_summary,
 )
 from gmseg.core.model import Model
-from gmseg.errors import InputError, message_of
+from gmseg.errors import InputError, is_out_of_memory, message_of, print_traceback
 
 _WRITE_INTERVAL_S = 5.0  # between two updates of the summary during a run
 
@@ -219,14 +218,12 @@ def faulty(error: BaseException, scan: Path) -> tuple[str, bool]:
     >>> faulty(MemoryError(), "t2s.nii")
     ('t2s.nii: too large for the free memory; use a machine with more memory', False)
     """
-    if isinstance(error, InputError | OSError):
+    if isinstance(error, InputError | OSError) or is_out_of_memory(error):
         return message_of(error, scan), False
-    if isinstance(error, MemoryError):
-        return f"{scan}: too large for the free memory; use a machine with more memory", False
     if type(error).__name__ == "KilledWorker":
         fault = "its workers died, probably because the memory was full"
         return f"{scan}: {fault}; segment it alone, or with fewer workers", False
-    traceback.print_exception(error)
+    print_traceback(error)
     return " ".join(f"{scan}: {type(error).__name__}: {error}".split()), True
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from gmseg.core.model import Model
-from gmseg.errors import InputError
+from gmseg.errors import InputError, is_out_of_memory
 from gmseg.io.resources import bundled
 from gmseg.models.backend import threads
 from gmseg.models.registry import card_of, graph_of, load_network, user_models_dir
@@ -34,12 +35,16 @@ def load_predictor(model: Model) -> Predictor:
     -------
     callable
         From standardised windows, float32 (n, size, size), to soft segmentations, float32
-        (n, outputs, size, size). It raises InputError where the weights give NaN.
+        (n, outputs, size, size). It raises InputError where the weights give NaN, and MemoryError
+        where the memory is full.
     """
     key = str(model.weights.resolve()), model.weights_sha256
     if key not in _last:
         graph = read_graph(model)
-        predict = keras_predictor(load_network(model)) if graph is None else onnx_predictor(graph)
+        with _memory_errors():
+            predict = (
+                keras_predictor(load_network(model)) if graph is None else onnx_predictor(graph)
+            )
         while len(_last) >= _KEPT:
             del _last[next(iter(_last))]
         _last[key] = _checked(predict, model.weights)
@@ -116,9 +121,21 @@ def _checked(predict: Predictor, weights: Path) -> Predictor:
     """Return a predictor that raises InputError if the output is not finite."""
 
     def checked(windows: np.ndarray) -> np.ndarray:
-        soft = predict(windows)
+        with _memory_errors():
+            soft = predict(windows)
         if not np.isfinite(soft).all():
             raise InputError(f"{weights}: gives NaN; get the model's files again")
         return soft
 
     return checked
+
+
+@contextlib.contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Raise MemoryError where an engine reports in its own way that memory is full."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError(str(error)) from error
+        raise

@@ -114,6 +114,30 @@ def test_telemetry_is_off_before_onnx_runtime_is_imported():
     assert done.stdout == "imported with 1\n"
 
 
+FULL_MEMORY = """
+import resource
+from pathlib import Path
+import numpy as np
+from gmseg import load_model
+from gmseg.inference.engines import load_predictor
+predict = load_predictor(load_model())
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + 50 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    predict(np.zeros((1, 3000, 3000), np.float32))
+except MemoryError as error:
+    print("MemoryError")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory as Linux does")
+def test_full_memory_in_onnx_runtime_is_a_memory_error():
+    command = [sys.executable, "-c", FULL_MEMORY]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "MemoryError\n", done.stderr
+
+
 def test_no_more_threads_than_cores_that_may_be_used(monkeypatch):
     backend._cores.cache_clear()
     monkeypatch.setattr(backend.os, "sched_getaffinity", lambda _: {0}, raising=False)
