@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gmseg.errors import InputError
+from gmseg.errors import InputError, printable
 from gmseg.io.files import write_text
 
 _DECIMALS = 4
+_FORMULA = re.compile(
+    r"(?![+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$)[\"=+@\-\uff1d\uff0b\uff0d\uff20].", re.IGNORECASE
+)
+"""A text that a spreadsheet would run as a formula, or unquote; but no number."""
 
 
 class Column(NamedTuple):
@@ -36,6 +41,8 @@ def as_tsv(rows: Sequence[Mapping[str, Any]], *, significant: int | None = None)
     str
         None, NaN, infinite values and empty text are ``n/a``. Trailing zeros are left out.
         Runs of spaces, tabs and line breaks in a text become one space, so nothing is quoted.
+        Control characters become escapes. A text that a spreadsheet would run as a formula
+        (a file called ``=1+1.nii``) gets an apostrophe in front.
 
     Examples
     --------
@@ -57,11 +64,14 @@ def cell(value, *, significant: int | None = None) -> str:
     --------
     >>> cell(0.50001), cell(4.0), cell(None), cell(1 / 3, significant=6)
     ('0.5', '4', 'n/a', '0.333333')
+    >>> cell("=1+1.nii"), cell("-0.5")
+    ("'=1+1.nii", '-0.5')
     """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "n/a"
     if not isinstance(value, float):
-        return " ".join(str(value).split()) or "n/a"
+        text = printable(" ".join(str(value).split()))
+        return f"'{text}" if _FORMULA.match(text) else text or "n/a"
     if significant is not None:
         return f"{value:.{significant}g}"
     return f"{value:.{_DECIMALS}f}".rstrip("0").rstrip(".") if value % 1 else f"{value:.0f}"

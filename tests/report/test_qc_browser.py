@@ -36,6 +36,7 @@ FLAGS = [
 EVIL = "</script><img src=x onerror=\"window.hacked=1\"><svg onload='hacked=1'>.nii.gz"
 HOSTILE = [
     "- a.nii.gz",
+    "=1+1.nii",
     "true",
     "1.5",
     "null",
@@ -719,6 +720,9 @@ def test_hostile_names_survive_yaml(browser, many):
     table = download(page, "qc_verdicts.tsv").split("\n")
     assert len(table) == 502
     assert all(len(row.split("\t")) == 4 for row in table[:-1])
+    cells = [cell for row in table for cell in row.split("\t")]
+    assert "'=1+1.nii" in cells
+    assert not [cell for cell in cells if cell[:1] in ("=", "+", "@", '"')]
     opened.close()
 
 

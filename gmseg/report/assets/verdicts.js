@@ -72,6 +72,14 @@ gmseg.exports = (function () {
   // replaces line breaks and invisible characters, so that a comment stays on its line
   const oneLine = (text) => text.replace(/[\p{C}\p{Zl}\p{Zp}\s]+/gu, " ").trim();
 
+  // a spreadsheet would run such a text as a formula
+  const isFormula = (text) => /^["=+@\-\uff1d\uff0b\uff0d\uff20]./u.test(text);
+
+  function cell(text) {
+    const line = oneLine(text);
+    return isFormula(line) ? `'${line}` : line;
+  }
+
   /** Return a text as YAML: plain where it cannot be misread, else quoted. */
   function yamlText(text) {
     if (/^[A-Za-z0-9][A-Za-z0-9_.-]*\.nii(\.gz)?$/.test(text)) return text;
@@ -104,7 +112,7 @@ gmseg.exports = (function () {
     });
     const measured = gmseg.hasCord ? ["gm_area_mm2", "cord_area_mm2", "gm_cord_ratio"] : [];
     const lines = [["scan", "verdict", "note", "flags", ...measured], ...rows];
-    return lines.map((row) => row.map(oneLine).join("\t") + "\n").join("");
+    return lines.map((row) => row.map(cell).join("\t") + "\n").join("");
   }
 
   function download(name, text) {
