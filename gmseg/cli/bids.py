@@ -143,9 +143,10 @@ def _participant(
             bar.update()
     order = {scan.name: number for number, scan in enumerate(scans)}
     results.sort(key=lambda result: order[result.scan.name])
-    print(_as_table([(result, group_row(out_dir, result.scan)) for result in results]))
+    table = _as_table([(result, group_row(out_dir, result.scan)) for result in results])
+    say(*table.split("\n"))
     if (page := out_dir / PAGE / "index.html").exists():
-        print(page)
+        say(page)
     if any(result.internal for result in results):
         return fail_internally()
     if any(result.fault for result in results):
@@ -207,6 +208,6 @@ def _group(bids_dir: Path, out_dir: Path, scans, strict: bool) -> int:
     if len(versions) > 1:
         listed = ", ".join(f"{model} (gmseg {version})" for model, version in sorted(versions))
         warn(f"{out_dir}: the masks were made by several models or versions: {listed}")
-    print(f"{out_dir / GROUP_TABLE}  {len(masks)} of {len(rows)} scans have masks")
-    print(out_dir / PAGE / "index.html")
+    say(f"{out_dir / GROUP_TABLE}  {len(masks)} of {len(rows)} scans have masks")
+    say(out_dir / PAGE / "index.html")
     return 3 if strict and any(row["flags"] != "none" for row in masks) else 0

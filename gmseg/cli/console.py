@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple, TextIO
 
-from gmseg.errors import InputError
+from gmseg.errors import InputError, print_traceback, printable
 
 _FLAGS = {
     "output": "-o",
@@ -40,7 +39,13 @@ def set_verbosity(*, quiet: bool = False, verbose: bool = False) -> None:
     if verbose:
         import logging
 
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+        class Printable(logging.Formatter):
+            def format(self, record: logging.LogRecord) -> str:
+                return "\n".join(map(printable, super().format(record).splitlines()))
+
+        handler = logging.StreamHandler()
+        handler.setFormatter(Printable("%(name)s: %(message)s"))
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def with_flags(message: object) -> str:
@@ -71,15 +76,16 @@ def _flag(match: re.Match) -> str:
     return f"{flag} {re.sub(r'[() ]', '', value).upper()}"
 
 
-def say(text: object) -> None:
-    """Print a result on standard output, above the progress bars."""
-    _print(str(text), sys.stdout)
+def say(*lines: object) -> None:
+    """Print the lines of a result on standard output, above the progress bars."""
+    for line in lines:
+        _print(str(line), sys.stdout)
 
 
 def fail(error: object) -> int:
     """Print an error in one line, and return the exit code of faulty input."""
     if _verbosity.verbose and isinstance(error, BaseException):
-        traceback.print_exception(error)
+        print_traceback(error)
     _print(f"gmseg: error: {with_flags(error)}")
     return 2
 
@@ -101,11 +107,17 @@ def fail_internally() -> int:
     return 1
 
 
+def interrupted() -> int:
+    """Print that the user stopped the command, and return the exit code."""
+    _print("gmseg: interrupted; no file is incomplete")
+    return 130
+
+
 def _print(text: str, stream: TextIO | None = None) -> None:
-    """Print a line, above the progress bars if there are any."""
+    """Print one printable line, above the progress bars if there are any."""
     bars = sys.modules.get("tqdm")
     with bars.tqdm.external_write_mode() if bars else nullcontext():
-        print(" ".join(text.splitlines()), file=stream or sys.stderr, flush=True)
+        print(printable(" ".join(text.splitlines())), file=stream or sys.stderr, flush=True)
 
 
 def exclude(*pairs: tuple[str, str, object]) -> None:

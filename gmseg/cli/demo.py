@@ -7,6 +7,7 @@ from typing import Annotated
 
 from typer import Option
 
+from gmseg.cli.console import say
 from gmseg.cli.options import Overwrite
 
 _OutDir = Annotated[Path, Option(metavar="DIR", help="Folder to write; created if missing.")]
@@ -23,9 +24,9 @@ def demo(out_dir: _OutDir = Path("gmseg-demo"), overwrite: Overwrite = False) ->
 
     result = run_demo(out_dir, overwrite=overwrite)
     areas = ", ".join(f"{area:.1f}" for area in result.summary.area_mm2)
-    print(f"mask      {result.mask_file}")
-    print(f"picture   {result.picture_file}")
-    print(f"Dice      {result.dice:.3f} with the reference of this synthetic phantom")
-    print(f"area      {areas} mm^2, slice by slice")
-    print(f"time      {result.summary.seconds:.1f} s, including loading the network")
+    say(f"mask      {result.mask_file}")
+    say(f"picture   {result.picture_file}")
+    say(f"Dice      {result.dice:.3f} with the reference of this synthetic phantom")
+    say(f"area      {areas} mm^2, slice by slice")
+    say(f"time      {result.summary.seconds:.1f} s, including loading the network")
     return 0

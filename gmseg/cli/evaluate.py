@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from gmseg.cli.console import advance, fail, progress_bar, warn
+from gmseg.cli.console import advance, fail, progress_bar, say, warn
 from gmseg.cli.options import Overwrite
 from gmseg.errors import InputError
 
@@ -91,7 +91,7 @@ def evaluate(
     if not scores.get("scans", True):
         return 2
     score_table.write_scores(scores, tsv=tsv, json_file=json_file)
-    print(score_table.as_table(scores))
+    say(*score_table.as_table(scores).split("\n"))
     for name, reason in scores["undefined"].items():
         warn(f"{name}: {reason}")
     return 2 if faults else 0

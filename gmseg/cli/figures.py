@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from gmseg.cli.console import stage_bars
+from gmseg.cli.console import say, stage_bars
 from gmseg.cli.options import Overwrite
 
 _Folder = Annotated[Path, Argument(metavar="DIR", help="Folder to write; created if missing.")]
@@ -37,5 +37,5 @@ def figures(folder: _Folder, dataset: _Dataset = None, overwrite: Overwrite = Fa
         files = make_figures(
             folder, dataset=dataset, overwrite=overwrite, progress=partial(progress, "drawing")
         )
-    print(f"{folder / PAGE}  {len(files)} files")
+    say(f"{folder / PAGE}  {len(files)} files")
     return 0

@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
-from gmseg.cli import console
+from gmseg.cli import console, process
 from gmseg.cli.commands import SETTINGS, Group, UsageError, make_command, usage_message
-from gmseg.errors import InputError, message_of
+from gmseg.errors import InputError, is_out_of_memory, message_of, print_traceback
 
 COMMANDS = (
     "segment",
@@ -82,10 +81,13 @@ def _gmseg(
 
 def main() -> None:
     """Run the command with the words of the command line, and exit with its code."""
-    for stream in (sys.stdout, sys.stderr):
-        # a file name may contain characters that the terminal's encoding lacks
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.exit(run(sys.argv[1:]))
+    process.open_streams()
+    try:
+        with process.temporary_settings():
+            code = run(sys.argv[1:])
+    except BrokenPipeError:
+        process.end_like_a_broken_pipe()
+    sys.exit(code)
 
 
 def run(words: Sequence[str]) -> int:
@@ -101,20 +103,30 @@ def run(words: Sequence[str]) -> int:
     int
         0: done; 2: the input is faulty; 3: a QC flag was raised with ``--strict``;
         1: a bug in gmseg; 130: interrupted.
+
+    Raises
+    ------
+    BrokenPipeError
+        If the reader of standard output or standard error has gone.
     """
     try:
-        return _call(words)
+        code = _call(words)
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         return console.fail(f"{usage_message(error)} (see gmseg --help)")
     except InputError as error:
         return console.fail(error)
     except KeyboardInterrupt:
-        print("gmseg: interrupted; no file is incomplete", file=sys.stderr)
-        return 130
-    except OSError as error:
-        return console.fail(message_of(error, "a file"))
-    except Exception:
-        traceback.print_exc()
+        return console.interrupted()
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            return console.fail("the free memory is too small; use a machine with more memory")
+        if isinstance(error, OSError):
+            return console.fail(message_of(error, "a file"))
+        print_traceback(error)
         return console.fail_internally()
 
 

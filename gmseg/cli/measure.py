@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from gmseg.cli.console import advance, note, progress_bar, warn
+from gmseg.cli.console import advance, note, progress_bar, say, warn
 from gmseg.cli.options import Label, Overwrite
 from gmseg.errors import InputError
 
@@ -112,7 +112,7 @@ def measure(
         )
     if tsv:
         tables.write_table(tsv, rows, COLUMNS)
-    print(_as_table(rows))
+    say(*_as_table(rows).split("\n"))
     for fault in measurement_faults(rows, open_image(mask).affine):
         warn(f"{mask}: {fault}")
     return 0

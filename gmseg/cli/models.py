@@ -11,6 +11,7 @@ import typer
 from typer import Argument, Option
 
 from gmseg.cli.commands import SETTINGS, Command, Group
+from gmseg.cli.console import say
 from gmseg.cli.options import Overwrite
 from gmseg.errors import InputError
 
@@ -71,14 +72,14 @@ def list_known() -> int:
         try:
             model = load_model(name)
         except InputError as error:
-            print(f"{name:12} cannot be used: {error}")
+            say(f"{name:12} cannot be used: {error}")
             continue
         trained_on = textwrap.shorten(model.trained_on, 100, placeholder=" ...")
         kind = model.network.get("kind") or f"{model.network.get('filters', 32)} filters"
-        print(f"{name:12} {kind}  trained on: {trained_on}")
+        say(f"{name:12} {kind}  trained on: {trained_on}")
     for name in DOWNLOADS:
         if name not in known:
-            print(f"{name:12} not installed; get it with gmseg models download {name}")
+            say(f"{name:12} not installed; get it with gmseg models download {name}")
     return 0
 
 
@@ -90,7 +91,7 @@ def download(name: _ReleaseName) -> int:
     """
     from gmseg.models.download import download as download_model
 
-    print(f"{download_model(name).weights}  segment with --model {name}")
+    say(f"{download_model(name).weights}  segment with --model {name}")
     return 0
 
 
@@ -103,7 +104,7 @@ def import_file(file: _ReleaseFile, name: _ImportName = None, overwrite: Overwri
     from gmseg.models.download import import_release
 
     model = import_release(file, name=name, overwrite=overwrite)
-    print(f"{model.weights}  segment with --model {model.name}")
+    say(f"{model.weights}  segment with --model {model.name}")
     return 0
 
 
@@ -122,5 +123,5 @@ def export(
     model = load_model(name)
     output = output or Path(f"{model.name}{FORMATS[file_format.value][1]}")
     for file in export_model(model, output, file_format.value, overwrite=overwrite):
-        print(file)
+        say(file)
     return 0

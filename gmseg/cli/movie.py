@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from gmseg.cli.console import advance, exclude, progress_bar, warn
+from gmseg.cli.console import advance, exclude, progress_bar, say, warn
 from gmseg.cli.options import Label, Mean, Overwrite, Volume
 
 _Scan = Annotated[Path, Argument(metavar="SCAN", help="A scan of any length; it is read in parts.")]
@@ -60,7 +60,7 @@ def movie(
             progress=advance(bar),
         )
     seconds = made.frames / made.rate
-    print(f"{made.file}  {made.frames} frames, {made.rate} per second, {seconds:.1f} s")
+    say(f"{made.file}  {made.frames} frames, {made.rate} per second, {seconds:.1f} s")
     for message in made.notes:
         warn(f"{scan}: {message}")
     return 0

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from gmseg.cli.console import say
 from gmseg.cli.options import Overwrite, Seed
 
 _Folder = Annotated[Path, Argument(metavar="DIR", help="Folder to write; created if missing.")]
@@ -26,5 +27,5 @@ def phantom(
     from gmseg.datasets.phantom import write_challenge
 
     written = write_challenge(folder, subjects=subjects, seed=seed, overwrite=overwrite)
-    print(f"{folder}  {len(written)} files")
+    say(f"{folder}  {len(written)} files")
     return 0

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from gmseg.cli.console import exclude
+from gmseg.cli.console import exclude, say
 from gmseg.cli.options import Label, Mean, Overwrite, Volume
 from gmseg.errors import InputError
 
@@ -108,5 +108,5 @@ def report(
         command=["gmseg", *sys.argv[1:]],
         header_text=header_text,
     )
-    print(write_index(out))
+    say(write_index(out))
     return 0

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from gmseg.cli.console import note, stage_bars
+from gmseg.cli.console import note, say, stage_bars
 from gmseg.cli.options import Protocol, Seed
 
 _Challenge = Annotated[
@@ -78,6 +78,6 @@ def reproduce(
             describe=note,
             progress=progress,
         )
-    print(as_text(results))
-    print(f"{out / 'results.md'}  {out / 'figures' / 'figures.md'}")
+    say(*as_text(results).split("\n"))
+    say(f"{out / 'results.md'}  {out / 'figures' / 'figures.md'}")
     return 0

@@ -296,7 +296,7 @@ def _conclude(outcomes: Sequence[Outcome], report: Path | None, *, strict: bool)
     """Print the QC page and the scans that failed; return the exit code."""
     failed = [outcome for outcome in outcomes if outcome.summary is None]
     if report and len(failed) < len(outcomes):
-        print(report / "index.html")
+        say(report / "index.html")
     if failed and len(outcomes) > 1:
         done = len(outcomes) - len(failed)
         note(f"{done} of {len(outcomes)} scans segmented, {len(failed)} failed:")

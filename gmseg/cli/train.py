@@ -9,7 +9,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from gmseg.cli.console import long_progress_bar, note
+from gmseg.cli.console import long_progress_bar, note, say
 from gmseg.cli.options import Protocol, Seed
 
 _Dataset = Annotated[
@@ -108,7 +108,7 @@ def train(
             describe=note,
             progress=partial(_show_step, bar),
         )
-    print(f"{trained.weights}  {trained.scores[0]['value'] if trained.scores else ''}".rstrip())
+    say(f"{trained.weights}  {trained.scores[0]['value'] if trained.scores else ''}".rstrip())
     return 0
 
 

@@ -1,8 +1,11 @@
 """Messages: parameters become flags, and every message is one line."""
 
+import logging
+
 import pytest
 
 from gmseg.cli import console
+from gmseg.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -35,3 +38,31 @@ def test_messages_are_one_line_on_standard_error(capsys):
         "gmseg: warning: look here",
         "gmseg: so",
     ]
+
+
+HOSTILE = "t2s\x1b[2J\x9b31m\u202e\x00\r.nii"
+SHOWN = r"t2s\x1b[2J\x9b31m\u202e\x00"
+
+
+def test_control_characters_do_not_reach_the_terminal(capsys):
+    console.say(HOSTILE, "second line")
+    console.fail(HOSTILE)
+    out, err = capsys.readouterr()
+    assert out == f"{SHOWN} .nii\nsecond line\n"
+    assert err == f"gmseg: error: {SHOWN} .nii\n"
+
+
+def test_verbose_output_has_no_control_characters(capsys, monkeypatch):
+    logger = logging.getLogger()
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(console, "_verbosity", console._verbosity)
+    level = logger.level
+    try:
+        console.set_verbosity(verbose=True)
+        logging.getLogger("gmseg").warning("read %s", HOSTILE)
+        console.fail(InputError(HOSTILE))
+    finally:
+        logger.setLevel(level)
+    err = capsys.readouterr().err
+    assert err.count(r"\x1b") == 3  # the log, the traceback, the message
+    assert all(line.isprintable() for line in err.splitlines())

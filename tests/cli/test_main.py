@@ -1,6 +1,7 @@
 """The command as a whole: help, usage errors, imports on demand, exit codes, completion."""
 
 import os
+import signal
 import subprocess
 import sys
 from importlib import metadata
@@ -99,6 +100,90 @@ def test_shell_completion(words, wanted):
     command = [sys.executable, "-m", "gmseg"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert done.stdout.split() == wanted
+
+
+# --------------------------------------------------------------------------- standard streams
+
+FAULT = "gmseg: error: none.nii: no such file; check the path\n"
+
+
+def shell(words, cwd):
+    """Run the command by a shell; return exit code, standard output and error."""
+    done = subprocess.run(
+        f"'{sys.executable}' -m gmseg {words}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="uses a POSIX shell")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--version >&-", (0, "", "")),
+        ("models list <&- >&- 2>&-", (0, "", "")),
+        ("segment none.nii >&-", (2, "", FAULT)),
+        ("segment none.nii 2>&-", (2, "", "")),
+    ],
+)
+def test_closed_streams(words, expected, tmp_path):
+    assert shell(words, tmp_path) == expected
+
+
+@pytest.mark.skipif(os.name == "nt", reason="uses a POSIX shell")
+def test_no_file_takes_the_number_of_a_closed_stream(tmp_path):
+    assert shell("phantom out >&- 2>&-", tmp_path) == (0, "", "")
+    assert not [path for path in tmp_path.rglob("*.txt") if "files" in path.read_text()]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="pipes as in Unix")
+@pytest.mark.parametrize("words", ["models list", "--help", "segment none.nii"])
+def test_a_broken_pipe_ends_the_command_as_other_tools(words):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "gmseg", *words.split()]
+    with os.fdopen(write, "w") as gone:
+        err = gone if words.startswith("segment") else subprocess.PIPE
+        done = subprocess.run(command, stdout=gone, stderr=err, text=True, check=False)
+    assert done.returncode == -signal.SIGPIPE
+    assert not done.stderr
+
+
+# ------------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_full_memory_is_not_a_bug(error, capsys, monkeypatch):
+    def fail(_words):
+        raise error
+
+    monkeypatch.setattr(main, "_call", fail)
+    code, out, err = run(capsys, "demo")
+    assert (code, out) == (2, "")
+    assert err == "gmseg: error: the free memory is too small; use a machine with more memory\n"
+
+
+def test_a_bug_is_reported_with_a_traceback(capsys, monkeypatch):
+    def fail(_words):
+        raise RuntimeError("out of\x1b range")
+
+    monkeypatch.setattr(main, "_call", fail)
+    code, _, err = run(capsys, "demo")
+    assert code == 1
+    assert err.startswith("Traceback")
+    assert r"RuntimeError: out of\x1b range" in err
+    assert err.endswith("this is a bug in gmseg; please report it with the lines above\n")
 
 
 # -------------------------------------------------------------------------------- usage errors
