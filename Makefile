@@ -3,6 +3,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOWEST := .venv-lowest
+
+# Versions and hashes of all packages. To install these instead of the newest versions, as CI does:
+# make venv LOCK=.ci/requirements.txt
+LOCK :=
+LOCKED = $(PIP) install -q --require-hashes -r $(LOCK) && \
+  $(PIP) install -q --no-deps --no-build-isolation -e .
 
 # TensorFlow has wheels for these versions; the first that works creates the environment.
 # To choose one: make demo PYTHON=/path/to/python3.12
@@ -15,10 +22,16 @@ FOR_TESTS := $(VENV)/.installed-test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lint format bench notebooks venv clean distclean
+# what uses each of the libraries once
+SMOKE := tests/core tests/io tests/models/test_registry.py tests/models/test_export.py \
+  tests/inference/test_engines.py tests/inference/test_segment.py tests/evaluation/test_metrics.py \
+  tests/report/test_movie.py tests/report/test_overlays.py tests/training/test_train.py \
+  tests/batch/test_bids_query.py tests/cli/test_main.py tests/cli/test_demo.py
+
+.PHONY: help demo test test-slow test-lowest lint lock format bench notebooks venv clean distclean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(FOR_USE) ## segment the synthetic sample with the default model
 	@$(BIN)/gmseg demo --overwrite
@@ -29,6 +42,16 @@ test: lint ## lint, then run all tests and examples except the slow ones
 
 test-slow: $(FOR_TESTS) ## run the slow tests only
 	@$(BIN)/python -m pytest -m slow
+
+test-lowest: $(FOR_TESTS) ## run some tests with the lowest versions that pyproject.toml allows
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(LOWEST)
+	@$(BIN)/uv pip install -q --python $(LOWEST) --resolution lowest-direct -e '.[test]'
+	@$(LOWEST)/bin/python -m pytest -m "not slow" -n 2 --dist loadfile $(SMOKE)
+
+lock: $(FOR_TESTS) ## write the newest versions that are allowed to .ci/requirements.txt
+	@$(BIN)/uv pip compile -q --universal --upgrade --generate-hashes --no-annotate \
+	  --python-version 3.11 --extra test --custom-compile-command "make lock" \
+	  pyproject.toml -o .ci/requirements.txt
 
 lint: $(FOR_TESTS) ## check rules, format, layers of imports and types
 	@$(BIN)/python -m ruff check
@@ -54,11 +77,11 @@ venv: $(FOR_TESTS) ## set up .venv, for use and for tests
 
 clean: ## remove caches and build products, but not .venv
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
-	@find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) \
+	@find . -path "./$(VENV)*" -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) \
 	  -type d -exec rm -rf {} +
 
 distclean: clean ## remove .venv as well
-	@rm -rf $(VENV)
+	@rm -rf $(VENV) $(LOWEST)
 
 $(BIN)/pip:
 	@for python in $(PYTHONS); do \
@@ -78,10 +101,10 @@ $(FOR_USE): pip-requirements.txt pyproject.toml | $(BIN)/pip
 	  echo "error: $(VENV) has $$($(BIN)/python --version), and 3.11 to 3.13 is needed;" \
 	    "remove it (make distclean) and try again" >&2; exit 1; }
 	@echo "Installing gmseg and its requirements into $(VENV) (TensorFlow, Jupyter, ...: some minutes)"
-	@$(PIP) install -q -r pip-requirements.txt
+	@$(or $(and $(LOCK),$(LOCKED)),$(PIP) install -q -r pip-requirements.txt)
 	@touch $@
 
 $(FOR_TESTS): $(FOR_USE)
 	@echo "Installing the requirements of the tests into $(VENV)"
-	@$(PIP) install -q -e '.[test]'
+	@$(if $(LOCK),: they are in the lock,$(PIP) install -q -e '.[test]')
 	@touch $@
