@@ -15,7 +15,8 @@ def main():
     if cores != "all":
         os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
     start = time.monotonic()
-    child = os.posix_spawn(command[0], command, os.environ | {"BENCH_STARTED": repr(start)})
+    settings = {"BENCH_STARTED": repr(start), "ORT_DISABLE_TELEMETRY": "1"}
+    child = os.posix_spawn(command[0], command, os.environ | settings)
     _, status, usage = os.wait4(child, 0)
     measured = {
         "seconds": time.monotonic() - start,

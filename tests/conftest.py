@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-# before anything imports keras or matplotlib
+# before anything imports keras, matplotlib or onnxruntime
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 ROOT = Path(__file__).resolve().parents[1]
 
