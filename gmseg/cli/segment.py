@@ -13,7 +13,7 @@ from typer import Argument, Option
 
 from gmseg.cli.console import advance, exclude, fail, fail_internally, note, progress_bar, say, warn
 from gmseg.cli.options import Mean, Model, Overwrite, Scheduler, Seed, Strict, Tta, Volume, Workers
-from gmseg.errors import InputError
+from gmseg.errors import InputError, printable
 
 if TYPE_CHECKING:
     from gmseg.batch.jobs import Job, Outcome
@@ -240,7 +240,7 @@ def _run(jobs: Sequence[Job], model, **options) -> list[Outcome]:
         def progress(job: Job, done: int, total: int) -> None:
             nonlocal shown
             if job is not shown:
-                slice_bar.set_description(job.scan.name, refresh=False)
+                slice_bar.set_description(printable(job.scan.name), refresh=False)
                 slice_bar.reset()
                 shown = job
             advance(slice_bar)(done, total)
