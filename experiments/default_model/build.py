@@ -26,10 +26,10 @@ from gmseg.models.export import torch_state
 from gmseg.models.torch_network import GrayMatterNetwork, UNet
 
 PAINTED = 4000
-POOL = 32768
+POOL = 12288
 WIDTHS = (32, 64, 128, 192)
 TEACHER = Recipe(steps=4000)
-STUDENT = Recipe(steps=6000, average=0.997, warmup=100)
+STUDENT = Recipe(steps=5000, average=0.997, warmup=100)
 LARGE_SHARE = 0.2
 """Last part of the student's training, in which its windows are as large as at inference."""
 SMALL_WINDOWS, LARGE_WINDOWS = (80, 32), (128, 16)

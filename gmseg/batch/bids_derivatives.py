@@ -69,6 +69,7 @@ MEASURE_COLUMNS = {
 
 _RESULT_COLUMNS = {
     "expected_dice": Column("median of the expected Dice of the slices", "1"),
+    "lowest_expected_dice": Column("lowest expected Dice of the slices", "1"),
     "flags": Column("names of the QC flags, or none; details are in the sidecar of the mask"),
     "model": Column("model that made the mask"),
     "gmseg_version": Column("version of gmseg that made the mask"),
@@ -395,6 +396,7 @@ def group_row(out_dir: Path, scan: Scan) -> dict:
         | {name: measures.get(name) for name in MEASURE_COLUMNS}
         | {
             "expected_dice": statistics.median(expected_dice) if expected_dice else None,
+            "lowest_expected_dice": min(expected_dice, default=None),
             "flags": ",".join(flag["Name"] for flag in sidecar.get("Flags", [])) or "none",
             "model": sidecar.get("Model"),
             "gmseg_version": sidecar.get("GmsegVersion"),

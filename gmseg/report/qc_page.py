@@ -297,6 +297,7 @@ def _index_entry(facts: Facts) -> dict:
         "mean_area_mm2": _mean(areas, 2),
         **_cord_entry(facts),
         "expected_dice": expected[len(expected) // 2] if expected else None,
+        "lowest_expected_dice": expected[0] if expected else None,
         "flags": [{"name": flag["name"], "text": flag["text"]} for flag in facts.flags],
         "mask_sha256": facts.mask_sha256,
     }

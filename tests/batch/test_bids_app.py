@@ -346,8 +346,9 @@ def test_group_table_holds_the_measures_of_every_scan(dataset_copy, capsys):
             assert row[name] == cell(measures.get(name)), (scan, name)
         assert row["cord_area_mm2"] == row["wm_area_mm2"] == row["gm_cord_ratio"] == "n/a"
         sidecar = read_sidecar(mask)
-        median = np.median(sidecar["ExpectedDice"])
+        median, lowest = np.median(sidecar["ExpectedDice"]), min(sidecar["ExpectedDice"])
         assert float(row["expected_dice"]) == pytest.approx(median, abs=1e-4)
+        assert float(row["lowest_expected_dice"]) == pytest.approx(lowest, abs=1e-4)
         assert row["flags"] == (",".join(flag["Name"] for flag in sidecar["Flags"]) or "none")
         assert (row["model"], row["problem"]) == ("fast", "n/a")
     assert float(rows[MEDIC]["gm_area_mm2"]) > 10

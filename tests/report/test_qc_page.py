@@ -255,7 +255,8 @@ def test_summary_gives_flags_and_expected_dice(tmp_path):
     assert made["Test-time augmentation"] == "4 copies, seed 1"
     assert made["SHA-256 of its weights"] == "ab" * 32
     qc_page.write_index(tmp_path / "qc")
-    assert index_of(tmp_path / "qc")["scans"][0]["expected_dice"] == 0.7
+    [entry] = index_of(tmp_path / "qc")["scans"]
+    assert (entry["expected_dice"], entry["lowest_expected_dice"]) == (0.7, 0.5)
 
 
 def test_without_summary_only_header_and_areas_raise_flags(tmp_path):

@@ -38,8 +38,8 @@
       },
     }),
     expected_dice: {
-      text: "Expected Dice", value: (scan) => scan.expected_dice,
-      cell: (scan) => gmseg.fixed(scan.expected_dice, 2),
+      text: "Expected Dice", value: (scan) => scan.lowest_expected_dice ?? scan.expected_dice,
+      cell: diceCell,
     },
   };
 
@@ -60,6 +60,13 @@
       cell.append(element("small", {}, `earlier mask: ${gmseg.VERDICTS[earlier.verdict].text}`));
     }
     if (note) cell.append(element("small", { class: "note" }, note));
+    return cell;
+  }
+
+  function diceCell(scan) {
+    const lowest = scan.lowest_expected_dice ?? null;
+    const cell = element("span", {}, gmseg.fixed(scan.expected_dice, 2));
+    if (lowest !== null) cell.append(element("small", {}, ` lowest ${gmseg.fixed(lowest, 2)}`));
     return cell;
   }
 
