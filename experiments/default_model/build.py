@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -60,7 +61,9 @@ def load_torch(weights: str) -> GrayMatterNetwork:
     return module.eval().to(memory_format=torch.channels_last)
 
 
-def build(data: Path, published: str, out: Path, without: set[str], seed: int) -> None:
+def build(
+    data: Path, published: str, out: Path, *, without: set[str], seed: int = 0, share: float = 1
+) -> None:
     """Run all stages.
 
     Parameters
@@ -75,25 +78,33 @@ def build(data: Path, published: str, out: Path, without: set[str], seed: int) -
         Subjects to leave out, for cross-validation.
     seed : int
         Seed of all draws.
+    share : float
+        Share of steps, painted sections and pool, below 1 for a quicker training.
     """
     torch.manual_seed(seed)
+    recipes = (replace(recipe, steps=round(share * recipe.steps)) for recipe in (TEACHER, STUDENT))
+    teaching, learning = recipes
     folders = soft_labels(data, published, out / "labels")
     scans = [scan for scan in load_scans(data, folders) if scan.subject not in without]
-    facts = {"scans": [scan.name for scan in scans], "command": " ".join(sys.argv), "seed": seed}
+    facts = {"scans": [scan.name for scan in scans], "command": " ".join(sys.argv), "share": share}
     (out / "facts.json").write_text(json.dumps(facts, indent=2) + "\n")
-    painted, levels = _painted(data, scans, out / "painted.npz", without, seed)
+    painted, levels = _painted(
+        data, scans, out / "painted.npz", without, seed, round(share * PAINTED)
+    )
 
     stream = Stream(scans, painted, levels, size=96, batch=16, seed=seed)
     teacher = UNet(WIDTHS, dropout=0.0, batchnorm_momentum=0.95, outputs=2)
-    weights = train(teacher, lambda step: stream.make(step)[:3], loss_of, TEACHER, out / "teacher")
+    weights = train(teacher, lambda step: stream.make(step)[:3], loss_of, teaching, out / "teacher")
     teacher.load_state_dict(weights)
     teacher = teacher.eval().to(memory_format=torch.channels_last)
 
     stream = Stream(scans, painted, levels, size=128, batch=32, seed=100 + seed)
-    pool = make_pool(out / "pool", stream, load_torch(published), [teacher], POOL)
+    pool = make_pool(
+        out / "pool", stream, load_torch(published), [teacher], 32 * round(share * POOL / 32)
+    )
 
     def batch(step: int):
-        small = step < STUDENT.steps * (1 - LARGE_SHARE)
+        small = step < learning.steps * (1 - LARGE_SHARE)
         size, count = SMALL_WINDOWS if small else LARGE_WINDOWS
         return draw_batch(pool, np.random.default_rng([seed, step]), size, count)
 
@@ -102,20 +113,20 @@ def build(data: Path, published: str, out: Path, without: set[str], seed: int) -
         student,
         batch,
         lambda logits, target: loss_of(logits, target, squared=True),
-        STUDENT,
+        learning,
         out / "student",
         compiled=True,
     )
 
 
-def _painted(data: Path, scans, file: Path, without: set[str], seed: int):
+def _painted(data: Path, scans, file: Path, without: set[str], seed: int, count: int):
     """Return painted images and their levels; they are made once."""
     if not file.exists():
         sections = load_sections(data)
         keep = ~np.isin(sections.subjects, list(without))
         parts = (sections.gm, sections.wm, sections.texture, sections.subjects)
         sections = type(sections)(*(part[keep] for part in parts))
-        painted, levels = paint(np.random.default_rng(seed), scans, sections, PAINTED)
+        painted, levels = paint(np.random.default_rng(seed), scans, sections, count)
         np.savez(file, painted=painted, levels=levels)
     with np.load(file) as content:
         return content["painted"], content["levels"]
@@ -129,9 +140,17 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of the results")
     parser.add_argument("--without", default="", help="subjects to leave out, with commas")
     parser.add_argument("--seed", type=int, default=0, help="seed of all draws")
+    parser.add_argument("--share", type=float, default=1, help="share of the steps, below 1")
     options = parser.parse_args()
     without = set(filter(None, options.without.split(",")))
-    build(options.data, options.published, options.out, without, options.seed)
+    build(
+        options.data,
+        options.published,
+        options.out,
+        without=without,
+        seed=options.seed,
+        share=options.share,
+    )
 
 
 if __name__ == "__main__":
