@@ -90,7 +90,7 @@ def evaluate(
         fail(fault)
     if not scores.get("scans", True):
         return 2
-    score_table.write_scores(scores, tsv=tsv, json_file=json_file)
+    score_table.write_scores(scores, tsv=tsv, json_file=json_file, overwrite=overwrite)
     say(*score_table.as_table(scores).split("\n"))
     for name, reason in scores["undefined"].items():
         warn(f"{name}: {reason}")

@@ -111,7 +111,7 @@ def measure(
             progress=advance(bar),
         )
     if tsv:
-        tables.write_table(tsv, rows, COLUMNS)
+        tables.write_table(tsv, rows, COLUMNS, overwrite=overwrite)
     say(*_as_table(rows).split("\n"))
     for fault in measurement_faults(rows, open_image(mask).affine):
         warn(f"{mask}: {fault}")

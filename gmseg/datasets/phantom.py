@@ -23,6 +23,8 @@ from gmseg.datasets.anatomy import (
 )
 from gmseg.datasets.scanner import SITES, Site, acquire
 from gmseg.errors import InputError
+from gmseg.io.files import write_text
+from gmseg.io.image import write_images
 
 _NECK_MM = 0.3  # sampling of the shapes outside the cord, about
 _SAC_MM = 12.5  # half side of the square that contains the dural sac
@@ -274,11 +276,11 @@ def write_challenge(
     written = []
     for site in range(1, sites + 1):
         for number in range(1, subjects + 1):
-            written += _write_subject(folder, site, number, raters, seed, shape)
+            written += _write_subject(folder, site, number, raters, seed, shape, overwrite)
     return written
 
 
-def _write_subject(folder, site, number, raters, seed, shape) -> list[Path]:
+def _write_subject(folder, site, number, raters, seed, shape, overwrite) -> list[Path]:
     """Write the scan, masks and levels of one subject of a synthetic challenge."""
     rng = np.random.default_rng([seed, site, number])
     phantom = make_phantom(
@@ -294,10 +296,10 @@ def _write_subject(folder, site, number, raters, seed, shape) -> list[Path]:
         rater_rng = np.random.default_rng([seed, site, number, rater])
         mask = _rater_mask(phantom, rater, rater_rng)
         images[folder / f"{stem}-mask-r{rater}.nii.gz"] = mask
-    for path, image in images.items():
-        nib.save(image, path)
+    write_images(images, overwrite=overwrite)
     levels = folder / f"{stem}-levels.txt"
-    levels.write_text("".join(f"{k},{level}\n" for k, level in enumerate(phantom.levels)))
+    text = "".join(f"{k},{level}\n" for k, level in enumerate(phantom.levels))
+    write_text(levels, text, overwrite=overwrite)
     return [*images, levels]
 
 
@@ -346,8 +348,7 @@ def write_sample(folder, *, seed=7, overwrite=False) -> list[Path]:
     phantom = make_phantom(seed=seed, shape=(128, 128, 10))
     gm = _nifti(np.asarray(phantom.mask.dataobj) == 1, phantom.mask.affine, np.uint8)
     written = [folder / "phantom_t2s.nii.gz", folder / "phantom_t2s_gm.nii.gz"]
-    nib.save(phantom.image, written[0])
-    nib.save(gm, written[1])
+    write_images(dict(zip(written, (phantom.image, gm), strict=True)), overwrite=overwrite)
     return written
 
 

@@ -165,12 +165,15 @@ def as_json(scores: dict) -> str:
     return json.dumps(_nan_to_none(scores), indent=2) + "\n"
 
 
-def write_scores(scores: dict, *, tsv: Path | None = None, json_file: Path | None = None) -> None:
+def write_scores(
+    scores: dict, *, tsv: Path | None = None, json_file: Path | None = None, overwrite: bool = True
+) -> None:
     """Write `score_rows` to a TSV file, and `as_json` to a JSON file."""
     if tsv is not None:
-        write_text(tsv, as_tsv(score_rows(scores), significant=_SIGNIFICANT))
+        table = as_tsv(score_rows(scores), significant=_SIGNIFICANT)
+        write_text(tsv, table, overwrite=overwrite)
     if json_file is not None:
-        write_text(json_file, as_json(scores))
+        write_text(json_file, as_json(scores), overwrite=overwrite)
 
 
 def _nan_to_none(value):

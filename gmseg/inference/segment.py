@@ -276,6 +276,7 @@ def segment_files(
     volume: int | None = None,
     mean: bool = False,
     description: str = "",
+    overwrite: bool = True,
     progress: Callable[[int, int], None] | None = None,
     **options,
 ) -> Summary:
@@ -292,6 +293,8 @@ def segment_files(
         See `segment`.
     description : str
         Text for the description field of the files, see `gmseg.io.image.description_of`.
+    overwrite : bool
+        Whether files that exist when the results are complete may be replaced.
     """
     reader = open_scan(scan, volume=volume, mean=mean)
     model = model if isinstance(model, Model) else load_model(model)
@@ -301,7 +304,7 @@ def segment_files(
             f"output (gmseg models list), or leave out `tissues`"
         )
     types = {file: TYPES[kind] for kind, file in files.items()}
-    with part_writers(types, reader, description) as writers:
+    with part_writers(types, reader, description, overwrite=overwrite) as writers:
         by_kind = dict(zip(files, writers, strict=True))
 
         def write(first, last, parts):

@@ -3,44 +3,178 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gmseg.errors import InputError
+from gmseg.io.temporary import temporary_file
 
 _MOST_JSON = 4 << 20  # bytes; cards have a few thousand
+_NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # of filesystems without it
 
 
 @contextlib.contextmanager
-def atomic_path(path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; rename it to `path` on success.
+def atomic_paths(paths: Iterable, *, overwrite: bool = True) -> Iterator[list[Path]]:
+    """Yield temporary paths on the same disk; move them to `paths` when all are written.
 
-    The temporary name keeps the endings of the file: libraries choose the format by them.
+    The files are on the disk before they get their names, so that a crash leaves no incomplete
+    file under them. A file that is replaced hands on its permissions.
+
+    Parameters
+    ----------
+    paths : iterable of path-like
+        Files to write.
+    overwrite : bool
+        Whether files that exist by then may be replaced. Empty ones always may.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If one exists and `overwrite` is false; none is moved then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_paths([Path(folder, "a.txt")], overwrite=False) as (temporary,):
+    ...         _ = temporary.write_text("complete")
+    ...     os.listdir(folder)
+    ['a.txt']
     """
-    path = Path(path)
-    endings = "".join(path.suffixes[-2:])
-    handle, name = tempfile.mkstemp(prefix=".gmseg-", suffix=endings, dir=path.parent)
-    temporary = Path(name)
-    try:
-        # mkstemp creates files for the owner alone: set the permissions that open() sets
-        umask = os.umask(0)
-        os.umask(umask)
-        os.fchmod(handle, 0o666 & ~umask)
-        os.close(handle)
+    paths = [Path(path) for path in paths]
+    with contextlib.ExitStack() as stack:
+        temporaries = [stack.enter_context(temporary_file(path)) for path in paths]
+        yield temporaries
+        pairs = list(zip(temporaries, paths, strict=True))
+        for temporary, path in pairs:
+            flush_file(temporary)
+            _copy_permissions(path, temporary)
+        _move(pairs[::-1], overwrite)  # the main file is the first: it appears last
+        for folder in {path.parent for path in paths}:
+            flush_folder(folder)
+
+
+@contextlib.contextmanager
+def atomic_path(path, *, overwrite: bool = True) -> Iterator[Path]:
+    """Yield a temporary path on the same disk; move it to `path` on success.
+
+    See `atomic_paths`.
+    """
+    with atomic_paths([path], overwrite=overwrite) as (temporary,):
         yield temporary
+
+
+def _is_regular(path: Path) -> bool:
+    """Return whether a path is a file and no link."""
+    return path.is_file() and not path.is_symlink()
+
+
+def _copy_permissions(path: Path, temporary: Path) -> None:
+    """Give a temporary file the permissions and the group of the file that it replaces."""
+    if not _is_regular(path):
+        return
+    old = path.stat()
+    if hasattr(os, "chown") and old.st_gid != temporary.stat().st_gid:
+        with contextlib.suppress(OSError):  # only members of a group may hand files to it
+            os.chown(temporary, -1, old.st_gid)
+    temporary.chmod(old.st_mode & 0o777)
+
+
+def _move(pairs: list[tuple[Path, Path]], overwrite: bool) -> None:
+    """Move files to their final paths, all or none if nothing may be replaced."""
+    moved: list[Path] = []
+    try:
+        for temporary, path in pairs:
+            if overwrite or is_empty_file(path):
+                temporary.replace(path)
+            else:
+                _move_to_new(temporary, path)
+                moved.append(path)
+    except BaseException:
+        for path in moved:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _move_to_new(temporary: Path, path: Path) -> None:
+    """Give a file its final name, which must not exist."""
+    exists = f"{path}: exists, and was written in the meantime; use `overwrite=True` to replace it"
+    try:
+        path.hardlink_to(temporary)  # unlike a rename, this never replaces a file
+    except FileExistsError:
+        raise InputError(exists) from None
+    except OSError:  # some filesystems have no hard links
+        if os.path.lexists(path):
+            raise InputError(exists) from None
         temporary.replace(path)
+
+
+def flush_file(path: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
-def write_text(path, text: str) -> None:
-    """Write a text file atomically, in UTF-8."""
-    with atomic_path(path) as temporary:
+def flush_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_text(path, text: str, *, overwrite: bool = True) -> None:
+    """Write a text file atomically, in UTF-8; see `atomic_paths`."""
+    with atomic_path(path, overwrite=overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def is_empty_file(path: Path) -> bool:
+    """Return whether a path is a file of 0 bytes, with which nothing is lost."""
+    return _is_regular(path) and path.stat().st_size == 0
+
+
+def check_link(path: Path) -> None:
+    """Refuse an output that is a link to a missing file, such as dropped content of a dataset.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If it is one.
+    """
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            f"{path}: is a link to a file that is missing; get its content (datalad get), or set "
+            f"`overwrite=True` to replace the link"
+        )
+
+
+@contextlib.contextmanager
+def new_folders(paths) -> Iterator[None]:
+    """Create the folders of files, and remove them again if the files are not written."""
+    created: list[Path] = []
+    for path in paths:
+        created += [folder for folder in path.absolute().parents if not folder.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for folder in created:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def check_input(path) -> Path:
@@ -78,7 +212,7 @@ def check_output(path, *, inputs=(), overwrite: bool) -> Path:
     ------
     gmseg.errors.InputError
         If the folder does not exist, the path is one of the inputs or a folder, or the file
-        exists and `overwrite` is false.
+        exists, is not empty and `overwrite` is false.
     """
     path = Path(path)
     check_folder(path.parent)
@@ -91,8 +225,10 @@ def check_output(path, *, inputs=(), overwrite: bool) -> Path:
     for source in inputs:
         if path.exists() and Path(source).exists() and path.samefile(source):
             raise InputError(f"{path}: is the input itself; choose another output")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path}: exists; use `overwrite=True` to replace it")
+    if not overwrite:
+        check_link(path)
+        if path.exists() and not is_empty_file(path):
+            raise InputError(f"{path}: exists; use `overwrite=True` to replace it")
     if not os.access(path.parent, os.W_OK):
         raise InputError(
             f"{path}: the folder {path.parent} may not be written to; choose another place"

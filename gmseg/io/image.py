@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 from pathlib import Path
@@ -13,7 +12,7 @@ from nibabel import orientations
 
 from gmseg.errors import InputError
 from gmseg.io import mask_values
-from gmseg.io.files import atomic_path
+from gmseg.io.files import atomic_paths
 from gmseg.io.grids import displacement_mm, orientation_onto
 from gmseg.io.image_file import load_voxels, open_image
 from gmseg.io.voxel_sizes import check_geometry
@@ -309,13 +308,16 @@ def _description(image) -> str:
     return bytes(image.header["descrip"]).rstrip(b"\0").decode("ascii", "replace")
 
 
-def write_image(image: nib.Nifti1Image, path) -> None:
+def write_image(image: nib.Nifti1Image, path, *, overwrite: bool = True) -> None:
     """Write an image; an interruption leaves the old file or the new one."""
-    write_images({path: image})
+    write_images({path: image}, overwrite=overwrite)
 
 
-def write_images(images: dict) -> None:
-    """Write several images, path to image; move them to their final paths when all are written."""
-    with contextlib.ExitStack() as stack:
-        for path, image in images.items():
-            nib.save(image, stack.enter_context(atomic_path(path)))
+def write_images(images: dict, *, overwrite: bool = True) -> None:
+    """Write several images, path to image; move them to their final paths when all are written.
+
+    See `gmseg.io.files.atomic_paths`.
+    """
+    with atomic_paths(images, overwrite=overwrite) as temporaries:
+        for temporary, image in zip(temporaries, images.values(), strict=True):
+            nib.save(image, temporary)

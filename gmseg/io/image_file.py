@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def open_image(path: Path):
             if isinstance(image, nib.minc1.Minc1Image) and len(image.shape) != 3:
                 # unlike all other formats, volumes come first
                 raise InputError(f"{path}: is MINC of {len(image.shape)}-D; convert it to NIfTI")
-            itemsize = image.get_data_dtype().itemsize
+            declared = _declared_bytes(image)
     except InputError:
         raise
     except PermissionError:
@@ -58,8 +59,7 @@ def open_image(path: Path):
         raise InputError(
             f"{path}: is not an image that can be read ({reason}); give NIfTI (.nii.gz)"
         ) from None
-    # Python's integers do not overflow
-    _check_size(path, image, math.prod(map(int, image.shape)) * itemsize)
+    _check_size(path, image, declared)
     return image
 
 
@@ -74,6 +74,13 @@ def _check_start(path: Path, start: bytes) -> None:
         raise InputError(f"{path}: its content is not here; run datalad get {path}")
     if start.startswith(b"version https://git-lfs"):
         raise InputError(f"{path}: its content is not here; run git lfs pull")
+
+
+def _declared_bytes(image) -> int:
+    """Return the size of an image's file, not compressed, by its header."""
+    itemsize = image.get_data_dtype().itemsize
+    # Python's integers do not overflow
+    return int(getattr(image.dataobj, "offset", 0)) + math.prod(map(int, image.shape)) * itemsize
 
 
 def _image_class(path: Path):
@@ -204,8 +211,7 @@ def verify_compression(name, image) -> None:
     Where all voxels are read at once, this must come first: nibabel allocates as much memory as
     the header declares.
     """
-    itemsize = image.get_data_dtype().itemsize
-    declared = getattr(image.dataobj, "offset", 0) + math.prod(map(int, image.shape)) * itemsize
+    declared = _declared_bytes(image)
     most = 2 * declared + _MOST_EXTENSIONS
     for part, holder in (image.file_map or {}).items():
         if Path(str(holder.filename or "")).suffix.lower() not in _COMPRESSED:
@@ -224,3 +230,35 @@ def verify_compression(name, image) -> None:
                 f"{name}: is damaged or truncated (its header declares {declared} bytes, it "
                 f"contains {size}); copy or export it again"
             )
+
+
+def is_intact(path: Path) -> bool:
+    """Return whether an image can be read to its end, without keeping its voxels.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If the file may not be read, so that nothing is known about its content.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "mask.nii.gz")
+    ...     nib.save(nib.Nifti1Image(np.ones((9, 9, 9), np.uint8), np.eye(4)), file)
+    ...     before = is_intact(file)
+    ...     _ = file.write_bytes(file.read_bytes()[:-20])
+    ...     before, is_intact(file)
+    (True, False)
+    """
+    if path.is_file() and not os.access(path, os.R_OK):
+        raise InputError(f"{path}: may not be read; check its permissions")
+    try:
+        image = open_image(path)
+        verify_compression(path, image)
+    except InputError:
+        return False
+    with path.open("rb") as file:
+        while file.read(1 << 20):  # OSError where the disk is damaged
+            pass
+    return True

@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from gmseg.io.files import atomic_path
+from gmseg.io.files import atomic_paths, new_folders
 from gmseg.io.image import like_scan, write_images
 from gmseg.io.scan_reader import ScanReader
 
 
 @contextlib.contextmanager
 def part_writers(
-    types: dict, scan: ScanReader, description: str = ""
+    types: dict, scan: ScanReader, description: str = "", *, overwrite: bool = True
 ) -> Iterator[Sequence[Callable[[int, int, np.ndarray], None]]]:
     """Write images part by part; none is moved to its final path before all are written.
 
@@ -29,6 +28,8 @@ def part_writers(
         The scan, whose geometry the images get.
     description : str
         Text for their description field, up to 79 ASCII characters.
+    overwrite : bool
+        Whether files that exist when all are written may be replaced.
 
     Yields
     ------
@@ -36,39 +37,27 @@ def part_writers(
         One per file: takes first stored slice, last + 1 and voxels. Parts must come in the
         order of storage.
     """
-    with _new_folders(types), contextlib.ExitStack() as stack:
+    with new_folders(types):
         if scan.in_memory:
             arrays = [np.zeros(scan.shape, kind) for kind in types.values()]
             yield [partial(_put, array, scan.axis) for array in arrays]
             images = [like_scan(scan.like, array) for array in arrays]
             for image in images:
                 image.header["descrip"] = description
-            write_images(dict(zip(types, images, strict=True)))
+            for path in types:  # another process may have removed a folder that was empty
+                path.parent.mkdir(parents=True, exist_ok=True)
+            write_images(dict(zip(types, images, strict=True)), overwrite=overwrite)
             return
-        temporaries = [stack.enter_context(atomic_path(path)) for path in types]
-        with contextlib.ExitStack() as open_files:
+        with (
+            atomic_paths(types, overwrite=overwrite) as temporaries,
+            contextlib.ExitStack() as open_files,
+        ):
             writers = []
             for temporary, kind in zip(temporaries, types.values(), strict=True):
                 file = open_files.enter_context(nib.openers.ImageOpener(str(temporary), "wb"))
                 _header(scan, kind, description).write_to(file)
                 writers.append(partial(_append, file, kind))
             yield writers
-
-
-@contextlib.contextmanager
-def _new_folders(paths) -> Iterator[None]:
-    """Create the folders of files, and remove them again if the files are not written."""
-    created: list[Path] = []
-    for path in paths:
-        created += [folder for folder in path.absolute().parents if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        for folder in created:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        raise
 
 
 def _put(array, axis, first, last, part) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmseg.errors import InputError, printable
-from gmseg.io.files import write_text
+from gmseg.io.files import atomic_paths
 
 _DECIMALS = 4
 _FORMULA = re.compile(
@@ -78,9 +78,13 @@ def cell(value, *, significant: int | None = None) -> str:
 
 
 def write_table(
-    file: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Column]
+    file: Path,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, Column],
+    *,
+    overwrite: bool = True,
 ) -> None:
-    """Write a table and its sidecar, each completely or not at all.
+    """Write a table and its sidecar, both completely or neither.
 
     Parameters
     ----------
@@ -90,6 +94,8 @@ def write_table(
         See `as_tsv`.
     columns : dict of str to Column
         All columns that `rows` may have.
+    overwrite : bool
+        Whether existing files may be replaced.
 
     Examples
     --------
@@ -105,8 +111,9 @@ def write_table(
         sidecar[name] = {"Description": columns[name].description}
         if columns[name].unit:
             sidecar[name]["Units"] = columns[name].unit
-    write_text(sidecar_of(file), json.dumps(sidecar, indent=2) + "\n")
-    write_text(file, as_tsv(rows))
+    with atomic_paths([file, sidecar_of(file)], overwrite=overwrite) as (table, description):
+        table.write_text(as_tsv(rows), encoding="utf-8")
+        description.write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
 
 
 def sidecar_of(file: Path) -> Path:

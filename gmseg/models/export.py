@@ -11,7 +11,7 @@ import numpy as np
 
 from gmseg.core.model import Model
 from gmseg.errors import InputError
-from gmseg.io.files import atomic_path, check_output, sha256
+from gmseg.io.files import atomic_path, atomic_paths, check_output, sha256
 from gmseg.models import registry
 from gmseg.models.factory import network_sizes
 
@@ -60,7 +60,7 @@ def export_model(model: Model, out, file_format: str, *, overwrite: bool = False
     for file in (out, description):
         check_output(file, inputs=sources, overwrite=overwrite)
     network = registry.load_network(model)
-    with atomic_path(out) as network_file, atomic_path(description) as description_file:
+    with atomic_paths([out, description], overwrite=overwrite) as (network_file, description_file):
         if file_format == "onnx":
             _save_onnx(network, network_file)
         else:

@@ -16,11 +16,10 @@ from gmseg.core.model import Model
 from gmseg.datasets.folders import LabelledScan, find_scans
 from gmseg.datasets.labelled import read_labelled
 from gmseg.datasets.phantom import write_challenge
-from gmseg.errors import InputError
 from gmseg.evaluation.evaluate import majority
 from gmseg.evaluation.metrics import dice
 from gmseg.inference.segment import segment
-from gmseg.io.files import atomic_path, check_folder, write_text
+from gmseg.io.files import atomic_path, check_folder, check_output, write_text
 from gmseg.io.image import like_scan
 from gmseg.io.tables import as_tsv
 from gmseg.models.backend import import_keras
@@ -111,22 +110,25 @@ def make_figures(
     folder = check_folder(folder)
     names = [f"{name}.{suffix}" for name in NAMES for suffix in ("png", "pdf")]
     files = [folder / name for name in (*names, "results.md", "results.tsv", PAGE)]
-    existing = [file for file in files if file.exists()]
-    if existing and not overwrite:
-        raise InputError(f"{existing[0]}: exists; set `overwrite=True` to replace it")
     folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        check_output(file, overwrite=overwrite)
     results = results or stored_results("cross-validation")
     page = ["# The figures of the paper, drawn by gmseg", ""]
     page += ["Perone, Calabrese & Cohen-Adad, Scientific Reports 8:5966 (2018).", ""]
     for done, drawn in enumerate(draw_all(dataset, results, cases), 1):
-        _save(drawn.figure, folder / drawn.name)
+        _save(drawn.figure, folder / drawn.name, overwrite)
         page += [f"## {drawn.name}", "", f"![{drawn.name}]({drawn.name}.png)", ""]
         page += [drawn.caption, ""]
         if progress is not None:
             progress(done, len(NAMES))
-    write_text(folder / "results.md", as_markdown(results))
-    write_text(folder / "results.tsv", as_tsv(table_rows(results), significant=5))
-    write_text(folder / PAGE, "\n".join(page))
+    texts = {
+        "results.md": as_markdown(results),
+        "results.tsv": as_tsv(table_rows(results), significant=5),
+        PAGE: "\n".join(page),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text, overwrite=overwrite)
     return files
 
 
@@ -289,7 +291,7 @@ def _synthetic_scans(scratch) -> list[LabelledScan]:
     return find_scans(folder)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, overwrite: bool) -> None:
     """Write a figure as PNG and PDF, byte for byte the same for the same figure."""
     options: dict[str, dict] = {
         "png": {"dpi": 160, "metadata": {"Software": None}},
@@ -298,7 +300,7 @@ def _save(figure: Figure, path: Path) -> None:
     for suffix, keywords in options.items():
         # TrueType fonts keep text as text; some journals refuse other fonts
         with (
-            atomic_path(path.with_name(f"{path.name}.{suffix}")) as temporary,
+            atomic_path(path.with_name(f"{path.name}.{suffix}"), overwrite=overwrite) as temporary,
             rc_context({"pdf.fonttype": 42}),
         ):
             figure.savefig(temporary, format=suffix, facecolor=figure.get_facecolor(), **keywords)

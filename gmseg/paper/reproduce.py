@@ -20,6 +20,7 @@ from gmseg.evaluation.score_table import write_scores
 from gmseg.inference import engines
 from gmseg.io import image
 from gmseg.io.files import check_folder, read_json, sha256, write_text
+from gmseg.io.image_file import is_intact
 from gmseg.io.resources import commit
 from gmseg.models import registry
 from gmseg.paper.figures import make_figures
@@ -157,7 +158,7 @@ def _begin(out: Path, identity: dict, resume: bool) -> None:
     if out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty and contains no run.json; give a new folder")
     out.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps(identity, indent=1) + "\n")
+    write_text(file, json.dumps(identity, indent=1) + "\n", overwrite=False)
 
 
 # --------------------------------------------------------------------------------- the model
@@ -195,7 +196,7 @@ def _provenance(model: Model, scored: list[LabelledScan]) -> str:
 def _segment(item: LabelledScan, model: Model, out: Path) -> None:
     """Write the masks of a scan by both thresholds, unless they exist."""
     files = {threshold: _mask_file(out, threshold, item) for threshold in FOLDERS}
-    if all(file.exists() for file in files.values()):
+    if all(file.exists() and is_intact(file) for file in files.values()):
         return
     scan = image.read_scan(item.scan)
     prepared = pipeline.prepare(scan, model, name=item.scan, centre="image")

@@ -61,10 +61,10 @@ def run_demo(out_dir, *, overwrite: bool = False) -> Demo:
     scan = nib.Nifti1Image.from_filename(bundled("data/sample/phantom_t2s.nii.gz"))
     reference = nib.Nifti1Image.from_filename(bundled("data/sample/phantom_t2s_gm.nii.gz"))
     result = segment(scan)
-    write_image(result.mask, mask_file)
+    write_image(result.mask, mask_file, overwrite=overwrite)
     title = "gmseg demo: a synthetic phantom"
     overlay = draw_overlay(scan, result.mask, reference=reference, title=title)
-    with atomic_path(picture_file) as temporary:
+    with atomic_path(picture_file, overwrite=overwrite) as temporary:
         overlay.savefig(temporary, dpi=120, facecolor=overlay.get_facecolor())
     score = dice(np.asarray(result.mask.dataobj), np.asarray(reference.dataobj))
     return Demo(mask_file, picture_file, score, result.summary)

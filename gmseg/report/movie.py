@@ -104,7 +104,7 @@ def write_movie(
     frames = min(scan.slices, _MOST_FRAMES.get(ending, scan.slices))
     chosen = set(np.rint(np.linspace(0, scan.slices - 1, frames)).astype(int).tolist())
     rate = int(np.clip(round(frames / _SECONDS), *_RATES))
-    with files.atomic_path(file) as temporary:
+    with files.atomic_path(file, overwrite=overwrite) as temporary:
         _encode(temporary, _draw(scan, mask, overview, chosen, step), rate)
     notes = []
     if not overview.areas_mm2.any():

@@ -62,7 +62,7 @@ def test_a_new_file_has_the_usual_permissions(tmp_path):
 
 def test_outputs_are_checked_before_anything_is_written(tmp_path):
     scan = tmp_path / "scan.nii.gz"
-    scan.touch()
+    scan.write_text("a scan")
     (tmp_path / "link.nii.gz").symlink_to(scan)
     with pytest.raises(InputError, match="is the input itself"):
         files.check_output(tmp_path / "link.nii.gz", inputs=[scan], overwrite=True)
@@ -95,3 +95,76 @@ def test_links_to_missing_content_say_how_to_get_it(tmp_path):
     link.symlink_to("nowhere.nii.gz")
     with pytest.raises(InputError, match=r"is a broken link to nowhere\.nii\.gz; "):
         files.check_input(link)
+
+
+def test_a_file_that_appears_during_a_write_is_kept(tmp_path):
+    paths = [tmp_path / "mask.nii", tmp_path / "soft.nii"]
+
+    def write(theirs):
+        with files.atomic_paths(paths, overwrite=False) as temporaries:
+            for temporary in temporaries:
+                temporary.write_text("ours")
+            theirs.write_text("theirs")
+
+    for theirs, other in (paths, paths[::-1]):
+        with pytest.raises(InputError, match="exists, and was written in the meantime"):
+            write(theirs)
+        assert theirs.read_text() == "theirs"
+        assert not other.exists()
+        theirs.unlink()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_a_replaced_file_hands_on_its_permissions(tmp_path, mode):
+    path = tmp_path / "mask.nii.gz"
+    path.write_text("old")
+    path.chmod(mode)
+    with files.atomic_path(path) as temporary:
+        assert temporary.parent.stat().st_mode & 0o777 == 0o700  # private meanwhile
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == mode
+
+
+def test_the_umask_of_the_process_is_not_touched(tmp_path, monkeypatch):
+    def refuse(_):
+        raise AssertionError("other threads may create files meanwhile")
+
+    monkeypatch.setattr(os, "umask", refuse)
+    files.write_text(tmp_path / "a.txt", "text")
+
+
+def test_a_link_to_a_missing_file_counts_as_existing(tmp_path):
+    link = tmp_path / "mask.nii.gz"
+    link.symlink_to(tmp_path / "dropped")
+    with pytest.raises(InputError, match="is a link to a file that is missing; get its content"):
+        files.check_output(link, overwrite=False)
+    with pytest.raises(InputError, match="exists"):
+        files.write_text(link, "new", overwrite=False)
+    assert link.is_symlink()
+    files.write_text(files.check_output(link, overwrite=True), "new")
+    assert not link.is_symlink()
+    assert link.read_text() == "new"
+
+
+def test_an_empty_file_does_not_block_but_a_device_does(tmp_path):
+    empty = tmp_path / "mask.nii.gz"
+    empty.touch()
+    files.write_text(files.check_output(empty, overwrite=False), "new", overwrite=False)
+    assert empty.read_text() == "new"
+    with pytest.raises(InputError, match="exists"):
+        files.check_output(os.devnull, overwrite=False)
+
+
+def test_files_and_folders_are_flushed_before_and_after_the_move(tmp_path, monkeypatch):
+    path, flushed = tmp_path / "mask.nii.gz", []
+    real = os.fsync
+
+    def fsync(handle):
+        flushed.append((os.path.isdir(f"/proc/self/fd/{handle}"), path.exists()))  # noqa: PTH112
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.write_text(path, "text")
+    assert flushed == [(False, False), (True, True)]
