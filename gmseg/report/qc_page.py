@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gmseg.errors import InputError
-from gmseg.io.files import atomic_path, check_folder, write_text
+from gmseg.io.files import (
+    atomic_path,
+    check_folder,
+    flush_file,
+    flush_folder,
+    is_empty_file,
+    write_text,
+)
 from gmseg.io.image_file import open_image
 from gmseg.io.scan_reader import ScanReader, open_mask, open_scan
+from gmseg.io.temporary import temporary_folder
 from gmseg.report.qc_facts import (
     Facts,
     collect_facts,
@@ -108,7 +115,7 @@ def add_scan(
         "made": provenance(summary),
         "command": command_line(command, scan.name, name) if command else None,
     }
-    with _atomic_folder(folder, place) as temporary:
+    with _new_entry(folder, place) as temporary:
         _write_scan(temporary, readers, facts, texts, place.name)
     return place
 
@@ -147,26 +154,62 @@ def write_index(folder) -> Path:
 
     Examples
     --------
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_index(folder).name
     'index.html'
     """
     folder = check_report(folder)
-    (folder / "page").mkdir(parents=True, exist_ok=True)
+    report_id = _begin(folder)
+    _write_assets(folder / "page")
+    page = (_SOURCES / "index.html").read_text(encoding="utf-8")
+    scans = None
+    while (entries := _entries(folder)) != scans:  # until no process has added another meanwhile
+        scans = entries
+        report = script_json({"id": report_id, "scans": scans})
+        write_text(folder / "index.html", page.replace("{{ REPORT }}", report))
+    return folder / "index.html"
+
+
+def _write_assets(folder: Path) -> None:
+    """Write the scripts and styles of the page."""
+    folder.mkdir(exist_ok=True)
     for asset in _ASSETS:
-        content, target = (_SOURCES / asset).read_bytes(), folder / "page" / asset
+        content, target = (_SOURCES / asset).read_bytes(), folder / asset
         if not target.exists() or target.read_bytes() != content:
             with atomic_path(target) as temporary:
                 temporary.write_bytes(content)
-    scans = []
+
+
+def _entries(folder: Path) -> list[dict]:
+    """Return what the list of the page shows of each scan in a report."""
+    entries = []
     for file in sorted((folder / "scans").glob("*/facts.json")):
         entry = _read_json(file)
         if _KEY.fullmatch(file.parent.name) and entry.get("format") == _FORMAT:
-            scans.append({"key": file.parent.name, **entry})
-    page = (_SOURCES / "index.html").read_text(encoding="utf-8")
-    report = script_json({"id": _report_id(folder), "scans": scans})
-    write_text(folder / "index.html", page.replace("{{ REPORT }}", report))
-    return folder / "index.html"
+            entries.append({"key": file.parent.name, **entry})
+    return entries
+
+
+def is_complete(place: Path) -> bool:
+    """Return whether the folder of a scan in a report has all its files.
+
+    Parameters
+    ----------
+    place : pathlib.Path
+        From `scan_folder`.
+
+    Examples
+    --------
+    >>> is_complete(Path("no-such-folder"))
+    False
+    """
+    scripts = (place / "facts.js", place / "volumes.js")
+    return (
+        _read_json(place / "facts.json").get("format") == _FORMAT
+        and all(script.is_file() for script in scripts)
+        and not any(is_empty_file(file) for file in place.iterdir())
+    )
 
 
 def check_report(folder) -> Path:
@@ -178,9 +221,13 @@ def check_report(folder) -> Path:
         If the folder contains other files.
     """
     folder = check_folder(folder)
+    mark = folder / "report.json"  # written before all others, see _begin
+    ignored = {mark.name} if is_empty_file(mark) else set()
     # another process may be writing a file, whose temporary name begins with a dot
-    others = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
-    if others and not _read_json(folder / "report.json").get("gmseg_report"):
+    others = folder.is_dir() and any(
+        not path.name.startswith(".") and path.name not in ignored for path in folder.iterdir()
+    )
+    if others and not _read_json(mark).get("gmseg_report"):
         raise InputError(f"{folder}: contains files but no report of gmseg; choose another folder")
     return folder
 
@@ -222,12 +269,18 @@ def script_json(value) -> str:
     return text
 
 
-def _report_id(folder: Path) -> str:
-    """Return the id of a report, under which browsers keep verdicts; created once."""
+def _begin(folder: Path) -> str:
+    """Create a report, unless there is one; return its id, under which browsers keep verdicts.
+
+    The file with the id comes before all others, because it shows other processes, and later
+    ones if this one is killed, that the folder is a report.
+    """
     file = folder / "report.json"
-    if not _read_json(file).get("id"):
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (existing := _read_json(file)).get("id"):
         content = {"gmseg_report": _FORMAT, "id": secrets.token_hex(8)}
-        write_text(file, json.dumps(content) + "\n")
+        with contextlib.suppress(InputError):  # another process was faster
+            write_text(file, json.dumps(content) + "\n", overwrite=bool(existing))
     return _read_json(file)["id"]
 
 
@@ -241,35 +294,57 @@ def _read_json(path: Path) -> dict:
 
 
 @contextlib.contextmanager
-def _atomic_folder(folder: Path, place: Path) -> Iterator[Path]:
-    """Yield a temporary folder that replaces a place in a report on success, or leaves no trace."""
+def _new_entry(folder: Path, place: Path) -> Iterator[Path]:
+    """Yield a folder that replaces a place in a report on success, or leaves no trace."""
     created = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    _report_id(folder)  # first, because other processes check whether this is a report
-    place.parent.mkdir(exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".gmseg-", dir=place.parent))
-    new, old = temporary / "new", temporary / "old"
     try:
-        new.mkdir()
-        yield new
-        if place.exists():  # a folder cannot replace another in one step
-            place.rename(old)
+        with _folder_in_report(folder, place) as temporary:
+            new = temporary / "new"
+            new.mkdir()
+            yield new
+            for file in new.iterdir():
+                flush_file(file)
+            flush_folder(new)
+            _begin(folder)
+            place.parent.mkdir(exist_ok=True)
+            _replace_folder(new, place, temporary)
+            flush_folder(place.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):  # where another process has written something
+            for path in created:
+                path.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _folder_in_report(folder: Path, place: Path) -> Iterator[Path]:
+    """Yield a temporary folder in a report, whose folder another process may have removed."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                temporary = stack.enter_context(temporary_folder(place, folder))
+                break
+            except FileNotFoundError:
+                continue
+        yield temporary
+
+
+def _replace_folder(new: Path, place: Path, aside: Path) -> None:
+    """Move a folder to a place, and what is there aside; others may do the same."""
+    for attempt in itertools.count():
+        old = aside / f"old-{attempt}"
         try:
+            with contextlib.suppress(FileNotFoundError):
+                place.rename(old)  # a folder cannot replace another in one step
             new.rename(place)
-        except BaseException:
-            if old.exists():
+            return
+        except BaseException as error:
+            if isinstance(error, OSError) and new.exists() and place.exists():
+                continue  # another process has put its own there
+            if old.exists() and not place.exists():
                 old.rename(place)
             raise
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if created:
-            with contextlib.suppress(OSError):
-                place.parent.rmdir()  # fails if another process has written something
-                (folder / "report.json").unlink()
-                for path in created:
-                    path.rmdir()
-        raise
-    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _slice_facts(facts: Facts) -> dict:

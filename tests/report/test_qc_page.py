@@ -1,6 +1,7 @@
 """Folder of the QC page: its files, privacy, hostile texts, facts and summaries."""
 
 import base64
+import contextlib
 import gzip
 import json
 import re
@@ -115,6 +116,105 @@ def test_scans_may_be_added_concurrently(tmp_path):
         list(pool.map(lambda n: add(tmp_path / "qc", bar_and_mask(), tmp_path / f"{n}"), range(6)))
     qc_page.write_index(tmp_path / "qc")
     assert len(index_of(tmp_path / "qc")["scans"]) == 6
+
+
+BEGIN = """
+import sys, time
+from pathlib import Path
+from gmseg.report import qc_page
+folder, *words, begin = sys.argv[1:]
+print("ready", flush=True)
+while not Path(begin).exists():
+    time.sleep(0.001)
+qc_page.check_report(folder)
+qc_page.add_scan(folder, *words)
+qc_page.write_index(folder)
+"""
+
+
+def test_processes_begin_one_folder(tmp_path):
+    """Each adds its scan and writes the index once, so none may lose the entry of another."""
+    for n in range(4):
+        (tmp_path / f"{n}").mkdir()
+        for name, image in zip(("scan", "mask"), bar_and_mask(), strict=True):
+            nib.save(image, tmp_path / f"{n}" / f"{name}.nii.gz")
+    running = []
+    for n in range(4):
+        images = [str(tmp_path / f"{n}" / f"{name}.nii.gz") for name in ("scan", "mask")]
+        words = [sys.executable, "-c", BEGIN, str(tmp_path / "qc"), *images, str(tmp_path / "go")]
+        running.append(subprocess.Popen(words, stdout=subprocess.PIPE))
+    for process in running:
+        process.stdout.readline()
+    (tmp_path / "go").touch()
+    assert [process.wait(timeout=60) for process in running] == [0] * 4
+    for process in running:
+        process.stdout.close()
+    assert len(index_of(tmp_path / "qc")["scans"]) == 4
+    assert not list((tmp_path / "qc").rglob(".gmseg-*"))
+
+
+def test_index_is_written_again_if_a_scan_was_added_meanwhile(tmp_path, monkeypatch):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    add(tmp_path / "qc", bar_and_mask(), tmp_path / "a")
+    real = qc_page.write_text
+
+    def add_another_first(path, *arguments, **options):
+        if path.name == "index.html":
+            monkeypatch.setattr(qc_page, "write_text", real)
+            add(tmp_path / "qc", bar_and_mask(), tmp_path / "b")
+        real(path, *arguments, **options)
+
+    monkeypatch.setattr(qc_page, "write_text", add_another_first)
+    qc_page.write_index(tmp_path / "qc")
+    assert len(index_of(tmp_path / "qc")["scans"]) == 2
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: no clean-up follows."""
+
+
+@pytest.mark.parametrize("step", ["page", "index.html", "report.json", "scans"])
+def test_a_report_whose_beginning_was_killed_is_continued(tmp_path, monkeypatch, step):
+    """A kill may come before any of the first files and folders is written."""
+    folder = tmp_path / "qc"
+
+    def stop_at(real):
+        def checked(path, *arguments, **options):
+            if Path(path).name == step:
+                raise Killed
+            return real(path, *arguments, **options)
+
+        return checked
+
+    with monkeypatch.context() as patch:
+        patch.setattr(qc_page, "write_text", stop_at(qc_page.write_text))
+        patch.setattr(Path, "mkdir", stop_at(Path.mkdir))
+        patch.setattr(Path, "rmdir", lambda _: None)
+        with contextlib.suppress(Killed):
+            add(folder, bar_and_mask(), tmp_path)
+            qc_page.write_index(folder)
+    add(folder, bar_and_mask(), tmp_path)
+    qc_page.write_index(folder)
+    assert len(index_of(folder)["scans"]) == 1
+    (folder / "report.json").write_text("")  # what a full disk leaves
+    for path in folder.iterdir():
+        if path.name != "report.json":
+            path.rename(tmp_path / path.name)
+    assert qc_page.check_report(folder) == folder
+    assert qc_page.write_index(folder).is_file()
+
+
+def test_incomplete_entries_are_recognised(tmp_path):
+    place = add(tmp_path / "qc", bar_and_mask(), tmp_path)
+    assert qc_page.is_complete(place)
+    for file in place.iterdir():
+        content = file.read_bytes()
+        file.write_bytes(b"")
+        assert not qc_page.is_complete(place), file.name
+        file.write_bytes(content)
+    (place / "volumes.js").unlink()
+    assert not qc_page.is_complete(place)
 
 
 # ------------------------------------------------------------ hostile texts, and privacy
