@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -82,12 +84,34 @@ def _gmseg(
 def main() -> None:
     """Run the command with the words of the command line, and exit with its code."""
     process.open_streams()
+    _end_on_signals()
     try:
         with process.temporary_settings():
             code = run(sys.argv[1:])
     except BrokenPipeError:
         process.end_like_a_broken_pipe()
     sys.exit(code)
+
+
+class _Ended(KeyboardInterrupt):
+    """Raised when the process is asked to end, so that temporary files are deleted."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+
+def _end_on_signals() -> None:
+    """Handle the signals of schedulers and closed terminals as Ctrl-C, except if ignored."""
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _end)
+
+
+def _end(number: int, _frame) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not stop the clean-up
+    raise _Ended(number)
 
 
 def run(words: Sequence[str]) -> int:
@@ -102,7 +126,7 @@ def run(words: Sequence[str]) -> int:
     -------
     int
         0: done; 2: the input is faulty; 3: a QC flag was raised with ``--strict``;
-        1: a bug in gmseg; 130: interrupted.
+        1: a bug in gmseg; 130: interrupted; 143 or 129: ended by SIGTERM or SIGHUP.
 
     Raises
     ------
@@ -117,8 +141,10 @@ def run(words: Sequence[str]) -> int:
         return console.fail(f"{usage_message(error)} (see gmseg --help)")
     except InputError as error:
         return console.fail(error)
-    except KeyboardInterrupt:
-        return console.interrupted()
+    except KeyboardInterrupt as error:
+        with contextlib.suppress(OSError):  # after SIGHUP the terminal may be gone
+            console.interrupted()
+        return 128 + error.number if isinstance(error, _Ended) else 130
     except BrokenPipeError:
         raise
     except Exception as error:

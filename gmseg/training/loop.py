@@ -7,7 +7,6 @@ import csv
 import io
 import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -94,35 +93,56 @@ def run_steps(
     gmseg.errors.InputError
         If the loss is no longer finite.
     KeyboardInterrupt
-        After Ctrl-C: the step is finished and a checkpoint written.
+        After Ctrl-C, SIGTERM or SIGHUP: the step is finished and a checkpoint written. The
+        last two are then handled as they were before.
     """
     run.out.mkdir(parents=True, exist_ok=True)
     optimiser, state = run.protocol.optimiser, run.state
     started, waited = time.perf_counter(), 0.0
     with (
-        _interruptible() as interrupted,
+        _stoppable() as stop,
         _batches(training_set, run.protocol, run.seed, state.step) as batches,
         _event_writer(run.out / "tensorboard" if tensorboard else None) as write_events,
     ):
-        while state.step < optimiser.steps and not interrupted.is_set() and not run.stopped_early:
+
+        def validate() -> None:
+            _validate(run)
+            rate = poly_rate(state.step - 1, optimiser)
+            write_events(state.step, loss=state.loss, dice=state.dice, rate=rate)
+
+        if _is_due(run) and not _is_validated(run):  # the run ended during the validation
+            validate()
+        while state.step < optimiser.steps and not stop and not run.stopped_early:
             before = time.perf_counter()
             windows, masks = next(batches)
             waited += time.perf_counter() - before
             _train_step(run, windows, masks)
-            due = state.step % optimiser.validate_every == 0 or state.step == optimiser.steps
+            due = _is_due(run)
             if state.step % checkpoint.AVERAGE_EVERY == 0 or due:
                 state.update_average(run.network.get_weights(), optimiser.average)
             if due:
-                _validate(run)
-                rate = poly_rate(state.step - 1, optimiser)
-                write_events(state.step, loss=state.loss, dice=state.dice, rate=rate)
+                run.save()  # a validation takes longer than some signals leave time for
+                validate()
             if progress is not None:
                 waiting = waited / (time.perf_counter() - started)
                 numbers = {"loss": state.loss, "dice": state.dice, "waiting": waiting}
                 progress({"step": state.step, "steps": optimiser.steps, **numbers})
-    if interrupted.is_set() and state.step < optimiser.steps:
-        run.save()
+        if stop:
+            run.save()
+    if stop:
+        signal.raise_signal(stop[0])  # to the handler of the caller
         raise KeyboardInterrupt
+
+
+def _is_due(run: Run) -> bool:
+    """Return whether a validation follows the last step."""
+    step, optimiser = run.state.step, run.protocol.optimiser
+    return step > 0 and (step % optimiser.validate_every == 0 or step == optimiser.steps)
+
+
+def _is_validated(run: Run) -> bool:
+    """Return whether the last step was validated."""
+    return bool(run.state.rows) and run.state.rows[-1][0] == run.state.step
 
 
 def _train_step(run: Run, windows: np.ndarray, masks: np.ndarray) -> None:
@@ -200,15 +220,21 @@ def _event_writer(folder: Path | None) -> Iterator[Callable]:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C sets, so that the current step is finished."""
-    interrupted = threading.Event()
+def _stoppable() -> Iterator[list[int]]:
+    """Yield a list to which signals to end are added, so that the current step is finished."""
+    stop: list[int] = []
+    before = {}
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     try:
-        before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+        for number in numbers:
+            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                before[number] = signal.signal(number, lambda received, _: stop.append(received))
     except ValueError:  # only the main thread may handle signals
-        yield interrupted
+        yield stop
         return
     try:
-        yield interrupted
+        yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

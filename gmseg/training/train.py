@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from gmseg.datasets.folders import LabelledScan, find_scans, unlabelled_scans
 from gmseg.datasets.labelled import check_scans
 from gmseg.datasets.splits import split_by_subject, subjects_named
 from gmseg.errors import InputError
-from gmseg.io.files import atomic_path, check_folder, sha256
+from gmseg.io.files import atomic_path, check_folder, new_folders, sha256
+from gmseg.io.temporary import locked
 from gmseg.models import registry
 from gmseg.models.backend import import_keras
 from gmseg.models.factory import build, network_entry, network_sizes
@@ -78,18 +80,20 @@ def train(
     gmseg.errors.InputError
         If the data or the protocol cannot be used, or `out` contains another run.
     KeyboardInterrupt
-        After Ctrl-C: the step is finished and a checkpoint written.
+        After Ctrl-C, SIGTERM or SIGHUP: the step is finished and a checkpoint written.
     """
     folders = dataset if isinstance(dataset, list | tuple) else [dataset]
     out = _check_out(out, resume)
     plan = _check(folders, out, protocol, split, start, template, early_stop, tensorboard, seed)
     _describe(plan, folders, resume, describe)
-    run = _build(plan)
-    training_set = prepare_training_set(plan.training, plan.protocol, template)
-    draft = replace(_draft(plan, training_set), command=command, commit=commit)
-    run.cases = read_cases(plan.held_out, draft, plan.protocol.windows.centre)
-    run_steps(run, training_set, tensorboard=tensorboard, progress=progress)
-    return _finish(run, plan, draft)
+    with _alone(out):
+        _check_out(out, resume)  # again: another run may have ended in the meantime
+        run = _build(plan)
+        training_set = prepare_training_set(plan.training, plan.protocol, template)
+        draft = replace(_draft(plan, training_set), command=command, commit=commit)
+        run.cases = read_cases(plan.held_out, draft, plan.protocol.windows.centre)
+        run_steps(run, training_set, tensorboard=tensorboard, progress=progress)
+        return _finish(run, plan, draft)
 
 
 # ------------------------------------------------------------------------------------- check
@@ -118,6 +122,20 @@ def _check_out(out, resume: bool) -> Path:
                 f"{out / name}: exists; set `resume=True` to continue, or choose another `out`"
             )
     return out
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Create the output folder, and refuse it while another run writes to it."""
+    file = out / checkpoint.NAME
+    with new_folders([file]), contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(file, wait=False))
+        except BlockingIOError:
+            raise InputError(
+                f"{out}: another training writes to it now; choose another `out`"
+            ) from None
+        yield
 
 
 def _check(

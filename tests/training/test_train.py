@@ -78,6 +78,62 @@ def test_a_run_repeats_resumes_and_leaves_a_model(dataset, tmp_path):
     assert segment(scan, model).mask.shape == (110, 110, 2)
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs POSIX signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signals_to_end_keep_the_steps_since_the_validation(dataset, tmp_path, name):
+    number, received = getattr(signal, name), []
+    before = signal.signal(number, lambda *_: received.append(name))
+
+    def end(state):
+        if state["step"] == 3:
+            signal.raise_signal(number)
+
+    try:
+        protocol = dataclasses.replace(small(steps=6, validate_every=6), network=NETWORK)
+        with pytest.raises(KeyboardInterrupt):
+            run(dataset, tmp_path / "out", protocol, progress=end)
+        assert received == [name]  # the caller's handler decides what follows
+        assert signal.getsignal(number) is not signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
+    with np.load(tmp_path / "out" / "checkpoint.npz") as saved:
+        assert json.loads(str(saved["log"]))["step"] == 3
+    assert not list((tmp_path / "out").glob(".gmseg-*"))
+
+
+def test_a_run_that_is_killed_in_a_validation_repeats_it(dataset, tmp_path, monkeypatch):
+    protocol = dataclasses.replace(
+        small(steps=4, validate_every=2), network=NETWORK | {"dropout": 0.4}
+    )
+    whole = run(dataset, tmp_path / "whole", protocol)
+
+    def killed(*_):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "mean_dice", killed)
+        with pytest.raises(ZeroDivisionError):
+            run(dataset, tmp_path / "cut", protocol)
+    resumed = run(dataset, tmp_path / "cut", protocol, resume=True)
+    for first, second in zip(weights_of(whole), weights_of(resumed), strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-6)
+    logs = [list(csv.reader((tmp_path / n / "log.csv").open())) for n in ("whole", "cut")]
+    assert [row[0] for row in logs[0]] == [row[0] for row in logs[1]] == ["step", "2", "4"]
+
+
+def test_a_second_training_in_the_same_folder_is_refused(dataset, tmp_path):
+    protocol = dataclasses.replace(small(steps=1, validate_every=1), network=NETWORK)
+    faults = []
+
+    def begin_another(_):
+        with pytest.raises(InputError, match="another training writes to it now") as caught:
+            run(dataset, tmp_path / "out", protocol, resume=True)
+        faults.append(caught.value)
+
+    run(dataset, tmp_path / "out", protocol, progress=begin_another)
+    assert len(faults) == 1
+
+
 def test_early_stop_keeps_the_best_weights(dataset, tmp_path, monkeypatch):
     scores, seen = iter((0.5, 0.7, 0.6, 0.65, 0.9, 0.9)), []
 
