@@ -10,16 +10,7 @@ from processes import available_cores
 
 from gmseg.io.resources import commit
 
-PACKAGES = (
-    "numpy",
-    "scipy",
-    "nibabel",
-    "onnxruntime",
-    "keras",
-    "tensorflow",
-    "tensorflow-cpu",
-    "distributed",
-)
+PACKAGES = ("numpy", "scipy", "nibabel", "onnxruntime", "keras", "tensorflow", "tensorflow-cpu")
 
 
 def describe() -> dict[str, str]:

@@ -225,7 +225,7 @@ def workers_section(results) -> str:
         "## Two workers\n"
         f"`gmseg segment` segments {workers['scans']} scans of "
         f"{' x '.join(map(str, workers['shape']))} voxels, bound to the given cores; the start of "
-        f"Dask is included ({plural(len(baseline))}).\n\n"
+        f"the workers is included ({plural(len(baseline))}).\n\n"
         + table(["", "s", "scans per second", "throughput, ratio to the first"], rows)
     )
 

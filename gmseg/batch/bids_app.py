@@ -12,7 +12,7 @@ from gmseg.batch.jobs import Job, faulty, is_done, run
 from gmseg.batch.multi_echo import combine_echoes
 from gmseg.core.model import Model
 from gmseg.errors import InputError
-from gmseg.io.files import write_text
+from gmseg.io.files import check_link, write_text
 from gmseg.io.image import description_of
 from gmseg.io.tables import write_table
 from gmseg.morphometry.areas import COLUMNS, measure_mask
@@ -202,11 +202,15 @@ def _prepare_job(settings: _Settings, scan: Scan) -> Job:
     """Return the job of a scan; combine its echoes first."""
     out_dir, choices, overwrite = settings.out_dir, settings.volume_choice, settings.overwrite
     files = bids_derivatives.outputs(scan, cord=settings.model.has_cord)
+    if not overwrite:
+        for file in files.values():
+            check_link(out_dir / file)
+            check_link(bids_derivatives.sidecar_path(out_dir / file))
     image = scan.files[0]
     if len(scan.files) > 1:
         image = out_dir / bids_derivatives.combined_echoes(scan)
         combine_echoes(scan.files, image, **choices, overwrite=overwrite)
-        if overwrite or not bids_derivatives.sidecar_path(image).exists():
+        if overwrite or not bids_derivatives.read_sidecar(image):
             bids_derivatives.write_sidecar(image, bids_derivatives.echoes_sidecar(scan, choices))
         choices = {}
     return Job(
@@ -216,14 +220,17 @@ def _prepare_job(settings: _Settings, scan: Scan) -> Job:
         report=out_dir / bids_derivatives.PAGE,
         command=settings.command,
         overwrite=overwrite,
+        resume=not overwrite,
     )
 
 
 def _sidecar_if_done(settings: _Settings, scan: Scan, job: Job) -> dict | None:
-    """Return the sidecar of a scan's mask if all files of the scan are up to date."""
+    """Return the sidecar of a scan's mask if all files of the scan are complete and up to date."""
     if not is_done(job, settings.model):
         return None
     sidecar = bids_derivatives.read_mask_sidecar(settings.out_dir, scan)
+    if not bids_derivatives.is_complete(settings.out_dir, scan, cord=settings.model.has_cord):
+        return None
     # an interrupted run may have replaced the mask but not its sidecar
     current = sidecar is not None and sidecar.get("MadeFrom") == description_of(job.files["mask"])
     return sidecar if current else None

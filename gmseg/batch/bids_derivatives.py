@@ -15,6 +15,7 @@ from gmseg.batch.bids_query import DESCRIPTION, ENTITIES, Scan, check_raw_datase
 from gmseg.errors import InputError
 from gmseg.inference.segment import CORD_THRESHOLD
 from gmseg.io.files import check_folder, write_text
+from gmseg.io.image_file import is_intact
 from gmseg.io.tables import sidecar_of
 from gmseg.morphometry.areas import COLUMNS, Column
 
@@ -347,15 +348,37 @@ def _volume_entry(choices: dict) -> dict:
 
 def read_mask_sidecar(out_dir: Path, scan: Scan) -> dict | None:
     """Return the sidecar of a scan's mask, or None if one of the scan's files is missing."""
-    sidecar = sidecar_path(out_dir / outputs(scan)["mask"])
-    try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(content, dict):
+    content = read_sidecar(out_dir / outputs(scan)["mask"])
+    if content is None:
         return None
     files = outputs(scan, cord="Labels" in content).values()
     return content if all((out_dir / file).exists() for file in files) else None
+
+
+def read_sidecar(file: Path) -> dict | None:
+    """Return the content of the JSON file that describes an image or a table, if it is readable.
+
+    Examples
+    --------
+    >>> read_sidecar(Path("no-such-file.nii.gz"))
+    """
+    try:
+        content = json.loads(sidecar_path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def is_complete(out_dir: Path, scan: Scan, *, cord: bool) -> bool:
+    """Return whether a scan's table and all its sidecars can be read; images are not checked.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If the table was not written by gmseg.
+    """
+    files = {kind: out_dir / file for kind, file in outputs(scan, cord=cord).items()}
+    return _last_row(files["table"]) is not None and all(map(read_sidecar, files.values()))
 
 
 # ------------------------------------------------------------------------------- the group table
@@ -390,6 +413,8 @@ def group_row(out_dir: Path, scan: Scan) -> dict:
         problem = log.read_text(encoding="utf-8") if log.exists() else "not segmented yet"
         return row | {"problem": problem.removeprefix(f"{row['source']}: ")}
     measures = _last_row(out_dir / outputs(scan)["table"])
+    if measures is None or not is_intact(out_dir / outputs(scan)["mask"]):
+        return row | {"problem": "its files are incomplete; run the participant level again"}
     expected_dice = [dice for dice in sidecar.get("ExpectedDice", []) if dice is not None]
     return (
         row
@@ -404,12 +429,17 @@ def group_row(out_dir: Path, scan: Scan) -> dict:
     )
 
 
-def _last_row(table: Path) -> dict[str, str]:
-    """Return the row of all slices, the last one in a scan's table."""
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    if not rows or rows[-1].get("region") != "all":
+def _last_row(table: Path) -> dict[str, str] | None:
+    """Return the row of all slices, the last one in a scan's table, or None if it is cut off."""
+    if not table.exists():
+        return None
+    text = table.read_text(encoding="utf-8", errors="replace")
+    header, _, content = text.partition("\n")
+    rows = list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
+    if rows and rows[-1].get("region") == "all" and text.endswith("\n"):
+        return rows[-1]
+    if content and "gm_area_mm2" not in header.split("\t"):
         raise InputError(
             f"{table}: was not written by gmseg; segment the scan again with `overwrite=True`"
         )
-    return rows[-1]
+    return None

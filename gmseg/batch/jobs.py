@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,16 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from gmseg.batch.outputs import check_job, check_summary
-from gmseg.batch.resume import (
-    check_fingerprints,
-    fingerprint,
-    is_done,
-    is_on_page,
-    read_entries,
-    write_summary,
-)
+from gmseg.batch.resume import SummaryFile, check_fingerprints, fingerprint, is_done, is_on_page
 from gmseg.core.model import Model
 from gmseg.errors import InputError, is_out_of_memory, message_of, print_traceback
+from gmseg.io.files import is_empty_file, new_folders
+from gmseg.io.temporary import temporary_folder
 
 _WRITE_INTERVAL_S = 5.0  # between two updates of the summary during a run
 
@@ -44,6 +38,8 @@ class Job:
         Command line that the page shows.
     overwrite : bool
         Whether files made from another scan, model or choice may be replaced.
+    resume : bool
+        Whether files of the same scan, model and choices are kept, or replaced if incomplete.
     """
 
     scan: Path
@@ -52,6 +48,7 @@ class Job:
     report: Path | None = None
     command: tuple[str, ...] | None = None
     overwrite: bool = False
+    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,6 @@ def segment_scans(
     *,
     summary: Path | None = None,
     out_dir: Path | None = None,
-    resume: bool = False,
     **run_options,
 ) -> Generator[Outcome, None, None]:
     """Check jobs, skip those that are done, run the others, and write the summary.
@@ -94,15 +90,13 @@ def segment_scans(
     Parameters
     ----------
     jobs : sequence of Job
-        Scans to segment, with the same `overwrite` and `report`.
+        Scans to segment, with the same `overwrite`, `resume` and `report`.
     model : Model
         Model to use.
     summary : pathlib.Path, optional
         JSON file of what was done and measured; it is up to date even if the run is interrupted.
     out_dir : pathlib.Path, optional
         Folder that is created if missing.
-    resume : bool
-        Whether to skip scans with results of the same model and choices.
     **run_options
         Options of `run`.
 
@@ -116,15 +110,16 @@ def segment_scans(
     gmseg.errors.InputError
         If the summary cannot be written, or the jobs cannot be run.
     """
-    checks = _checks(jobs, model, out_dir, resume)
+    checks = _checks(jobs, model, out_dir)
+    resume = any(job.resume for job in jobs)
     if summary:
         check_summary(summary, **checks)
-    earlier = read_entries(summary) if summary and resume else {}
+    summary_file = SummaryFile(summary, resume=resume) if summary else None
     numbers = {id(job): number for number, job in enumerate(jobs)}
     entries: dict[int, dict] = {}  # by the number of the job
     pending: list[Job] = []
     try:
-        for outcome in _plan(jobs, model, pending, checks, summary, earlier, resume):
+        for outcome in _plan(jobs, model, pending, checks, summary_file):
             if outcome.summary is not None:
                 entries[numbers[id(outcome.job)]] = outcome.summary
             yield outcome
@@ -132,13 +127,13 @@ def segment_scans(
         for outcome in run(pending, model, **run_options):
             if outcome.summary is not None:
                 entries[numbers[id(outcome.job)]] = outcome.summary
-                if summary and time.monotonic() > written + _WRITE_INTERVAL_S:
-                    write_summary(summary, earlier, _in_order(entries))
+                if summary_file and time.monotonic() > written + _WRITE_INTERVAL_S:
+                    summary_file.write(_in_order(entries))
                     written = time.monotonic()
             yield outcome
     finally:
         if entries:
-            _finish(jobs[0].report, summary, earlier, _in_order(entries))
+            _finish(jobs[0].report, summary_file, _in_order(entries))
 
 
 def run(
@@ -162,11 +157,12 @@ def run(
         Number of processes on this machine; 1 for this process only.
     scheduler : str, optional
         Address of a `dask.distributed` scheduler, such as ``tcp://node:8786``, whose workers have
-        gmseg and access to the same files; replaces `workers`.
+        gmseg and access to the same files; replaces `workers`. Whoever can connect to it can
+        run code on its workers.
     progress : callable, optional
         Function of a job, the slices done and all slices; called in this process only.
     tell : callable, optional
-        Function of a line that describes the workers.
+        Function of a line that describes the workers of the scheduler.
 
     Yields
     ------
@@ -178,10 +174,15 @@ def run(
     gmseg.errors.InputError
         If the scheduler does not answer, or Dask is not installed.
     """
-    if jobs and (scheduler or (workers > 1 and len(jobs) > 1)):
-        from gmseg.batch.parallel import run_parallel
+    if jobs and scheduler:
+        from gmseg.batch.cluster import run_on_cluster
 
-        yield from run_parallel(jobs, model, workers=workers, scheduler=scheduler, tell=tell)
+        yield from run_on_cluster(jobs, model, scheduler, tell)
+        return
+    if workers > 1 and len(jobs) > 1:
+        from gmseg.batch.processes import run_in_processes
+
+        yield from run_in_processes(jobs, model, workers)
         return
     for job in jobs:
         try:
@@ -196,11 +197,16 @@ def work(job: Job, model: Model, progress: Callable | None = None) -> Outcome:
 
     try:
         made_from = fingerprint(job, model)
-        if not job.overwrite:
-            check_fingerprints(job, made_from)
+        overwrite = job.overwrite or _may_replace(job, made_from)
         with _files_to_write(job, model) as files:
             summary = segment_files(
-                job.scan, files, model, description=made_from, progress=progress, **job.choices
+                job.scan,
+                files,
+                model,
+                description=made_from,
+                overwrite=overwrite,
+                progress=progress,
+                **job.choices,
             )
             entry = summary.to_dict() | {"mask": str(job.files["mask"]), "made_from": made_from}
             if job.report:
@@ -208,6 +214,15 @@ def work(job: Job, model: Model, progress: Callable | None = None) -> Outcome:
     except InputError as error:
         return Outcome(job, fault=message_of(error, job.scan))
     return Outcome(job, entry)
+
+
+def _may_replace(job: Job, made_from: str) -> bool:
+    """Return whether there are files that a resumed run replaces; refuse all others."""
+    check_fingerprints(job, made_from)
+    existing = [file for file in job.files.values() if file.exists() and not is_empty_file(file)]
+    if existing and not job.resume:
+        raise InputError(f"{existing[0]}: exists; use `overwrite=True` to replace it")
+    return bool(existing)
 
 
 def faulty(error: BaseException, scan: Path) -> tuple[str, bool]:
@@ -220,14 +235,25 @@ def faulty(error: BaseException, scan: Path) -> tuple[str, bool]:
     """
     if isinstance(error, InputError | OSError) or is_out_of_memory(error):
         return message_of(error, scan), False
-    if type(error).__name__ == "KilledWorker":
-        fault = "its workers died, probably because the memory was full"
-        return f"{scan}: {fault}; segment it alone, or with fewer workers", False
+    if type(error).__name__ == "KilledWorker":  # of Dask
+        return worker_died(scan), False
     print_traceback(error)
     return " ".join(f"{scan}: {type(error).__name__}: {error}".split()), True
 
 
-def _checks(jobs: Sequence[Job], model: Model, out_dir: Path | None, resume: bool) -> dict:
+def worker_died(scan: Path) -> str:
+    """Return the message for a scan whose processes died.
+
+    Examples
+    --------
+    >>> worker_died("t2s.nii").split(";")[0]
+    't2s.nii: its workers died, probably because the memory was full'
+    """
+    fault = "its workers died, probably because the memory was full"
+    return f"{scan}: {fault}; segment it alone, or with fewer workers"
+
+
+def _checks(jobs: Sequence[Job], model: Model, out_dir: Path | None) -> dict:
     """Return the keyword arguments of `check_job` that all jobs share."""
     from gmseg.models.registry import card_of
 
@@ -236,26 +262,21 @@ def _checks(jobs: Sequence[Job], model: Model, out_dir: Path | None, resume: boo
         "scans": {job.scan.resolve() for job in jobs},
         "inputs": [*cords, model.weights, card_of(model.weights)],
         "out_dir": out_dir,
-        "overwrite": resume or any(job.overwrite for job in jobs),
+        "overwrite": any(job.resume or job.overwrite for job in jobs),
     }
 
 
 def _plan(
-    jobs: Sequence[Job],
-    model: Model,
-    pending: list[Job],
-    checks: dict,
-    summary: Path | None,
-    earlier: dict[str, dict],
-    resume: bool,
+    jobs: Sequence[Job], model: Model, pending: list[Job], checks: dict, summary: SummaryFile | None
 ) -> Iterator[Outcome]:
     """Add the jobs to run to `pending`; yield the outcomes of those that fail or are done."""
-    taken = {summary.resolve(): "the summary"} if summary else {}
+    taken = {summary.path.resolve(): "the summary"} if summary else {}
+    earlier = summary.earlier if summary else {}
     for job in jobs:
         entry = earlier.get(str(job.files["mask"]), {"flags": []})
         try:
             check_job(job, taken=taken, **checks)
-            done = resume and is_done(job, model) and is_on_page(job)
+            done = job.resume and is_done(job, model) and is_on_page(job)
             if done and summary:
                 done = entry.get("made_from") == fingerprint(job, model)
         except (InputError, OSError) as error:
@@ -268,12 +289,10 @@ def _plan(
             pending.append(job)
 
 
-def _finish(
-    report: Path | None, summary: Path | None, earlier: dict[str, dict], entries: list[dict]
-) -> None:
+def _finish(report: Path | None, summary: SummaryFile | None, entries: list[dict]) -> None:
     """Write the summary and the index of the QC page."""
     if summary:
-        write_summary(summary, earlier, entries)
+        summary.write(entries)
     if report:
         from gmseg.report.qc_page import write_index
 
@@ -290,10 +309,11 @@ def _files_to_write(job: Job, model: Model) -> Iterator[dict[str, Path]]:
     if job.report is None:
         yield job.files
         return
-    with tempfile.TemporaryDirectory(prefix="gmseg-") as folder:
+    mask = job.files["mask"]
+    with new_folders([mask]), temporary_folder(mask) as folder:
         kinds = ["soft", *(["spread"] if job.choices.get("tta", 0) > 1 else [])]
         kinds += ["cord"] if model.has_cord else []
-        yield {kind: Path(folder) / f"{kind}.nii" for kind in kinds} | job.files
+        yield {kind: folder / f"{kind}.nii" for kind in kinds} | job.files
 
 
 def _add_to_page(report: Path, job: Job, files: dict[str, Path], entry: dict) -> None:

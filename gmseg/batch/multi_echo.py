@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from gmseg.errors import InputError
-from gmseg.io.files import check_input, sha256
+from gmseg.io.files import check_input, check_link, sha256
 from gmseg.io.grids import same_place
 from gmseg.io.image import description_of
+from gmseg.io.image_file import is_intact
 from gmseg.io.scan_reader import open_scan
 from gmseg.io.scan_writer import part_writers
 
@@ -28,7 +29,7 @@ def combine_echoes(
     mean: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Write the root mean square of echoes; keep a file that already contains it.
+    """Write the root mean square of echoes; keep a complete file that contains it.
 
     Parameters
     ----------
@@ -61,13 +62,15 @@ def combine_echoes(
     [10. 15.]
     """
     mark = _mark(echoes, volume, mean)
-    if file.exists():
-        if description_of(file) == mark:
-            return
-        if not overwrite:
-            raise InputError(
-                f"{file}: exists and was made from other echoes; set `overwrite=True` to replace it"
-            )
+    if not overwrite:
+        check_link(file)
+    intact = file.exists() and is_intact(file)
+    if intact and description_of(file) == mark:
+        return
+    if intact and not overwrite:
+        raise InputError(
+            f"{file}: exists and was made from other echoes; set `overwrite=True` to replace it"
+        )
     readers = [open_scan(echo, volume=volume, mean=mean) for echo in echoes]
     first = readers[0]
     for reader in readers:
@@ -76,7 +79,8 @@ def combine_echoes(
             raise InputError(
                 f"{reader.name}: is not on the grid of {first.name}; export both again"
             )
-    with part_writers({file: np.float32}, first, mark) as (write,):
+    replace = overwrite or file.exists()  # a damaged file
+    with part_writers({file: np.float32}, first, mark, overwrite=replace) as (write,):
         for k in range(first.slices):
             squares = sum(reader.read(k, k + 1) ** 2 for reader in readers)
             write(k, k + 1, np.sqrt(squares / len(readers)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -11,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from gmseg.core.model import Model
 from gmseg.errors import InputError
-from gmseg.io.files import check_input, sha256, write_text
+from gmseg.io.files import check_input, check_link, is_empty_file, sha256, write_text
 from gmseg.io.image import description_of
-from gmseg.io.image_file import open_image
+from gmseg.io.image_file import is_intact, open_image
+from gmseg.io.temporary import locked, remove_leftovers
 
 if TYPE_CHECKING:
     from gmseg.batch.jobs import Job
@@ -41,23 +44,39 @@ def fingerprint(job: Job, model: Model) -> str:
 
 
 def is_done(job: Job, model: Model) -> bool:
-    """Return whether all files of a job exist and are what it would write.
+    """Return whether all files of a job exist, are what it would write, and can be read whole.
 
     Raises
     ------
     gmseg.errors.InputError
-        If one of them exists and was made from another scan, model or choice.
+        If one of them was made from another scan, model or choice, or is a broken link.
     """
-    existing = [file for file in job.files.values() if file.exists()]
-    if existing:
+    files = list(job.files.values())
+    if any(map(os.path.lexists, files)):
         check_fingerprints(job, fingerprint(job, model))
-    return len(existing) == len(job.files)
+    if not all(file.exists() and is_intact(file) for file in files):
+        return False
+    for file in files:
+        remove_leftovers(file)
+    return True
 
 
 def check_fingerprints(job: Job, made_from: str) -> None:
-    """Raise InputError if a file of the job exists with another fingerprint than `made_from`."""
+    """Raise InputError if a file of the job exists with another fingerprint than `made_from`.
+
+    Files without a header that can be read, which a crash or a full disk leaves, pass.
+    """
     for file in job.files.values():
-        if not file.exists() or (found := description_of(file)) == made_from:
+        check_link(file)
+        if not file.exists():
+            continue
+        try:
+            found = description_of(file)
+        except InputError:
+            if is_intact(file):  # raises the error again if the file may not be read
+                raise
+            continue
+        if found == made_from:
             continue
         version, our_version = found.split(" ")[:2], made_from.split(" ")[:2]
         if version[0] == "gmseg" and version != our_version:
@@ -71,10 +90,14 @@ def is_on_page(job: Job) -> bool:
     """Return whether the QC page of a job, if one is wanted, shows the mask that exists."""
     if not job.report:
         return True
-    from gmseg.report.qc_page import scan_folder
+    from gmseg.report.qc_page import is_complete, scan_folder
 
-    facts = scan_folder(job.report, job.scan) / "facts.json"  # written after the mask
-    return facts.exists() and facts.stat().st_mtime_ns >= job.files["mask"].stat().st_mtime_ns
+    place = scan_folder(job.report, job.scan)
+    if not is_complete(place):
+        return False
+    remove_leftovers(place, job.report)
+    # the page is written after the mask
+    return (place / "facts.json").stat().st_mtime_ns >= job.files["mask"].stat().st_mtime_ns
 
 
 def read_entries(summary: Path) -> dict[str, dict]:
@@ -85,7 +108,7 @@ def read_entries(summary: Path) -> dict[str, dict]:
     gmseg.errors.InputError
         If the file is no summary of gmseg.
     """
-    if not summary.exists():
+    if not summary.exists() or is_empty_file(summary):
         return {}
     try:
         scans = json.loads(summary.read_text(encoding="utf-8"))["scans"]
@@ -103,10 +126,42 @@ def read_entries(summary: Path) -> dict[str, dict]:
     return entries
 
 
-def write_summary(summary: Path, earlier: dict[str, dict], entries: Iterable[dict]) -> None:
-    """Write the entries of an earlier run, replaced by and followed by those of this run."""
-    scans = earlier | {entry["mask"]: entry for entry in entries}
-    write_text(summary, json.dumps({"scans": list(scans.values())}, indent=2) + "\n")
+class SummaryFile:
+    """The summary of a run, which other runs may write to at the same time.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The JSON file.
+    resume : bool
+        Whether to keep the entries that it contains; otherwise they are replaced.
+    """
+
+    def __init__(self, path: Path, *, resume: bool):
+        self.path = path
+        self.earlier: dict[str, dict] = {}
+        self._replaced: dict[str, dict] = {}
+        if resume:
+            check_link(path)
+            self.earlier = read_entries(path)
+        else:
+            with contextlib.suppress(InputError):  # another file, which may be replaced
+                self._replaced = read_entries(path)
+
+    def write(self, entries: Iterable[dict]) -> None:
+        """Write the entries of this run, and keep those of other runs."""
+        ours = {entry["mask"]: entry for entry in entries}
+        with locked(self.path):
+            current: dict[str, dict] = {}
+            with contextlib.suppress(InputError):
+                current = read_entries(self.path)
+            others = {
+                mask: entry
+                for mask, entry in current.items()
+                if mask not in ours and self._replaced.get(mask) != entry
+            }
+            scans = self.earlier | others | ours
+            write_text(self.path, json.dumps({"scans": list(scans.values())}, indent=2) + "\n")
 
 
 def _checksums(path: Path) -> list[str]:

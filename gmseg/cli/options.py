@@ -32,20 +32,15 @@ Tta = Annotated[
 ]
 Seed = Annotated[int, Option(metavar="S", min=0, max=2**32 - 1, help="Seed of the random numbers.")]
 Workers = Annotated[
-    int,
-    Option(
-        metavar="N",
-        min=1,
-        max=256,
-        help="Segment N scans at a time, in N processes (needs the extra cohort).",
-    ),
+    int, Option(metavar="N", min=1, max=256, help="Segment N scans at a time, in N processes.")
 ]
 Scheduler = Annotated[
     str | None,
     Option(
         metavar="ADDRESS",
-        help="Send the scans to the workers of a Dask scheduler, such as tcp://node:8786, which "
-        "have access to the same files (needs the extra cohort).",
+        help="Send the scans to the workers of a Dask scheduler, such as tls://node:8786, which "
+        "have access to the same files. Dask's configuration sets up TLS; without it, whoever "
+        "reaches the scheduler can run code as you (needs the extra cluster).",
     ),
 ]
 Protocol = Annotated[

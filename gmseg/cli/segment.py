@@ -204,8 +204,8 @@ def segment(
     jobs = []
     for scan in scans:
         files = output_files(scan, output, out_dir, soft=soft, spread=tta > 1, tissues=wanted)
-        jobs.append(Job(scan, files, choices, report, command, overwrite))
-    run_options = {"workers": workers, "scheduler": scheduler, "resume": resume}
+        jobs.append(Job(scan, files, choices, report, command, overwrite, resume))
+    run_options = {"workers": workers, "scheduler": scheduler}
     outcomes = _run(jobs, load_model(model), summary=summary, out_dir=out_dir, **run_options)
     return _conclude(outcomes, report, strict=strict)
 

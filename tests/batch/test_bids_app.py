@@ -93,6 +93,35 @@ def test_only_missing_and_outdated_files_are_written_again(dataset_copy, small_m
     assert json.loads(file.read_text()) == content
 
 
+def test_incomplete_derivatives_are_written_again(dataset_copy, small_model, capsys):
+    raw, out_dir = dataset_copy
+    call = [raw, out_dir, "participant", "--model", small_model, "--session", "b"]
+    combined = out_dir / f"{MEGRE}_desc-rmsMEGRE_T2starw.nii.gz"
+    mask = mask_of(out_dir, MEGRE)
+    table = mask.with_name(mask.name.replace("_mask.nii.gz", "_morph.tsv"))
+    soft = mask.with_name(mask.name.replace("_mask", "_probseg"))
+    images = (combined, mask, soft)
+    files = [*images, table, *map(sidecar_file, images), table.with_suffix(".json")]
+    run_bids(*call)
+    complete = {file: file.read_bytes() for file in files}
+    for file in files:
+        for size in (0, len(complete[file]) // 2):
+            file.write_bytes(complete[file][:size])
+            if file in (mask, table) and size:
+                assert run_bids(raw, out_dir, "group", "--session", "b") == 2
+                assert "no mask of these scans" in capsys.readouterr().err
+            assert run_bids(*call) == 0, file.name
+            assert file.read_bytes() == complete[file], (file.name, size)
+    capsys.readouterr()
+    assert run_bids(*call) == 0
+    assert f"{mask}  is done" in capsys.readouterr().out
+    table.unlink()
+    table.symlink_to(raw / "dropped")
+    assert run_bids(*call) == 2
+    assert "is a link to a file that is missing" in capsys.readouterr().err
+    assert table.is_symlink()
+
+
 def test_changed_scans_and_options_need_overwrite(dataset_copy, small_model, capsys):
     raw, out_dir = dataset_copy
     call = [raw, out_dir, "participant", "--model", small_model]

@@ -11,12 +11,13 @@ from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 from bids_dataset import predict_discs
 from command import run
 from report_pages import facts_of
 
-from gmseg.batch import jobs, resume
+from gmseg.batch import jobs, processes, resume
 from gmseg.datasets.phantom import make_phantom
 from gmseg.errors import InputError
 from gmseg.inference import segment
@@ -232,7 +233,123 @@ def test_scans_are_added_to_a_page(scans, tmp_path, capsys):
     assert run(capsys, *command, "--resume")[1].count("is done") == 2
 
 
-# ------------------------------------------------------------------------------------- Dask
+# ------------------------------------------------------ incomplete files, and runs at one time
+
+
+def test_incomplete_files_are_not_done_and_are_written_again(scans, tmp_path, capsys):
+    command = ["segment", scans[0], "--out-dir", tmp_path, "--soft", "--resume"]
+    assert run(capsys, *command)[0] == 0
+    outputs = sorted(tmp_path.glob("*.nii.gz"))
+    assert len(outputs) == 2
+    for file in outputs:
+        complete = file.read_bytes()
+        for size in (0, 10, len(complete) // 2, len(complete) - 1):
+            file.write_bytes(complete[:size])
+            code, out, err = run(capsys, *command)
+            assert code == 0, err
+            assert "is done" not in out, (file.name, size)
+            assert file.read_bytes() == complete
+    assert "is done" in run(capsys, *command)[1]
+
+
+def test_truncated_uncompressed_masks_are_not_done(scans, model, tmp_path):
+    job = jobs.Job(scans[0], {"mask": tmp_path / "mask.nii"}, resume=True)
+    assert jobs.work(job, model).summary
+    assert resume.is_done(job, model)
+    complete = job.files["mask"].read_bytes()
+    job.files["mask"].write_bytes(complete[:-1])
+    assert not resume.is_done(job, model)
+    assert jobs.work(job, model).summary
+    assert job.files["mask"].read_bytes() == complete
+
+
+def test_a_link_to_a_missing_file_is_not_replaced(scans, tmp_path, capsys):
+    link = tmp_path / f"{scans[0].name.split('.')[0]}_gmseg.nii.gz"
+    link.symlink_to(tmp_path / "annex")
+    for options in ([], ["--resume"]):
+        code, _, err = run(capsys, "segment", scans[0], "--out-dir", tmp_path, *options)
+        assert code == 2
+        assert "is a link to a file that is missing" in err
+        assert link.is_symlink()
+    assert run(capsys, "segment", scans[0], "--out-dir", tmp_path, "--overwrite")[0] == 0
+    assert not link.is_symlink()
+
+
+def test_the_second_of_two_runs_does_not_replace_the_mask(scans, model, tmp_path, monkeypatch):
+    [job] = jobs_for(scans[:1], tmp_path)
+    real = segment.load_predictor
+
+    def finish_the_other_run_first(*arguments):
+        monkeypatch.setattr(segment, "load_predictor", real)
+        assert jobs.work(job, model).summary
+        return real(*arguments)
+
+    monkeypatch.setattr(segment, "load_predictor", finish_the_other_run_first)
+    second = jobs.work(job, model)
+    assert "exists, and was written in the meantime" in second.fault
+    third = jobs.work(job, model)
+    assert "exists; use `overwrite=True`" in third.fault
+
+
+def test_runs_at_one_time_keep_each_others_entries_in_a_summary(tmp_path):
+    summary = tmp_path / "s.json"
+
+    def entry(mask, seconds=0.0):
+        return {"mask": mask, "scan": "t2s.nii.gz", "flags": [], "seconds": seconds}
+
+    for seconds, resumed in enumerate((False, True, False)):
+        runs = [resume.SummaryFile(summary, resume=resumed) for _ in range(2)]
+        for number in range(1, 4):
+            for name, other in zip("ab", runs, strict=True):
+                other.write([entry(f"{name}{k}", seconds) for k in range(number)])
+        masks = [scan["mask"] for scan in json.loads(summary.read_text())["scans"]]
+        assert sorted(masks) == ["a0", "a1", "a2", "b0", "b1", "b2"]
+    resume.SummaryFile(summary, resume=False).write([entry("c")])
+    assert [scan["mask"] for scan in json.loads(summary.read_text())["scans"]] == ["c"]
+    summary.write_text("")
+    assert resume.read_entries(summary) == {}
+
+
+SEGMENT = """
+import os, signal, sys, time
+from gmseg.batch import jobs
+from gmseg.cli import main
+def stay(*arguments):
+    print("ready", flush=True)
+    time.sleep(60)
+jobs._add_to_page = stay  # the soft segmentation is written by then
+sys.argv = ["gmseg", *sys.argv[1:]]
+main.main()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs POSIX signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGKILL"])
+def test_signals_leave_no_temporary_file_and_resume_removes_others(scans, tmp_path, name, capsys):
+    out = tmp_path / "o"
+    out.mkdir()
+    (tmp_path / "tmp").mkdir()
+    command = ["segment", scans[0], "--out-dir", out, "--report", tmp_path / "qc"]
+    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
+    words = [sys.executable, "-c", SEGMENT, *map(str, command)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment) as process:
+        process.stdout.readline()
+        assert any(path.name.startswith(".gmseg-") for path in out.iterdir())
+        process.send_signal(getattr(signal, name))
+        status = process.wait(timeout=30)
+    number = getattr(signal, name)
+    assert status == (-number if name == "SIGKILL" else 128 + number)
+    assert list((tmp_path / "tmp").iterdir()) == []
+    left = [path for path in out.iterdir() if path.name.startswith(".")]
+    assert bool(left) == (name == "SIGKILL")
+    assert run(capsys, *command, "--resume")[0] == 0
+    assert [path.name for path in out.iterdir()] == [
+        f"{scans[0].name.removesuffix('.nii.gz')}_gmseg.nii.gz"
+    ]
+    assert not list((tmp_path / "qc").glob(".gmseg-*"))
+
+
+# ------------------------------------------------------------------------ processes and Dask
 
 
 @contextlib.contextmanager
@@ -298,7 +415,6 @@ def test_results_do_not_change_if_a_worker_dies(scans, model, tmp_path):
 
 
 def test_local_workers(scans, tmp_path, capsys):
-    pytest.importorskip("distributed")
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(scans[0].read_bytes()[:-50])
     code, out, err = run(
@@ -306,7 +422,6 @@ def test_local_workers(scans, tmp_path, capsys):
     )
     assert code == 2
     assert len(out.splitlines()) == 3
-    assert "2 workers, dashboard at" in err
     assert "3 of 4 scans segmented, 1 failed:" in err
     assert str(bad) in err.splitlines()[-1]
 
@@ -319,3 +434,87 @@ def test_a_scheduler_that_does_not_answer(scans, tmp_path, capsys):
         )
         assert code == 2
         assert f"--scheduler {address}: does not answer" in err
+
+
+def test_dask_is_named_where_it_is_missing(scans, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    command = ["segment", *scans[:2], "--out-dir", tmp_path]
+    code, _, err = run(capsys, *command, "--scheduler", "tcp://127.0.0.1:1")
+    assert code == 2
+    assert "--scheduler needs Dask; pip install 'gmseg[cluster]'" in err
+
+
+def test_local_workers_open_no_port_and_do_not_change_results(scans, model, tmp_path):
+    serial = {
+        outcome.job.scan: outcome for outcome in jobs.run(jobs_for(scans, tmp_path / "a"), model)
+    }
+    sockets, pids = [], set()
+    for outcome in jobs.run(jobs_for(scans, tmp_path / "b"), model, workers=2):
+        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        pids |= {process.pid for process in family}
+        for process in family:
+            sockets += process.net_connections("inet")
+        mine = serial[outcome.job.scan]
+        assert without_times(outcome.summary) == without_times(mine.summary)
+        np.testing.assert_array_equal(
+            voxels(outcome.job.files["mask"]), voxels(mine.job.files["mask"])
+        )
+    assert len(pids) >= 3
+    assert sockets == []
+
+
+def test_a_local_worker_that_dies_is_replaced(scans, model, tmp_path):
+    before = set(psutil.Process().children(recursive=True))
+    outcomes = []
+    for outcome in jobs.run(jobs_for(scans, tmp_path), model, workers=2):
+        if not outcomes:
+            for process in set(psutil.Process().children(recursive=True)) - before:
+                if "spawn_main" in " ".join(process.cmdline()):
+                    process.kill()
+        outcomes.append(outcome)
+    assert {outcome.job.scan for outcome in outcomes} == set(scans)
+    assert [outcome.fault for outcome in outcomes] == [None] * len(scans)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".gmseg-")]
+
+
+def test_a_scan_whose_workers_always_die_is_reported(scans, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "_work", killed_with_the_first_scan)
+    outcomes = list(jobs.run(jobs_for(scans[:3], tmp_path), model, workers=2))
+    faults = {outcome.job.scan: outcome.fault for outcome in outcomes}
+    assert "its workers died, probably because the memory was full" in faults.pop(scans[0])
+    assert list(faults.values()) == [None, None]
+
+
+def killed_with_the_first_scan(job, model):
+    if job.scan.name == "t2s0.nii.gz":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return jobs.work(job, model)
+
+
+LOCAL = """
+import sys
+from gmseg.cli import main
+if __name__ == "__main__":
+    main.main()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs POSIX signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_local_workers_end_with_the_command(scans, tmp_path, name):
+    (tmp_path / "run.py").write_text(LOCAL)
+    out = tmp_path / "o"
+    command = [tmp_path / "run.py", "segment", *scans, "--out-dir", out, "--workers", "2"]
+    words = [sys.executable, *map(str, command), "--tta", "100"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        family = psutil.Process(process.pid)
+        while not out.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        workers = family.children(recursive=True)
+        process.send_signal(getattr(signal, name))
+        process.wait(timeout=30)
+        _, alive = psutil.wait_procs(workers, timeout=30)
+        assert alive == []
+        assert "Traceback" not in process.stderr.read()
+    assert not out.exists()

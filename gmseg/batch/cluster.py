@@ -1,9 +1,8 @@
-"""Run jobs on several processes of this machine or on a cluster, by Dask."""
+"""Run jobs on the workers of a Dask scheduler."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,54 +17,37 @@ RETRIES = 2
 """How often a scan is tried again after its worker died or broke down."""
 
 
-def run_parallel(
-    jobs: Sequence[Job],
-    model: Model,
-    *,
-    workers: int,
-    scheduler: str | None,
-    tell: Callable[[str], None] | None = None,
+def run_on_cluster(
+    jobs: Sequence[Job], model: Model, scheduler: str, tell: Callable[[str], None] | None = None
 ) -> Iterator[Outcome]:
     """Yield the outcome of every job as soon as it is done; see `gmseg.batch.jobs.run`."""
-    with _connect(scheduler, workers) as client:
+    with _connect(scheduler) as client:
         if tell is not None:
             count = len(client.ncores())
             waiting = "" if count else " yet, waiting for some to join"
             tell(f"{count} workers{waiting}, dashboard at {client.dashboard_link}")
-        yield from _distribute(client, jobs, model, bind_cores=scheduler is None)
+        yield from _distribute(client, jobs, model)
 
 
 @contextlib.contextmanager
-def _connect(scheduler: str | None, workers: int):
-    """Yield a client of the scheduler, or of a cluster that is started on this machine."""
+def _connect(scheduler: str):
+    """Yield a client of the scheduler; the configuration of Dask says whether it uses TLS."""
     try:
-        from distributed import Client, LocalCluster
+        from distributed import Client
     except ImportError:
-        raise InputError("several workers need Dask; pip install 'gmseg[cohort]'") from None
-    with contextlib.ExitStack() as stack:
-        if scheduler is None:
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=0,  # otherwise Dask kills a worker with a large scan silently
-                dashboard_address="127.0.0.1:0",  # file names stay on this machine
-                silence_logs=logging.CRITICAL,
-            )
-            scheduler = stack.enter_context(cluster).scheduler_address
-        try:
-            client = Client(scheduler, timeout="10s")
-        except (OSError, ValueError, TimeoutError) as error:
-            raise InputError(
-                f"`scheduler={scheduler!r}`: does not answer ({error}); give the address that "
-                f"dask scheduler prints, such as tcp://127.0.0.1:8786"
-            ) from None
-        yield stack.enter_context(client)
+        raise InputError("`scheduler` needs Dask; pip install 'gmseg[cluster]'") from None
+    try:
+        client = Client(scheduler, timeout="10s")
+    except (OSError, TypeError, ValueError, TimeoutError) as error:
+        raise InputError(
+            f"`scheduler={scheduler!r}`: does not answer ({error}); give the address that "
+            f"dask scheduler prints, such as tcp://127.0.0.1:8786 or, with TLS, tls://node:8786"
+        ) from None
+    with client:
+        yield client
 
 
-def _distribute(
-    client, jobs: Sequence[Job], model: Model, *, bind_cores: bool
-) -> Iterator[Outcome]:
+def _distribute(client, jobs: Sequence[Job], model: Model) -> Iterator[Outcome]:
     """Send jobs to the workers of a cluster; those of a worker that dies go to another."""
     from distributed import as_completed
 
@@ -80,7 +62,6 @@ def _distribute(
             _with_absolute_paths(job),
             model,
             dict(threads),
-            bind_cores,
             retries=RETRIES,
             pure=False,
             key=f"{job.scan.name}-{number}",  # shown on the dashboard
@@ -100,14 +81,13 @@ def _distribute(
         client.cancel(list(futures))
 
 
-def _work_on_worker(job: Job, model: Model, threads: dict[str, int], bind_cores: bool) -> Outcome:
+def _work_on_worker(job: Job, model: Model, threads: dict[str, int]) -> Outcome:
     """Run a job on one of several workers, which share the cores of their machine."""
     from distributed import get_worker
 
     from gmseg.models.backend import share_cores
 
-    worker = get_worker()
-    share_cores(threads.get(_host(worker.address), 1), int(worker.name) if bind_cores else None)
+    share_cores(threads.get(_host(get_worker().address), 1))
     return batch_jobs.work(job, model)
 
 
@@ -117,14 +97,17 @@ def _host(address: str) -> str:
 
 
 def _with_absolute_paths(job: Job) -> Job:
-    """Return a job that means the same in another working folder."""
+    """Return a job that means the same in another working folder, and after a first attempt."""
     choices = {
         name: value.absolute() if isinstance(value, Path) else value
         for name, value in job.choices.items()
     }
     files = {kind: file.absolute() for kind, file in job.files.items()}
     report = job.report and job.report.absolute()
-    return replace(job, scan=job.scan.absolute(), files=files, choices=choices, report=report)
+    # a worker may die when the files are written and the page is not
+    return replace(
+        job, scan=job.scan.absolute(), files=files, choices=choices, report=report, resume=True
+    )
 
 
 def _with_paths_of(job: Job, outcome: Outcome) -> Outcome:
