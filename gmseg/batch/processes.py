@@ -56,7 +56,17 @@ class _Worker:
     def submit(self, task: _Task, model: Model) -> Future:
         """Hand a job to the process; a job that is tried again may find files of its own."""
         job = replace(task.job, resume=True) if task.attempts else task.job
-        return self._pool.submit(_work, job, model)
+        try:
+            return self._pool.submit(_work, job, model)
+        except BrokenProcessPool:  # it died after its last job
+            self.restart()
+            return self._pool.submit(_work, job, model)
+
+    def restart(self) -> None:
+        """Start the process again."""
+        self.end()
+        self.wait()
+        self.start()
 
     def end(self) -> None:
         """Ask the process to end; a job that it works on deletes its temporary files."""
@@ -86,9 +96,7 @@ def run_in_processes(jobs: Sequence[Job], model: Model, workers: int) -> Iterato
                 idle.append(worker)
                 outcome = _outcome_of(future, task.job)
                 if outcome is None:
-                    worker.end()
-                    worker.wait()
-                    worker.start()
+                    worker.restart()
                     if task.attempts < RETRIES:
                         waiting.append(task._replace(attempts=task.attempts + 1))
                         continue

@@ -1,7 +1,7 @@
 """Temporary files next to an output, locked while they are in use, and locks of outputs.
 
 The system releases the lock of a process that is killed, so the temporary files that it leaves can
-be told apart from those in use, and are removed when the same output is written again.
+be distinguished from those in use. They are removed when the same output is written again.
 """
 
 from __future__ import annotations
