@@ -28,7 +28,10 @@ validate_every = 2
 calibrate = false
 """
 RUNS = {
-    "segment": ["segment scan.nii.gz --soft --tta 2 --summary scan.json --report qc --strict"],
+    "segment": [
+        "segment scan.nii.gz --soft --tta 2 --summary scan.json --report qc --strict",
+        "segment scan.nii.gz second.nii.gz --out-dir two --workers 2",
+    ],
     "measure": ["measure gm.nii.gz --tsv gm.tsv"],
     "report": ["report scan.nii.gz gm.nii.gz --out qc"],
     "movie": ["movie scan.nii.gz gm.nii.gz -o run.mp4"],
@@ -93,6 +96,7 @@ def inputs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     scan = bundled("data/sample/phantom_t2s.nii.gz")
     shutil.copy(scan, folder / "scan.nii.gz")
+    shutil.copy(scan, folder / "second.nii.gz")
     shutil.copy(bundled("data/sample/phantom_t2s_gm.nii.gz"), folder / "gm.nii.gz")
     raw = folder / "raw" / "sub-01" / "anat"
     raw.mkdir(parents=True)
