@@ -50,7 +50,7 @@ def test_table_is_written(written):
 
 
 def test_existing_files_are_not_replaced(written):
-    with pytest.raises(InputError, match=r"sites\.png: exists; set `overwrite=True`"):
+    with pytest.raises(InputError, match=r"sites\.png: exists; use `overwrite=True`"):
         make_figures(written[0] / "figures")
 
 

@@ -33,12 +33,12 @@ def test_centreline_of_an_empty_mask_is_the_default():
 @pytest.mark.parametrize("direction", [1, -1])
 def test_slices_are_read_in_the_order_of_the_file(monkeypatch, direction):
     monkeypatch.setattr(scan_reader, "_SLAB_BYTES", 0)
-    data = np.arange(6.0) * np.ones((4, 4, 1))
+    data = 0.5 + np.arange(6.0) * np.ones((4, 4, 1))
     image = nib.Nifti1Image(data, np.diag([-1, 1, 5 * direction, 1]))
     reader, steps = scan_reader.open_scan(image), []
     slices = list(display.las_slices(reader, reader, step=lambda: steps.append(1)))
-    assert [plane.max() for _, plane, _ in slices] == [*range(6)]
+    assert [plane.max() - 0.5 for _, plane, _ in slices] == [*range(6)]
     assert [k for k, *_ in slices] == [*range(6)][::direction]
     assert len(steps) == 6
     upwards = display.las_slices(reader, step=lambda: None, upwards=True)
-    assert [plane.max() for _, plane in upwards] == [*range(6)][::direction]
+    assert [plane.max() - 0.5 for _, plane in upwards] == [*range(6)][::direction]

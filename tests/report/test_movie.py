@@ -269,7 +269,7 @@ def test_interruption_leaves_the_older_file_or_none(files, tmp_path, ending, old
 
 def test_unusable_files_are_refused(pair, files, tmp_path):
     scan, mask = pair
-    (tmp_path / "older.mp4").write_bytes(b"")
+    (tmp_path / "older.mp4").write_bytes(b"older")
     outputs = {
         "m.avi": r"m\.avi: name the movie \.mp4, \.gif or \.webp",
         "older.mp4": r"older\.mp4: exists; ",
