@@ -64,9 +64,10 @@ def test_agreement_sets_the_expected_dice_and_flags_slices(scan, model):
     np.testing.assert_allclose(summary.agreement, [1.0] * HALF + [differ] * HALF, atol=1e-3)
     expected = np.interp(summary.agreement, *np.array(CURVE).T)
     np.testing.assert_allclose(summary.expected_dice, expected, atol=1e-3)
-    [flag] = [flag for flag in summary.flags if flag.name == "low-confidence"]
+    of_scan, flag = [flag for flag in summary.flags if flag.name == "low-confidence"]
+    assert of_scan.slices == ()
     assert flag.slices == tuple(range(HALF, 2 * HALF))
-    assert f"at worst {min(expected):.2f}" in flag.text
+    assert f"lowest {min(expected):.2f}" in flag.text
 
 
 def test_slices_keep_their_numbers_in_a_scan_stored_downwards(scan, model):

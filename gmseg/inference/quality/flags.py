@@ -41,6 +41,7 @@ class Limit:
 _UNEVEN_DIFFERENCE = 0.4  # smallest difference of contrasts that counts as uneven
 _MOST_LEAN_DEG = 45.0  # between the normal of axial slices and inferior-superior
 _SIZE_TOLERANCE = 0.01  # of the smallest voxel size
+_WRONG_SLICE = 0.7  # expected Dice of a slice that is named
 _SEVERAL_SLICES = 0.1  # share of the slices that must have several components
 
 LIMITS = {
@@ -123,7 +124,9 @@ LIMITS = {
         "the cord mask does not fit; with `within_cord`, GM is lost",
     ),
     "low-confidence": Limit(
-        0.8, "expected Dice of a slice", "on degraded scans below it, Dice was low"
+        0.8,
+        "expected Dice, median of the slices (0.7 of a single slice)",
+        "on degraded scans below it, Dice was low",
     ),
 }
 """The table of flags: name to limit and reason."""
@@ -290,7 +293,7 @@ def _symmetry_flags(sides: Symmetry) -> list[Flag]:
 
 
 def confidence_flags(expected_dice: np.ndarray) -> list[Flag]:
-    """Return the flag of slices with a low expected Dice.
+    """Return the flags of a low expected Dice: of the scan, and of single slices.
 
     Parameters
     ----------
@@ -301,15 +304,18 @@ def confidence_flags(expected_dice: np.ndarray) -> list[Flag]:
     --------
     >>> [flag] = confidence_flags(np.array([0.9, 0.46, np.nan, 0.9]))
     >>> flag.text, flag.slices
-    ('the mask is probably poor: expected Dice below 0.8, at worst 0.46, in slice 1', (1,))
+    ('the mask is probably wrong (expected Dice below 0.7, lowest 0.46) in slice 1', (1,))
     """
-    limit = LIMITS["low-confidence"].value
-    low = np.nan_to_num(expected_dice, nan=1.0) < limit
-    if not low.any():
+    if not np.isfinite(expected_dice).any():
         return []
-    worst = np.nanmin(expected_dice)
-    text = f"the mask is probably poor: expected Dice below {limit:g}, at worst {worst:.2f},"
-    return _in_slices("low-confidence", low, text)
+    flags = []
+    typical, lowest = np.nanmedian(expected_dice), np.nanmin(expected_dice)
+    if typical < LIMITS["low-confidence"].value:
+        text = f"the mask is probably poor: its expected Dice is about {typical:.2f}"
+        flags.append(Flag("low-confidence", text))
+    wrong = np.nan_to_num(expected_dice, nan=1.0) < _WRONG_SLICE
+    text = f"the mask is probably wrong (expected Dice below {_WRONG_SLICE:g}, lowest {lowest:.2f})"
+    return flags + _in_slices("low-confidence", wrong, text)
 
 
 def _in_slices(name: str, wrong: np.ndarray, text: str) -> list[Flag]:
