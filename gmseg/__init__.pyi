@@ -1,3 +1,4 @@
+from . import datasets as datasets
 from .errors import InputError as InputError
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.metrics import dice as dice

@@ -2,8 +2,6 @@
 
 import errno
 import re
-import sys
-import traceback
 import unicodedata
 from pathlib import Path
 
@@ -19,6 +17,10 @@ class InputError(ValueError):
 
     The command prints the message on standard error and exits with 2.
     """
+
+
+class NotAScanError(InputError):
+    """Say that an image is a mask, or a result of gmseg."""
 
 
 def message_of(error: BaseException, path: Path | str) -> str:
@@ -81,12 +83,6 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() or unicodedata.category(c) == "Zs" else _escape(c) for c in text
     )
-
-
-def print_traceback(error: BaseException) -> None:
-    """Print an error with its traceback on standard error, without control characters."""
-    lines = "".join(traceback.format_exception(error)).splitlines()
-    print(*map(printable, lines), sep="\n", file=sys.stderr)
 
 
 def _escape(character: str) -> str:

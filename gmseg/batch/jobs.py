@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ from pathlib import Path
 from gmseg.batch.outputs import check_job, check_summary
 from gmseg.batch.resume import SummaryFile, check_fingerprints, fingerprint, is_done, is_on_page
 from gmseg.core.model import Model
-from gmseg.errors import InputError, is_out_of_memory, message_of, print_traceback
+from gmseg.errors import InputError, is_out_of_memory, message_of
 from gmseg.io.files import is_empty_file, new_folders
 from gmseg.io.temporary import temporary_folder
 
+_log = logging.getLogger(__name__)
 _WRITE_INTERVAL_S = 5.0  # between two updates of the summary during a run
 
 
@@ -209,6 +211,11 @@ def work(job: Job, model: Model, progress: Callable | None = None) -> Outcome:
                 **job.choices,
             )
             entry = summary.to_dict() | {"mask": str(job.files["mask"]), "made_from": made_from}
+            _log.info(
+                "%s: model %s, standardised by %s, window %s, threshold %s, %.1f s",
+                *(job.scan, entry["model"], entry["standardise"], entry["window"]),
+                *(entry["threshold"], entry["seconds"]),
+            )
             if job.report:
                 _add_to_page(job.report, job, files, entry)
     except InputError as error:
@@ -237,8 +244,9 @@ def faulty(error: BaseException, scan: Path) -> tuple[str, bool]:
         return message_of(error, scan), False
     if type(error).__name__ == "KilledWorker":  # of Dask
         return worker_died(scan), False
-    print_traceback(error)
-    return " ".join(f"{scan}: {type(error).__name__}: {error}".split()), True
+    fault = " ".join(f"{scan}: {type(error).__name__}: {error}".split())
+    _log.error("%s", fault, exc_info=error)
+    return fault, True
 
 
 def worker_died(scan: Path) -> str:

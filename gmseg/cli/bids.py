@@ -10,7 +10,18 @@ from typing import Annotated
 from typer import Argument, Option
 
 from gmseg.cli.console import exclude, fail, fail_internally, note, progress_bar, say, warn
-from gmseg.cli.options import Mean, Model, Overwrite, Scheduler, Seed, Strict, Tta, Volume, Workers
+from gmseg.cli.options import (
+    INPUT,
+    Mean,
+    Model,
+    Overwrite,
+    Scheduler,
+    Seed,
+    Strict,
+    Tta,
+    Volume,
+    Workers,
+)
 
 
 class Level(StrEnum):
@@ -42,14 +53,21 @@ _Participants = Annotated[
         "--participant_label",
         metavar="LABEL...",
         help="Only these participants: 01 02, or sub-01 sub-02.",
+        rich_help_panel=INPUT,
     ),
 ]
 _Sessions = Annotated[
-    list[str] | None, Option("--session", metavar="LABEL...", help="Only these sessions.")
+    list[str] | None,
+    Option("--session", metavar="LABEL...", help="Only these sessions.", rich_help_panel=INPUT),
 ]
 _Acquisitions = Annotated[
     list[str] | None,
-    Option("--acquisition", metavar="LABEL...", help="Only these acquisitions: MEDIC, MERGE."),
+    Option(
+        "--acquisition",
+        metavar="LABEL...",
+        help="Only these acquisitions: MEDIC, MERGE.",
+        rich_help_panel=INPUT,
+    ),
 ]
 _FilterFile = Annotated[
     Path | None,
@@ -58,6 +76,7 @@ _FilterFile = Annotated[
         metavar="FILE.json",
         help="Select scans by pybids' entities, as fMRIPrep does: "
         '{"t2starw": {"run": 1}, "megre": {..}}.',
+        rich_help_panel=INPUT,
     ),
 ]
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from textwrap import dedent, indent
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from gmseg.cli import console
+from gmseg.cli.options import GENERAL, GROUPS
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer exports no name for it
 SETTINGS: dict[str, Any] = {
@@ -41,14 +46,15 @@ class Command(TyperCommand):
         return [str(self.options_metavar), *(arg.metavar for arg in _arguments(self.params))]
 
     def format_options(self, ctx, formatter):
-        arguments, options = [], []
-        for param in self.get_params(ctx):
+        groups: dict[str, list] = {title: [] for title in ("Arguments", *GROUPS)}
+        params: list[Any] = self.get_params(ctx)
+        for param in params:
             flags, text = param.get_help_record(ctx) or ("", "")
             if param.param_type_name == "argument":
-                arguments.append((str(param.metavar), text))
+                groups["Arguments"].append((str(param.metavar), text))
             else:
-                options.append((flags, text))
-        for title, rows in (("Arguments", arguments), ("Options", options)):
+                groups[param.rich_help_panel or GENERAL].append((flags, text))
+        for title, rows in groups.items():
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
@@ -70,10 +76,53 @@ class Group(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
+Quiet = Annotated[
+    bool,
+    typer.Option("-q", "--quiet", help="Hide progress bars and notes.", rich_help_panel=GENERAL),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "-v",
+        "--verbose",
+        help="Show log messages and tracebacks of errors.",
+        rich_help_panel=GENERAL,
+    ),
+]
+
+
+def with_verbosity(function: Callable) -> Callable:
+    """Return the function of a command with the options ``-q`` and ``-v`` added."""
+
+    @functools.wraps(function)
+    def command(*, quiet: bool = False, verbose: bool = False, **values):
+        console.set_verbosity(quiet=quiet or None, verbose=verbose or None)
+        return function(**values)
+
+    signature = inspect.signature(function, eval_str=True)
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for name, kind in (("quiet", Quiet), ("verbose", Verbose))
+    ]
+    parameters = [*signature.parameters.values(), *added]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def add_command(app: typer.Typer, name: str) -> Callable[[Callable], Callable]:
+    """Return a decorator that adds a function with typer's annotations to an app."""
+
+    def add(function: Callable) -> Callable:
+        app.command(name, cls=Command)(with_verbosity(function))
+        return function
+
+    return add
+
+
 def make_command(name: str, function: Callable) -> Any:
     """Return a function whose parameters have typer's annotations as a command."""
     app = typer.Typer(**SETTINGS)
-    app.command(name, cls=Command)(function)
+    add_command(app, name)(function)
     return typer.main.get_command(app)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple, TextIO
 
-from gmseg.errors import InputError, print_traceback, printable
+from gmseg.errors import InputError, printable
 
 _FLAGS = {
     "output": "-o",
@@ -32,20 +34,28 @@ class _Verbosity(NamedTuple):
 _verbosity = _Verbosity()
 
 
-def set_verbosity(*, quiet: bool = False, verbose: bool = False) -> None:
-    """Choose whether notes and progress bars, or log messages and tracebacks, are shown."""
+def set_verbosity(*, quiet: bool | None = None, verbose: bool | None = None) -> None:
+    """Choose whether notes and bars are hidden, and whether details are shown; None: as before.
+
+    Log messages of gmseg are printed from warnings on, or from information on if `verbose`.
+    """
     global _verbosity  # noqa: PLW0603
-    _verbosity = _Verbosity(quiet, verbose)
-    if verbose:
-        import logging
+    _verbosity = _Verbosity(
+        _verbosity.quiet if quiet is None else quiet,
+        _verbosity.verbose if verbose is None else verbose,
+    )
+    logger = logging.getLogger("gmseg")
+    logger.setLevel(logging.INFO if _verbosity.verbose else logging.WARNING)
+    if not any(isinstance(handler, _LogHandler) for handler in logger.handlers):
+        logger.addHandler(_LogHandler())
 
-        class Printable(logging.Formatter):
-            def format(self, record: logging.LogRecord) -> str:
-                return "\n".join(map(printable, super().format(record).splitlines()))
 
-        handler = logging.StreamHandler()
-        handler.setFormatter(Printable("%(name)s: %(message)s"))
-        logging.basicConfig(level=logging.INFO, handlers=[handler])
+class _LogHandler(logging.Handler):
+    """Prints log messages and tracebacks above the progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in f"{record.name}: {self.format(record)}".splitlines():
+            _print(line)
 
 
 def with_flags(message: object) -> str:
@@ -111,6 +121,12 @@ def interrupted() -> int:
     """Print that the user stopped the command, and return the exit code."""
     _print("gmseg: interrupted; no file is incomplete")
     return 130
+
+
+def print_traceback(error: BaseException) -> None:
+    """Print an error with its traceback on standard error."""
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        _print(line)
 
 
 def _print(text: str, stream: TextIO | None = None) -> None:

@@ -8,9 +8,11 @@ from typing import Annotated
 from typer import Option
 
 from gmseg.cli.console import say
-from gmseg.cli.options import Overwrite
+from gmseg.cli.options import OUTPUT, Overwrite
 
-_OutDir = Annotated[Path, Option(metavar="DIR", help="Folder to write; created if missing.")]
+_OutDir = Annotated[
+    Path, Option(metavar="DIR", help="Folder to write; created if missing.", rich_help_panel=OUTPUT)
+]
 
 
 def demo(out_dir: _OutDir = Path("gmseg-demo"), overwrite: Overwrite = False) -> int:
@@ -19,6 +21,7 @@ def demo(out_dir: _OutDir = Path("gmseg-demo"), overwrite: Overwrite = False) ->
     Writes the mask and a picture of it, and compares the mask with the reference.
 
         gmseg demo
+        gmseg demo --out-dir demo
     """
     from gmseg.report.demo import run_demo
 

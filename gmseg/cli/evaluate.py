@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from gmseg.cli.console import advance, fail, progress_bar, say, warn
-from gmseg.cli.options import Overwrite
+from gmseg.cli.options import INPUT, METHOD, OUTPUT, Overwrite
 from gmseg.errors import InputError
 
 _Prediction = Annotated[Path, Argument(metavar="PREDICTION", help="A mask, or a folder of masks.")]
@@ -27,19 +27,29 @@ _Label = Annotated[
         metavar="N",
         help="Value of GM in the references; needed unless they contain only 0 and 1. It is 1 in "
         "those of the GM Challenge 2016.",
+        rich_help_panel=INPUT,
     ),
 ]
 _Resample = Annotated[
-    bool, Option("--resample", help="Resample masks on another grid to the first reference's grid.")
+    bool,
+    Option(
+        "--resample",
+        help="Resample masks on another grid to the first reference's grid.",
+        rich_help_panel=METHOD,
+    ),
 ]
 _Tsv = Annotated[
     Path | None,
     Option(
         metavar="FILE",
         help="Write the scores of every slice against each rater and the majority of the raters.",
+        rich_help_panel=OUTPUT,
     ),
 ]
-_Json = Annotated[Path | None, Option("--json", metavar="FILE", help="Write all scores as JSON.")]
+_Json = Annotated[
+    Path | None,
+    Option("--json", metavar="FILE", help="Write all scores as JSON.", rich_help_panel=OUTPUT),
+]
 
 
 def evaluate(

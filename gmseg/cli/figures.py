@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from gmseg.cli.console import say, stage_bars
-from gmseg.cli.options import Overwrite
+from gmseg.cli.options import INPUT, Overwrite
 
 _Folder = Annotated[Path, Argument(metavar="DIR", help="Folder to write; created if missing.")]
 _Dataset = Annotated[
@@ -18,6 +18,7 @@ _Dataset = Annotated[
         metavar="DATASET",
         show_default="synthetic phantoms",
         help="GM Challenge or BIDS folder whose scans are shown.",
+        rich_help_panel=INPUT,
     ),
 ]
 

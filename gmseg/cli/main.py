@@ -14,8 +14,16 @@ from typing import Annotated, Any
 import typer
 
 from gmseg.cli import console, process
-from gmseg.cli.commands import SETTINGS, Group, UsageError, make_command, usage_message
-from gmseg.errors import InputError, is_out_of_memory, message_of, print_traceback
+from gmseg.cli.commands import (
+    SETTINGS,
+    Group,
+    Quiet,
+    UsageError,
+    Verbose,
+    make_command,
+    usage_message,
+)
+from gmseg.errors import InputError, is_out_of_memory, message_of
 
 COMMANDS = (
     "segment",
@@ -30,6 +38,7 @@ COMMANDS = (
     "figures",
     "phantom",
     "demo",
+    "sample",
 )
 """Names of the commands, each of a module of `gmseg.cli`, in the order of the help."""
 
@@ -70,12 +79,8 @@ def _gmseg(
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="Hide progress bars and notes.")
-    ] = False,
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Show log messages and tracebacks of errors.")
-    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Segment the spinal cord's gray matter (GM) in axial T2*-weighted MRI."""
     console.set_verbosity(quiet=quiet, verbose=verbose)
@@ -152,7 +157,7 @@ def run(words: Sequence[str]) -> int:
             return console.fail("the free memory is too small; use a machine with more memory")
         if isinstance(error, OSError):
             return console.fail(message_of(error, "a file"))
-        print_traceback(error)
+        console.print_traceback(error)
         return console.fail_internally()
 
 

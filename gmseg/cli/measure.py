@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from gmseg.cli.console import advance, note, progress_bar, say, warn
-from gmseg.cli.options import Label, Overwrite
+from gmseg.cli.options import INPUT, METHOD, OUTPUT, Label, Overwrite
 from gmseg.errors import InputError
 
 _TITLES = {
@@ -31,6 +31,7 @@ _Soft = Annotated[
         metavar="SOFT",
         help="Soft segmentation (SCAN_gmsoft.nii.gz): adds areas that weight every voxel by its "
         "GM probability.",
+        rich_help_panel=INPUT,
     ),
 ]
 _Cord = Annotated[
@@ -39,6 +40,7 @@ _Cord = Annotated[
         metavar="MASK",
         help="Cord mask: adds cord and white-matter (WM) area and the GM/cord ratio, and gives "
         "the axes of the cord. By default the one that gmseg segment --tissues wrote with MASK.",
+        rich_help_panel=INPUT,
     ),
 ]
 _Levels = Annotated[
@@ -46,6 +48,7 @@ _Levels = Annotated[
     Option(
         metavar="LABELS",
         help="Label image of vertebral levels over the cord: adds means per level.",
+        rich_help_panel=INPUT,
     ),
 ]
 _CorrectObliqueness = Annotated[
@@ -53,6 +56,7 @@ _CorrectObliqueness = Annotated[
     Option(
         "--correct-obliqueness",
         help="Multiply areas by the cosine of the angle between the cord and the slice normal.",
+        rich_help_panel=METHOD,
     ),
 ]
 _Tsv = Annotated[
@@ -61,6 +65,7 @@ _Tsv = Annotated[
         metavar="FILE",
         help="Write all numbers with a row per slice, per level and for the scan, and a JSON file "
         "next to it that describes the columns.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from gmseg.cli.console import advance, exclude, progress_bar, say, warn
-from gmseg.cli.options import Label, Mean, Overwrite, Volume
+from gmseg.cli.options import OUTPUT, Label, Mean, Overwrite, Volume
 
 _Scan = Annotated[Path, Argument(metavar="SCAN", help="A scan of any length; it is read in parts.")]
 _Mask = Annotated[
@@ -22,6 +22,7 @@ _Output = Annotated[
         metavar="FILE",
         help="The movie: .mp4 shows every slice; .gif and .webp, for web pages, at most 120 evenly "
         "spaced slices.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 

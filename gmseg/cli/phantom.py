@@ -8,10 +8,12 @@ from typing import Annotated
 from typer import Argument, Option
 
 from gmseg.cli.console import say
-from gmseg.cli.options import Overwrite, Seed
+from gmseg.cli.options import METHOD, Overwrite, Seed
 
 _Folder = Annotated[Path, Argument(metavar="DIR", help="Folder to write; created if missing.")]
-_Subjects = Annotated[int, Option(metavar="N", min=1, help="Subjects per site.")]
+_Subjects = Annotated[
+    int, Option(metavar="N", min=1, help="Subjects per site.", rich_help_panel=METHOD)
+]
 
 
 def phantom(

@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from gmseg.cli.console import exclude, say
-from gmseg.cli.options import Label, Mean, Overwrite, Volume
+from gmseg.cli.options import INPUT, OUTPUT, Label, Mean, Overwrite, Volume
 from gmseg.errors import InputError
 
 _Scan = Annotated[Path, Argument(metavar="SCAN", help="The scan.")]
@@ -19,17 +19,23 @@ _Out = Annotated[
     Option(
         metavar="DIR",
         help="Folder of the page; created if missing, otherwise the scan is added to it.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 _Soft = Annotated[
     Path | None,
-    Option(metavar="FILE", help="Soft segmentation (gmseg segment --soft), shown as a layer."),
+    Option(
+        metavar="FILE",
+        help="Soft segmentation (gmseg segment --soft), shown as a layer.",
+        rich_help_panel=INPUT,
+    ),
 ]
 _Spread = Annotated[
     Path | None,
     Option(
         metavar="FILE",
         help="Standard deviation over the TTA copies (gmseg segment --tta), shown as a layer.",
+        rich_help_panel=INPUT,
     ),
 ]
 _Cord = Annotated[
@@ -37,6 +43,7 @@ _Cord = Annotated[
     Option(
         metavar="MASK",
         help="Cord mask: shows its outline and area, and the ratio of GM area to cord area.",
+        rich_help_panel=INPUT,
     ),
 ]
 _Summary = Annotated[
@@ -45,17 +52,24 @@ _Summary = Annotated[
         metavar="FILE.json",
         help="Summary from gmseg segment --summary: adds all flags, the expected Dice, and how "
         "the mask was made.",
+        rich_help_panel=INPUT,
     ),
 ]
 _Name = Annotated[
     str | None,
-    Option(metavar="TEXT", show_default="its file name", help="Name of the scan on the page."),
+    Option(
+        metavar="TEXT",
+        show_default="its file name",
+        help="Name of the scan on the page.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 _HeaderText = Annotated[
     bool,
     Option(
         "--header-text",
         help="Show the text fields of the header, which may contain names and dates.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 

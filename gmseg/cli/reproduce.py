@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from gmseg.cli.console import note, say, stage_bars
-from gmseg.cli.options import Protocol, Seed
+from gmseg.cli.options import METHOD, OUTPUT, Protocol, Seed
 
 _Challenge = Annotated[
     Path,
@@ -18,12 +18,18 @@ _Challenge = Annotated[
         help="Folder of the GM Challenge (siteN-scNN-image.nii.gz, -mask-rN.nii.gz).",
     ),
 ]
-_Out = Annotated[Path, Option(metavar="DIR", help="Folder of all results; created if missing.")]
+_Out = Annotated[
+    Path,
+    Option(
+        metavar="DIR", help="Folder of all results; created if missing.", rich_help_panel=OUTPUT
+    ),
+]
 _Model = Annotated[
     str | None,
     Option(
         metavar="NAME|FILE",
         help="Use this model, such as published or your own, instead of training one.",
+        rich_help_panel=METHOD,
     ),
 ]
 _Split = Annotated[
@@ -33,10 +39,16 @@ _Split = Annotated[
         show_default="challenge",
         help="Subjects to hold out and evaluate; challenge: two of every site; all: every "
         "subject, training subjects included.",
+        rich_help_panel=METHOD,
     ),
 ]
 _Resume = Annotated[
-    bool, Option("--resume", help="Continue an interrupted run of the same call in DIR.")
+    bool,
+    Option(
+        "--resume",
+        help="Continue an interrupted run of the same call in DIR.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from gmseg.cli.console import long_progress_bar, note, say
-from gmseg.cli.options import Protocol, Seed
+from gmseg.cli.options import METHOD, OUTPUT, Protocol, Seed
 
 _Dataset = Annotated[
     list[Path],
@@ -21,7 +21,12 @@ _Dataset = Annotated[
     ),
 ]
 _Out = Annotated[
-    Path, Option(metavar="DIR", help="Folder of the model, the log and the checkpoint.")
+    Path,
+    Option(
+        metavar="DIR",
+        help="Folder of the model, the log and the checkpoint.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 _Split = Annotated[
     str | None,
@@ -29,6 +34,7 @@ _Split = Annotated[
         metavar="SUBJECT,...|challenge|all",
         help="Subjects to hold out for validation; challenge: two of every site, which is the "
         "default for GM Challenge folders; all: none, train on all subjects.",
+        rich_help_panel=METHOD,
     ),
 ]
 _Start = Annotated[
@@ -38,6 +44,7 @@ _Start = Annotated[
         metavar="MODEL",
         show_default="random weights",
         help="Start from the weights of a model.",
+        rich_help_panel=METHOD,
     ),
 ]
 _Template = Annotated[
@@ -46,6 +53,7 @@ _Template = Annotated[
         metavar="DIR",
         help="Folder with *_gm.nii.gz and *_wm.nii.gz of a template, PAM50 or AMU7T. Its cross-"
         "sections replace some of the cords, as the protocol says.",
+        rich_help_panel=METHOD,
     ),
 ]
 _EarlyStop = Annotated[
@@ -54,12 +62,20 @@ _EarlyStop = Annotated[
         metavar="N",
         min=1,
         help="Stop after N validations without a better Dice, and keep the best weights.",
+        rich_help_panel=METHOD,
     ),
 ]
 _TensorBoard = Annotated[
-    bool, Option("--tensorboard", help="Also write DIR/tensorboard (pip install tensorboard).")
+    bool,
+    Option(
+        "--tensorboard",
+        help="Also write DIR/tensorboard (pip install tensorboard).",
+        rich_help_panel=OUTPUT,
+    ),
 ]
-_Resume = Annotated[bool, Option("--resume", help="Continue from the checkpoint in DIR.")]
+_Resume = Annotated[
+    bool, Option("--resume", help="Continue from the checkpoint in DIR.", rich_help_panel=OUTPUT)
+]
 
 
 def train(

@@ -47,6 +47,9 @@ class Model:
     graphs : dict or None
         Checksum of the exported graph (``"window"``) and of the weights that it was made from
         (``"of"``); None without a graph.
+    about : dict of str or None
+        Advice in one line each: what the model is for (``"use"``), how good (``"quality"``) and how
+        fast (``"speed"``) it is, and its ``"licence"``.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Model:
     confidence: list | None = None
     second_opinion: dict | None = None
     graphs: dict | None = None
+    about: dict | None = None
 
     @property
     def has_cord(self) -> bool:

@@ -28,6 +28,7 @@ def check_card(card: Path, model) -> None:
         "graphs": model.graphs is not None and not _are_graphs(model.graphs),
         "second_opinion": model.second_opinion is not None
         and not _is_second_opinion(model.second_opinion),
+        "about": model.about is not None and not _is_about(model.about),
         "confidence": model.confidence is not None and not are_knots(model.confidence),
         **{key: not _is_text(getattr(model, key)) for key in ("trained_on", "command", "commit")},
     }
@@ -50,6 +51,11 @@ def _is_second_opinion(value) -> bool:
     return (
         isinstance(value, dict) and _is_name(value.get("model")) and are_knots(value.get("curve"))
     )
+
+
+def _is_about(value) -> bool:
+    """Return whether a value is a dict of texts; see `gmseg.core.model.Model`."""
+    return isinstance(value, dict) and all(_is_text(text) for text in value.values())
 
 
 def _is_text(value) -> bool:

@@ -1,30 +1,26 @@
-"""Download and import the models of the 2017 release."""
+"""Download and import weights in the layout of the 2017 release."""
 
 from __future__ import annotations
 
 import importlib.util
-import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from gmseg.core.model import Model
 from gmseg.errors import InputError
+from gmseg.io.download import fetch
 from gmseg.io.files import check_folder
-from gmseg.io.quiet import quiet_logger
 from gmseg.io.resources import bundled
 from gmseg.models.factory import network_entry, network_sizes
 from gmseg.models.registry import (
-    DOWNLOADS,
     load_model,
     load_network,
     release_model,
     save_model,
     user_models_dir,
 )
-from gmseg.models.release2017 import RELEASE_SHA256, RELEASE_URL
-
-_MOST_BYTES = 16 << 20
-"""Largest download; the files of the release have less than 1 MB."""
+from gmseg.models.release2017 import RELEASES
 
 
 def import_release(path, folder=None, name: str | None = None, *, overwrite: bool = False) -> Model:
@@ -77,17 +73,25 @@ def import_release(path, folder=None, name: str | None = None, *, overwrite: boo
     return load_model(model.weights)
 
 
-def download(name: str = "published", *, base_url: str = RELEASE_URL, folder=None) -> Model:
-    """Download the 2017 release, verify its checksum and import it.
+def download(
+    name: str = "published",
+    *,
+    base_url: str | None = None,
+    folder=None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Model:
+    """Download released weights, verify their checksum and import them.
 
     Parameters
     ----------
     name : str
-        ``"published"``.
-    base_url : str
-        Address of the folder with its files.
+        ``"published"``: the release of 2017.
+    base_url : str, optional
+        Address of the folder with its files; the authors' repository by default.
     folder : path-like, optional
         Folder for the model; that of the user's models by default.
+    progress : callable, optional
+        Function of the bytes done and all bytes; a bar on standard error by default.
 
     Returns
     -------
@@ -99,54 +103,33 @@ def download(name: str = "published", *, base_url: str = RELEASE_URL, folder=Non
         If the name is unknown, the server cannot be reached, or a file is too large or has another
         checksum.
     """
-    import pooch
-    import requests
-
-    if name not in DOWNLOADS:
-        raise InputError(f"{name}: cannot be downloaded; known are {', '.join(DOWNLOADS)}")
+    downloads = [known for known, release in RELEASES.items() if release.files]
+    if name not in RELEASES:
+        raise InputError(f"{name}: cannot be downloaded; known are {', '.join(downloads)}")
+    release = RELEASES[name]
+    if not release.files:
+        raise InputError(f"{name}: gmseg knows no checksum to verify a download; {by_hand(name)}")
     folder = Path(folder) if folder is not None else user_models_dir()
-    release = folder / "release-2017"
-    for file, checksum in RELEASE_SHA256.items():
-        try:
-            with quiet_logger(pooch.get_logger()):
-                pooch.retrieve(
-                    base_url + file, checksum, fname=file, path=release, downloader=_download
-                )
-        except requests.RequestException as error:
-            raise InputError(
-                f"{base_url}{file}: cannot be downloaded ({type(error).__name__}); check the "
-                f"network, or fetch {' and '.join(RELEASE_SHA256)} by other means and run: "
-                f"gmseg models import challenge_model.hdf5"
-            ) from None
-        except _TooLargeError:
-            raise InputError(
-                f"{base_url}{file}: has more than {_MOST_BYTES >> 20} MiB and was discarded; check "
-                f"the address"
-            ) from None
-        except ValueError:
-            raise InputError(
-                f"{base_url}{file}: the download does not have the pinned SHA-256 and was "
-                f"discarded; try again, and do not trust the file if it happens again"
-            ) from None
-    return import_release(release / "challenge_model.hdf5", folder, name, overwrite=True)
+    files = fetch(
+        release.files,
+        folder / "release-2017",
+        base_url=base_url or release.url,
+        without_network=f"fetch {' and '.join(release.files)} by other means and run: "
+        f"gmseg models import {next(iter(release.files))}",
+        progress=progress,
+    )
+    return import_release(files[0], folder, name, overwrite=True)
 
 
-class _TooLargeError(Exception):
-    """A download has more bytes than any file of the release."""
+def by_hand(name: str) -> str:
+    """Return how to get a release that gmseg does not download.
 
-
-class _LimitedFile(io.FileIO):
-    """A file that refuses to become larger than `_MOST_BYTES`."""
-
-    def write(self, data) -> int:
-        if self.tell() + len(data) > _MOST_BYTES:
-            raise _TooLargeError
-        return super().write(data)
-
-
-def _download(url: str, path: str, pooch_) -> None:
-    """Download a file for pooch, as long as it is not too large."""
-    import pooch
-
-    with _LimitedFile(path, "wb") as file:
-        pooch.HTTPDownloader(progressbar=True, timeout=30)(url, file, pooch_)
+    Examples
+    --------
+    >>> by_hand("large").partition(",")[2]
+    ' then run: gmseg models import large_model.hdf5 --name large'
+    """
+    url = RELEASES[name].url
+    return (
+        f"download and unpack {url}, then run: gmseg models import {name}_model.hdf5 --name {name}"
+    )

@@ -16,25 +16,23 @@ import numpy as np
 
 from gmseg.core.model import Model
 from gmseg.errors import InputError
+from gmseg.io.download import cache_folder
 from gmseg.io.files import atomic_path, read_json, sha256, write_text
 from gmseg.io.hdf5 import check_hdf5
 from gmseg.io.quiet import warnings_as
 from gmseg.io.resources import bundled
 from gmseg.models.card import check_card
 from gmseg.models.factory import build, network_sizes
-from gmseg.models.release2017 import fill_network, read_release
+from gmseg.models.release2017 import RELEASES, fill_network, read_release
 
 DEFAULT_MODEL = "default"
-DOWNLOADS = ("published",)
 
 
 def user_models_dir() -> Path:
     """Return the folder of imported and downloaded models (``GMSEG_MODELS`` moves it)."""
     if chosen := os.environ.get("GMSEG_MODELS"):
         return Path(chosen)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("gmseg")) / "models"
+    return cache_folder("models")
 
 
 def list_models() -> dict[str, Path]:
@@ -85,7 +83,7 @@ def load_model(name=DEFAULT_MODEL) -> Model:
     else:
         known = list_models()
         if str(name) not in known:
-            hint = " (gmseg models download published)" if str(name) in DOWNLOADS else ""
+            hint = f" (gmseg models download {name})" if str(name) in RELEASES else ""
             raise InputError(
                 f"{name}: no model of that name{hint}; known are {', '.join(known) or 'none'}"
             )
@@ -224,7 +222,7 @@ def write_card(model: Model) -> Path:
     """Write a model's JSON next to its weights, and return its path."""
     content = asdict(model)
     del content["weights"]
-    for key in ("graphs", "second_opinion"):
+    for key in ("graphs", "second_opinion", "about"):
         if content[key] is None:
             del content[key]
     card = card_of(model.weights)
