@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -11,12 +12,30 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from gmseg.cli.console import advance, exclude, fail, fail_internally, note, progress_bar, say, warn
-from gmseg.cli.options import Mean, Model, Overwrite, Scheduler, Seed, Strict, Tta, Volume, Workers
+from gmseg.cli.console import exclude, fail, fail_internally, note, progress_bar, say, warn
+from gmseg.cli.options import (
+    MANY,
+    METHOD,
+    OUTPUT,
+    QUALITY,
+    Mean,
+    Model,
+    Overwrite,
+    Scheduler,
+    Seed,
+    Strict,
+    Tta,
+    Volume,
+    Workers,
+)
 from gmseg.errors import InputError, printable
 
 if TYPE_CHECKING:
     from gmseg.batch.jobs import Job, Outcome
+
+
+_BAR = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+"""Format of the bar, which counts scans in fractions."""
 
 
 class Standardise(StrEnum):
@@ -28,7 +47,11 @@ class Standardise(StrEnum):
 
 _Scans = Annotated[
     list[Path],
-    Argument(metavar="SCAN...", help="Scans, as NIfTI or another format that nibabel reads."),
+    Argument(
+        metavar="SCAN|FOLDER...",
+        help="Scans, as NIfTI or another format that nibabel reads; or folders, whose scans are "
+        "segmented, but not their masks.",
+    ),
 ]
 _Output = Annotated[
     Path | None,
@@ -38,10 +61,14 @@ _Output = Annotated[
         metavar="OUT",
         show_default="SCAN_gmseg.nii.gz next to the scan",
         help="File of the mask, for a single scan.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 _OutDir = Annotated[
-    Path | None, Option(metavar="DIR", help="Folder of the results; created if missing.")
+    Path | None,
+    Option(
+        metavar="DIR", help="Folder of the results; created if missing.", rich_help_panel=OUTPUT
+    ),
 ]
 _Threshold = Annotated[
     float | None,
@@ -51,6 +78,7 @@ _Threshold = Annotated[
         max=1,
         show_default="the model's, 0.5",
         help="A voxel is GM where the soft segmentation is larger.",
+        rich_help_panel=METHOD,
     ),
 ]
 _Standardise = Annotated[
@@ -60,6 +88,7 @@ _Standardise = Annotated[
         show_default="the model's",
         help="Standardise by mean and standard deviation of the scan's windows, or of the "
         "training set.",
+        rich_help_panel=METHOD,
     ),
 ]
 _Centre = Annotated[
@@ -68,6 +97,7 @@ _Centre = Annotated[
         metavar="auto|image|X,Y",
         help="Centre of the window: on the cord, which gmseg localises (auto); at the centre of "
         "the image, as in the paper (image); or at X,Y in mm in world space.",
+        rich_help_panel=METHOD,
     ),
 ]
 _Cord = Annotated[
@@ -75,9 +105,13 @@ _Cord = Annotated[
     Option(
         metavar="MASK",
         help="Cord mask on the scan's grid, on which the windows are centred; for a single scan.",
+        rich_help_panel=METHOD,
     ),
 ]
-_WithinCord = Annotated[bool, Option("--within-cord", help="Remove GM outside the mask of --cord.")]
+_WithinCord = Annotated[
+    bool,
+    Option("--within-cord", help="Remove GM outside the mask of --cord.", rich_help_panel=METHOD),
+]
 _Clean = Annotated[
     str,
     Option(
@@ -85,10 +119,16 @@ _Clean = Annotated[
         show_default="none",
         help="Clean the mask of every slice: largest keeps the largest connected component, small "
         "removes components below 2 mm^2, holes fills holes.",
+        rich_help_panel=METHOD,
     ),
 ]
 _Soft = Annotated[
-    bool, Option("--soft", help="Also write the soft segmentation (SCAN_gmsoft.nii.gz).")
+    bool,
+    Option(
+        "--soft",
+        help="Also write the soft segmentation (SCAN_gmsoft.nii.gz).",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 _Tissues = Annotated[
     str,
@@ -96,6 +136,7 @@ _Tissues = Annotated[
         metavar="gm,wm,cord",
         help="Tissues to write: wm adds a white-matter mask (SCAN_wmseg.nii.gz), cord a cord mask "
         "(SCAN_seg.nii.gz). The GM mask is always written.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 _SecondOpinion = Annotated[
@@ -104,10 +145,16 @@ _SecondOpinion = Annotated[
         "--second-opinion/--no-second-opinion",
         help="Compare with a second model, if the model's card names one: the expected Dice of "
         "the slices then says more. The masks are the same.",
+        rich_help_panel=QUALITY,
     ),
 ]
 _Summary = Annotated[
-    Path | None, Option(metavar="FILE.json", help="Write settings, areas and QC flags as JSON.")
+    Path | None,
+    Option(
+        metavar="FILE.json",
+        help="Write settings, areas and QC flags as JSON.",
+        rich_help_panel=QUALITY,
+    ),
 ]
 _Report = Annotated[
     Path | None,
@@ -115,10 +162,16 @@ _Report = Annotated[
         metavar="DIR",
         help="Add the scans to a QC page in DIR with outlines, areas and flags: open "
         "DIR/index.html.",
+        rich_help_panel=QUALITY,
     ),
 ]
 _Resume = Annotated[
-    bool, Option("--resume", help="Skip scans that have results of the same model and options.")
+    bool,
+    Option(
+        "--resume",
+        help="Skip scans that have results of the same model and options.",
+        rich_help_panel=MANY,
+    ),
 ]
 
 
@@ -154,8 +207,9 @@ def segment(
     --tissues also masks of the white matter and of the cord.
 
         gmseg segment t2s.nii.gz --soft --summary t2s.json
-        gmseg segment */t2s.nii.gz --report qc --workers 4
+        gmseg segment scans --out-dir masks --report qc
     """
+    from gmseg.batch.folders import expand_folders
     from gmseg.batch.jobs import Job
     from gmseg.batch.outputs import output_files, split_results
     from gmseg.inference.segment import SegmentOptions
@@ -173,7 +227,7 @@ def segment(
         raise InputError(
             "--resume --strict: flags of finished scans are read from the summary; give --summary"
         )
-    scans, results = split_results(scans)
+    scans, results = split_results(expand_folders(scans, note))
     for result in results:
         note(f"{result}: is skipped; it is a result of gmseg and no scan")
     if not scans:
@@ -226,31 +280,27 @@ def _parse_centre(text: str) -> str | tuple[float, float]:
 
 
 def _run(jobs: Sequence[Job], model, **options) -> list[Outcome]:
-    """Segment with bars over scans and slices, print every outcome, and return all in order."""
+    """Segment with one bar, print every outcome, and return all in order."""
     from gmseg.batch.jobs import segment_scans
 
-    parallel = options["workers"] > 1 or options["scheduler"] is not None
-    outcomes = []
-    with (
-        progress_bar(total=len(jobs), unit="scan", disable=len(jobs) == 1 or None) as scan_bar,
-        progress_bar(unit="slice", disable=parallel or None) as slice_bar,
-    ):
-        shown = None
+    outcomes: list[Outcome] = []
+    steps: dict[int, int] = {}
+    with progress_bar(total=len(jobs), bar_format=_BAR) as bar:
 
         def progress(job: Job, done: int, total: int) -> None:
-            nonlocal shown
-            if job is not shown:
-                slice_bar.set_description(printable(job.scan.name), refresh=False)
-                slice_bar.reset()
-                shown = job
-            advance(slice_bar)(done, total)
+            copies = max(1, job.choices["tta"])
+            share = min(1, done / steps.setdefault(id(job), total * copies))
+            number = f"{len(outcomes) + 1}/{len(jobs)} " if len(jobs) > 1 else ""
+            bar.set_description(f"{number}{printable(job.scan.name)}", refresh=False)
+            # windows that are moved to the cord are segmented a second time
+            bar.update(max(0, len(outcomes) + share - bar.n))
 
         results = segment_scans(jobs, model, progress=progress, tell=note, **options)
         with closing(results):
             for outcome in results:
                 _print_outcome(outcome)
                 outcomes.append(outcome)
-                scan_bar.update()
+                bar.update(len(outcomes) - bar.n)
     order = {id(job): number for number, job in enumerate(jobs)}
     return sorted(outcomes, key=lambda outcome: order[id(outcome.job)])
 
@@ -293,8 +343,12 @@ def _measurements(entry: dict) -> str:
 
 
 def _conclude(outcomes: Sequence[Outcome], report: Path | None, *, strict: bool) -> int:
-    """Print the QC page and the scans that failed; return the exit code."""
+    """Print how to view a mask, the QC page and the scans that failed; return the exit code."""
     failed = [outcome for outcome in outcomes if outcome.summary is None]
+    if len(failed) < len(outcomes):
+        job = next(outcome.job for outcome in outcomes if outcome.summary is not None)
+        viewer = shlex.join(["fsleyes", str(job.scan), str(job.files["mask"]), "-cm", "red"])
+        note(f"view {'a mask' if len(outcomes) > 1 else 'the mask'}: {viewer}")
     if report and len(failed) < len(outcomes):
         say(report / "index.html")
     if failed and len(outcomes) > 1:

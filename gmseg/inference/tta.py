@@ -90,7 +90,7 @@ def average(
     """
     mean, std = session.mean_and_std(centres)
     spread = allocate(soft.shape)
-    done, total = 0, (len(transforms) - 1) * len(centres)
+    done, total = len(centres), len(transforms) * len(centres)  # the first copy is done
     for first, last in session.slabs:
         windows = standardised(session.windows(first, last, centres), mean, std)
         sums = np.asarray(soft[first:last], np.float64).copy()

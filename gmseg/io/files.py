@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gmseg.errors import InputError
+from gmseg.io.dicom import contains_dicom, how_to_convert
 from gmseg.io.temporary import temporary_file
 
 _MOST_JSON = 4 << 20  # bytes; cards have a few thousand
@@ -188,6 +189,10 @@ def check_input(path) -> Path:
     if not path.exists():
         raise InputError(f"{path}: no such file; check the path")
     if path.is_dir():
+        if contains_dicom(path):
+            raise InputError(
+                f"{path}: is a folder of DICOM files; convert them first: {how_to_convert(path)}"
+            )
         raise InputError(f"{path}: is a folder; give an image file such as t2s.nii.gz")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty (0 bytes); copy or export it again")

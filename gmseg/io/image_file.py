@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 
 from gmseg.errors import InputError
+from gmseg.io.dicom import how_to_convert, is_dicom
 from gmseg.io.files import check_input
 from gmseg.io.hdf5 import check_hdf5
 from gmseg.io.quiet import quiet_logger, warnings_as
@@ -31,8 +32,9 @@ def open_image(path: Path):
     try:
         with path.open("rb") as file:
             start = file.read(132)
-        if start[128:] == b"DICM":
-            raise InputError(f"{path}: is a DICOM file; convert the series to NIfTI with dcm2niix")
+        if is_dicom(path, start):
+            command = how_to_convert(path.parent)
+            raise InputError(f"{path}: is a DICOM file; convert its folder first: {command}")
         _check_start(path, start)
         if start.startswith(b"\x89HDF"):  # MINC 2
             check_hdf5(path)

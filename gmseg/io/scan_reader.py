@@ -15,7 +15,7 @@ import numpy as np
 from gmseg.core import geometry
 from gmseg.core.pipeline import BATCH
 from gmseg.core.resampling import GridGeometry, WorkingGrid, grid_geometry, to_working_grid
-from gmseg.errors import InputError
+from gmseg.errors import InputError, NotAScanError
 from gmseg.io import image as scan_image
 from gmseg.io import mask_values
 from gmseg.io.image_file import open_image, read_part, verify_compression
@@ -170,7 +170,7 @@ def open_scan(
         reader = array_reader(name, data, image.affine, like=scan_image.like_scan(image, data))
     if check_voxels:
         if scan_image.is_result(image):
-            raise InputError(f"{name}: is a result of gmseg and no scan; give the scan")
+            raise NotAScanError(f"{name}: is a result of gmseg and no scan; give the scan")
         reader = replace(reader, bad_voxels=_count_bad_voxels(reader))
         if not reader.in_memory:
             verify_compression(name, image)
@@ -262,7 +262,7 @@ def _count_bad_voxels(reader: ScanReader) -> int:
     scan_image.check_range(reader.name, low, high)
     if few is not None and 0 in few and all(value == round(value) for value in few):
         listed = ", ".join(f"{value:g}" for value in sorted(few))
-        raise InputError(f"{reader.name}: contains only {listed}, as a mask does; give the scan")
+        raise NotAScanError(f"{reader.name}: contains only {listed}, as a mask does; give the scan")
     return bad_voxels
 
 

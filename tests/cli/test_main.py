@@ -1,6 +1,7 @@
 """The command as a whole: help, usage errors, imports on demand, exit codes, completion."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from command import run
 from gmseg.cli import main, models
 from gmseg.cli.bids import bids
 from gmseg.cli.commands import make_command
+from gmseg.cli.options import GROUPS
 from gmseg.cli.segment import segment
 
 MODELS = [command.name for command in models.app.registered_commands]
@@ -43,16 +45,27 @@ def test_help_lists_all_commands(flag, capsys):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(command, capsys):
+def test_every_command_has_help_with_two_examples(command, capsys):
     code, out, err = run(capsys, *command.split(), "--help")
     assert (code, err) == (0, "")
     assert run(capsys, *command.split(), "-h") == (0, out, "")
     assert out.startswith(f"Usage: gmseg {command} [OPTIONS]")
     assert "  -h, --help" in out
-    assert f"\n      gmseg {command}" in out or command == "models list"
+    examples = [line for line in out.splitlines() if line.startswith("      gmseg ")]
+    assert len(examples) == 2 or command == "bids"  # which has three
+    assert any(line.startswith(f"      gmseg {command}") for line in examples)
+    assert [*rows(out, "General")] == ["-q,", "-v,", "-h,"]
     assert max(map(len, out.splitlines())) <= 80
     assert "╭" not in out  # no boxes
     assert "list[" not in out  # no names of types
+
+
+def test_options_are_grouped(capsys):
+    _, out, _ = run(capsys, "segment", "--help")
+    titles = [line[:-1] for line in out.splitlines() if re.fullmatch(r"[A-Z][a-z ]+:", line)]
+    assert titles == ["Arguments", *GROUPS]
+    assert {"-o,", "--out-dir", "--overwrite"} <= {*rows(out, "Output")}
+    assert {"--report", "--strict"} <= {*rows(out, "Quality control")}
 
 
 def test_help_imports_nothing_heavy():
@@ -299,9 +312,11 @@ def test_quiet_and_verbose(tmp_path, capsys):
     missing = tmp_path / "a.nii", tmp_path / "b.nii"
     _, _, err = run(capsys, "segment", *missing)
     assert err.splitlines()[-3] == "gmseg: 0 of 2 scans segmented, 2 failed:"
-    code, out, err = run(capsys, "-q", "segment", *missing)
-    assert (code, out, len(err.splitlines())) == (2, "", 2)
-    code, _, err = run(capsys, "--verbose", "segment", *missing, "-o", "m.nii")
-    assert code == 2
-    assert err.startswith("Traceback")
+    quiet = run(capsys, "-q", "segment", *missing)
+    assert (quiet[0], quiet[1], len(quiet[2].splitlines())) == (2, "", 2)
+    assert run(capsys, "segment", *missing, "-q") == quiet
+    for words in (["--verbose", "segment"], ["segment", "-v"]):
+        code, _, err = run(capsys, *words, *missing, "-o", "m.nii")
+        assert code == 2
+        assert err.startswith("Traceback")
     assert "Traceback" not in run(capsys, "segment", *missing, "-o", "m.nii")[2]

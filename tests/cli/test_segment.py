@@ -2,6 +2,7 @@
 
 import gzip
 import importlib
+import io
 import json
 import os
 import shutil
@@ -12,8 +13,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from command import run
+from tqdm import tqdm
 
 from gmseg.batch import jobs
+from gmseg.cli import segment
 from gmseg.datasets.phantom import make_phantom
 from gmseg.io.resources import bundled
 from gmseg.models import registry
@@ -228,7 +231,8 @@ def test_bad_choices(scan, tmp_path, capsys):
 
 
 def test_mask_beside_the_scan(scan, tmp_path, capsys):
-    code, out, err = run(capsys, "segment", scan, "--soft", "--summary", tmp_path / "s.json")
+    words = ["segment", scan, "--soft", "--summary", tmp_path / "s.json"]
+    code, out, err = run(capsys, "-q", *words)
     assert (code, err) == (0, "")
     assert out.startswith(str(tmp_path / "t2s_gmseg.nii.gz"))
     assert sorted(p.name for p in tmp_path.iterdir()) == [
@@ -267,7 +271,8 @@ def test_of_several_scans_the_good_ones_are_written(scan, tmp_path, capsys):
     code, out, err = run(capsys, "segment", scan, other, same, "--out-dir", tmp_path / "o")
     assert code == 2
     assert len(out.splitlines()) == 1
-    *each, total, one, two = err.splitlines()
+    *each, viewer, total, one, two = err.splitlines()
+    assert viewer.startswith("gmseg: view a mask: ")
     assert len(each) == 2
     assert any(str(other) in line for line in each)
     assert any("has the same output" in line for line in each)
@@ -306,7 +311,7 @@ def test_a_bad_scan_does_not_block_a_good_one_of_its_name(scan, tmp_path, capsys
         "--summary",
         tmp_path / "o" / "s.json",
     )
-    assert (code, len(err.splitlines())) == (2, 3)
+    assert (code, len(err.splitlines())) == (2, 4)
     assert out
     assert len(json.loads((tmp_path / "o" / "s.json").read_text())["scans"]) == 1
 
@@ -349,7 +354,14 @@ def test_a_place_in_world_space_and_a_cord_mask(scan, tmp_path, capsys):
     cord[52:59, 52:59] = 1
     save(tmp_path / "cord.nii.gz", cord, image.affine)
     code, _, err = run(
-        capsys, "segment", scan, "--cord", tmp_path / "cord.nii.gz", "-o", tmp_path / "b.nii.gz"
+        capsys,
+        "-q",
+        "segment",
+        scan,
+        "--cord",
+        tmp_path / "cord.nii.gz",
+        "-o",
+        tmp_path / "b.nii.gz",
     )
     assert code == 0
     assert "of the GM lies outside the cord mask" in err  # it is 4 x 4 mm
@@ -394,6 +406,116 @@ def test_bounds_cleaning_and_copies(scan, tmp_path, capsys):
     assert all(detail["name"] for detail in entry["flag_details"])
 
 
+# --------------------------------------------------------------------------------- folders
+
+
+def test_the_scans_of_a_folder_are_segmented_and_nothing_else(scan, tmp_path, capsys):
+    voxels = noise((110, 110, 1))
+    for name in ("z_gmsoft", "old_gmseg", "x_wmseg", "x_seg", "y_softseg", "r_gmseg-manual"):
+        save(tmp_path / f"{name}.nii.gz", voxels)  # recognised by their names
+    save(tmp_path / "sub-01_T1w.nii.gz", voxels)
+    save(tmp_path / "drawn.nii.gz", (voxels > 100).astype(np.float32))  # by its voxels
+    shutil.copy(scan, tmp_path / "other.NII.GZ")
+    (tmp_path / "._t2s.nii.gz").write_text("of a Macintosh")
+    (tmp_path / "t2s.json").write_text("{}")
+    code, out, err = run(capsys, "segment", tmp_path, "--soft")
+    assert code == 0
+    assert [line.split("_gmseg")[0] for line in out.splitlines()] == [
+        str(tmp_path / "other"),
+        str(tmp_path / "t2s"),
+    ]
+    assert f"gmseg: {tmp_path}: 8 masks or other images are skipped\n" in err
+    code, again, _ = run(capsys, "segment", tmp_path, "--soft", "--resume")
+    assert code == 0
+    assert len(again.splitlines()) == 2
+
+
+def test_a_bad_file_in_a_folder_is_reported(scan, tmp_path, capsys):
+    (tmp_path / "bad.nii.gz").write_text("junk")
+    code, out, err = run(capsys, "segment", tmp_path)
+    assert (code, len(out.splitlines())) == (2, 1)
+    assert f"gmseg: error: {tmp_path / 'bad.nii.gz'}: " in err
+
+
+@pytest.mark.parametrize(
+    ("files", "fault"),
+    [
+        ([], "contains no image such as t2s.nii.gz; check the path"),
+        (["a_seg.nii.gz"], "contains only masks and other contrasts; give the folder of the scans"),
+        (["a/t2s.nii.gz"], "contains images in sub-folders only; give those, as {0}/*"),
+        (
+            ["a/IM1.dcm", "README"],
+            "contains DICOM files; convert them first: dcm2niix -z y -o . {0}",
+        ),
+        (
+            ["dataset_description.json", "sub-01/anat/x.nii"],
+            "is a BIDS dataset; use gmseg bids {0} {0}/derivatives/gmseg participant",
+        ),
+    ],
+)
+def test_a_folder_without_scans_is_refused_with_the_remedy(files, fault, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("content")
+    expected = f"gmseg: error: {folder}: {fault.format(folder)}\n"
+    assert run(capsys, "segment", folder) == (2, "", expected)
+
+
+def test_a_folder_of_dicom_is_recognised_by_all_commands(tmp_path, capsys):
+    folder = tmp_path / "my series"
+    folder.mkdir()
+    dicom(folder / "IM0001")
+    for command in ("measure {0}", "report {0} {0} --out qc", "movie {0} {0} -o a.mp4"):
+        words = [word.format(folder) for word in command.split()]
+        code, out, err = run(capsys, *words)
+        assert (code, out) == (2, "")
+        assert err.endswith(f"convert them first: dcm2niix -z y -o . '{folder}'\n")
+    _, _, err = run(capsys, "segment", folder / "IM0001")
+    assert f"is a DICOM file; convert its folder first: dcm2niix -z y -o . '{folder}'" in err
+
+
+# ----------------------------------------------------------------------- what is shown
+
+
+def test_the_command_of_the_viewer_is_shown_once(scan, tmp_path, capsys):
+    other = shutil.copy(scan, tmp_path / "my scan.nii.gz")
+    _, _, err = run(capsys, "segment", scan)
+    mask = tmp_path / "t2s_gmseg.nii.gz"
+    assert err == f"gmseg: view the mask: fsleyes {scan} {mask} -cm red\n"
+    _, _, err = run(capsys, "segment", other, scan, "--overwrite")
+    assert err.count("fsleyes") == 1
+    assert f"view a mask: fsleyes '{other}' '{tmp_path / 'my scan_gmseg.nii.gz'}' -cm red" in err
+    assert "fsleyes" not in run(capsys, "-q", "segment", scan, "--overwrite")[2]
+    assert "fsleyes" not in run(capsys, "segment", tmp_path / "none.nii")[2]
+
+
+def test_one_bar_moves_forwards_to_its_end(scan, tmp_path, capsys, monkeypatch):
+    other = shutil.copy(scan, tmp_path / "other.nii.gz")
+    bars = []
+
+    def bar(**options):
+        bars.append((tqdm(**options | {"disable": False, "file": io.StringIO()}), []))
+        shown, seen = bars[-1]
+        move = shown.update
+        monkeypatch.setattr(shown, "update", lambda step: (move(step), seen.append(shown.n)))
+        return shown
+
+    monkeypatch.setattr(segment, "progress_bar", bar)
+    assert run(capsys, "segment", scan, other, "--tta", "3")[0] == 0
+    [(shown, seen)] = bars
+    assert seen == sorted(seen)
+    assert (seen[-1], shown.total) == (2, 2)
+    assert len(set(seen)) == 6  # every copy of every scan
+
+
+def test_verbose_shows_log_messages(scan, capsys):
+    _, _, err = run(capsys, "segment", scan, "-v")
+    assert f"gmseg.batch.jobs: {scan}: model default, standardised by volume, window" in err
+    assert "gmseg.batch.jobs" not in run(capsys, "segment", scan, "--overwrite")[2]
+
+
 # -------------------------------------------------------------------- exit codes and imports
 
 
@@ -404,6 +526,9 @@ def test_a_bug_exits_with_1_and_asks_for_a_report(monkeypatch, scan, capsys):
     monkeypatch.setattr(jobs, "work", broken)
     code, _, err = run(capsys, "segment", scan)
     assert code == 1
+    fault, traceback, *_ = err.splitlines()
+    assert fault == f"gmseg.batch.jobs: {scan}: RuntimeError: boom"
+    assert traceback.startswith("Traceback")
     assert "please report it" in err
 
 
@@ -417,7 +542,7 @@ def test_an_interrupt_leaves_nothing_behind(monkeypatch, scan, tmp_path, capsys)
 
 
 def test_the_engine_prints_nothing(scan, tmp_path):
-    command = [sys.executable, "-m", "gmseg", "segment", str(scan)]
+    command = [sys.executable, "-m", "gmseg", "-q", "segment", str(scan)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 1
