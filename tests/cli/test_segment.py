@@ -106,7 +106,7 @@ def sform(**change):
 SINGULAR = {"sform_code": 1, "srow_x": [0.5, 0.5, 0, 0], "srow_y": [0.5, 0.5, 0, 0]}
 BAD_SCANS = {
     "missing": ("x.nii.gz", lambda path: None, "no such file"),
-    "directory": ("x", lambda path: path.mkdir(), "is a folder"),
+    "directory": ("x", lambda path: path.mkdir(), "contains no image"),
     "empty": ("x.nii.gz", lambda path: path.touch(), "is empty"),
     "empty gzip": ("x.nii.gz", lambda path: path.write_bytes(gzip.compress(b"")), "not an image"),
     "truncated gzip": ("x.nii.gz", truncated, "damaged or truncated"),
