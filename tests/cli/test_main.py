@@ -219,8 +219,8 @@ def test_help_is_shown_if_the_command_is_missing(words, capsys):
         ("segment a --modle x", "No such option: --modle; did you mean --model?"),
         ("segment a --mod x", "No such option: --mod; did you mean --model?"),  # no abbreviation
         ("segment a -2.5", "No such option: -2"),
-        ("segment", "Missing argument 'SCAN...'"),
-        ("segment -- ", "Missing argument 'SCAN...'"),
+        ("segment", "Missing argument 'SCAN|FOLDER...'"),
+        ("segment -- ", "Missing argument 'SCAN|FOLDER...'"),
         ("segment a --centre", "Option '--centre' requires an argument"),
         ("segment a --soft=1", "Option '--soft' does not take a value"),
         ("phantom a b", "Got unexpected extra argument(s) (b)"),

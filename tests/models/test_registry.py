@@ -128,7 +128,9 @@ def test_number_of_filters_is_read_from_the_file(tmp_path):
 
 def test_fields_of_a_card(imported):
     card = json.loads(imported.weights.with_name("ours.json").read_text())
-    assert card.keys() == set(Model.__dataclass_fields__) - {"weights", "graphs", "second_opinion"}
+    assert card.keys() == set(Model.__dataclass_fields__) - {
+        *("weights", "graphs", "second_opinion", "about")
+    }
     assert card["weights_sha256"] == registry.sha256(imported.weights)
 
 
