@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gmseg.batch import bids_derivatives
+from gmseg.batch import bids_derivatives, bids_group
 from gmseg.batch.bids_query import Scan
 from gmseg.batch.jobs import Job, faulty, is_done, run
 from gmseg.batch.multi_echo import combine_echoes
@@ -127,7 +127,7 @@ def group_level(out_dir, scans: Sequence[Scan]) -> list[dict]:
     Returns
     -------
     list of dict
-        The rows, see `gmseg.batch.bids_derivatives.GROUP_COLUMNS`.
+        The rows, see `gmseg.batch.bids_group.GROUP_COLUMNS`.
 
     Raises
     ------
@@ -135,10 +135,10 @@ def group_level(out_dir, scans: Sequence[Scan]) -> list[dict]:
         If none of the scans has a mask.
     """
     out_dir = Path(out_dir)
-    rows = [bids_derivatives.group_row(out_dir, scan) for scan in scans]
+    rows = [bids_group.group_row(out_dir, scan) for scan in scans]
     if all(row["problem"] for row in rows):
         raise InputError(f"{out_dir}: has no mask of these scans; run the participant level first")
-    write_table(out_dir / bids_derivatives.GROUP_TABLE, rows, bids_derivatives.GROUP_COLUMNS)
+    write_table(out_dir / bids_derivatives.GROUP_TABLE, rows, bids_group.GROUP_COLUMNS)
     _write_page(out_dir)
     return rows
 

@@ -6,18 +6,15 @@ import csv
 import json
 import os
 import re
-import statistics
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from gmseg.batch.bids_query import DESCRIPTION, ENTITIES, Scan, check_raw_dataset, read_description
 from gmseg.errors import InputError
-from gmseg.inference.segment import CORD_THRESHOLD
+from gmseg.inference.segmentation import CORD_THRESHOLD
 from gmseg.io.files import check_folder, write_text
-from gmseg.io.image_file import is_intact
 from gmseg.io.tables import sidecar_of
-from gmseg.morphometry.areas import COLUMNS, Column
 
 BIDS_VERSION = "1.11.1"
 CODE_URL = "https://github.com/neuropoly/gmseg"
@@ -52,33 +49,6 @@ logs/: one line for each scan that failed.
 The JSON file next to each file says how it was made and from which files. gmseg is a research
 tool: check the masks before you use the numbers. Code: {CODE_URL}. Paper: {PAPER}.
 """
-
-_SCAN_COLUMNS = {
-    "participant_id": Column("participant, as in participants.tsv"),
-    "session_id": Column("session"),
-    "acquisition": Column("label of the acquisition in the file name"),
-    "run": Column("number of the run in the file name"),
-    "source": Column("scan in the raw dataset; the first echo if there are several"),
-}
-MEASURE_COLUMNS = {
-    name: column
-    for name, column in COLUMNS.items()
-    if (name.startswith(("slices", "gm_")) and "ratio" not in name)
-    or name in ("cord_area_mm2", "wm_area_mm2", "gm_cord_ratio", "turn_deg", "obliqueness_deg")
-}
-"""Columns of the group table that are copied from the table of each scan."""
-
-_RESULT_COLUMNS = {
-    "expected_dice": Column("median of the expected Dice of the slices", "1"),
-    "lowest_expected_dice": Column("lowest expected Dice of the slices", "1"),
-    "flags": Column("names of the QC flags, or none; details are in the sidecar of the mask"),
-    "model": Column("model that made the mask"),
-    "gmseg_version": Column("version of gmseg that made the mask"),
-    "problem": Column("reason why there is no mask"),
-}
-GROUP_COLUMNS = _SCAN_COLUMNS | MEASURE_COLUMNS | _RESULT_COLUMNS
-"""Columns of the group table; areas are means over the slices with gray matter."""
-
 
 # ------------------------------------------------------------------------------------ file names
 
@@ -378,58 +348,10 @@ def is_complete(out_dir: Path, scan: Scan, *, cord: bool) -> bool:
         If the table was not written by gmseg.
     """
     files = {kind: out_dir / file for kind, file in outputs(scan, cord=cord).items()}
-    return _last_row(files["table"]) is not None and all(map(read_sidecar, files.values()))
+    return last_row(files["table"]) is not None and all(map(read_sidecar, files.values()))
 
 
-# ------------------------------------------------------------------------------- the group table
-
-
-def group_row(out_dir: Path, scan: Scan) -> dict:
-    """Return a scan's row of the group table; unknown values are None.
-
-    Raises
-    ------
-    gmseg.errors.InputError
-        If the scan's table was not written by gmseg.
-
-    Examples
-    --------
-    >>> scan = Scan(Path("raw"), (Path("raw/sub-01/anat/a.nii"),), {"sub": "01"}, "T2starw")
-    >>> row = group_row(Path("no-such-folder"), scan)
-    >>> row["participant_id"], row["problem"]
-    ('sub-01', 'not segmented yet')
-    """
-    ids = {key: f"{key}-{scan.entities[key]}" for key in ("sub", "ses") if key in scan.entities}
-    row = dict.fromkeys(GROUP_COLUMNS) | {
-        "participant_id": ids["sub"],
-        "session_id": ids.get("ses"),
-        "acquisition": scan.entities.get("acq"),
-        "run": scan.entities.get("run"),
-        "source": scan.files[0].relative_to(scan.root).as_posix(),
-    }
-    sidecar = read_mask_sidecar(out_dir, scan)
-    if sidecar is None:
-        log = out_dir / log_path(scan)
-        problem = log.read_text(encoding="utf-8") if log.exists() else "not segmented yet"
-        return row | {"problem": problem.removeprefix(f"{row['source']}: ")}
-    measures = _last_row(out_dir / outputs(scan)["table"])
-    if measures is None or not is_intact(out_dir / outputs(scan)["mask"]):
-        return row | {"problem": "its files are incomplete; run the participant level again"}
-    expected_dice = [dice for dice in sidecar.get("ExpectedDice", []) if dice is not None]
-    return (
-        row
-        | {name: measures.get(name) for name in MEASURE_COLUMNS}
-        | {
-            "expected_dice": statistics.median(expected_dice) if expected_dice else None,
-            "lowest_expected_dice": min(expected_dice, default=None),
-            "flags": ",".join(flag["Name"] for flag in sidecar.get("Flags", [])) or "none",
-            "model": sidecar.get("Model"),
-            "gmseg_version": sidecar.get("GmsegVersion"),
-        }
-    )
-
-
-def _last_row(table: Path) -> dict[str, str] | None:
+def last_row(table: Path) -> dict[str, str] | None:
     """Return the row of all slices, the last one in a scan's table, or None if it is cut off."""
     if not table.exists():
         return None

@@ -31,7 +31,7 @@ class Job:
         The scan, as the user named it.
     files : dict of pathlib.Path
         Files to write by kind: ``"mask"`` and optionally others, see
-        `gmseg.inference.segment.TYPES`.
+        `gmseg.inference.segmentation.TYPES`.
     choices : dict
         Keyword arguments of `gmseg.segment`: threshold, centre, tta, ...
     report : pathlib.Path or None

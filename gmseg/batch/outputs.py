@@ -47,7 +47,7 @@ def output_files(
     Returns
     -------
     dict of pathlib.Path
-        Files by kind, see `gmseg.inference.segment.TYPES`.
+        Files by kind, see `gmseg.inference.segmentation.TYPES`.
 
     Raises
     ------

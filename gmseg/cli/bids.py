@@ -148,7 +148,8 @@ def _participant(
 ) -> int:
     """Segment with a line per scan and a table at the end; return the exit code."""
     from gmseg.batch.bids_app import participant_level
-    from gmseg.batch.bids_derivatives import PAGE, group_row
+    from gmseg.batch.bids_derivatives import PAGE
+    from gmseg.batch.bids_group import group_row
     from gmseg.models.registry import load_model
 
     results = []

@@ -212,7 +212,7 @@ def segment(
     from gmseg.batch.folders import expand_folders
     from gmseg.batch.jobs import Job
     from gmseg.batch.outputs import output_files, split_results
-    from gmseg.inference.segment import SegmentOptions
+    from gmseg.inference.options import SegmentOptions
     from gmseg.io.files import check_folder
     from gmseg.models.registry import load_model
 

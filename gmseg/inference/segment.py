@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from importlib import metadata
-from numbers import Integral, Real
 from pathlib import Path
 
 import nibabel as nib
@@ -20,11 +17,13 @@ from gmseg.core.resampling import grid_geometry
 from gmseg.errors import InputError
 from gmseg.inference.engines import load_predictor
 from gmseg.inference.localisation import Localisation, remove_far
-from gmseg.inference.postprocessing import check_steps, cleaned
+from gmseg.inference.options import SegmentOptions
+from gmseg.inference.postprocessing import cleaned
 from gmseg.inference.quality import checks, expected_dice
 from gmseg.inference.quality.anatomy import CordFit, size_flags
 from gmseg.inference.quality.features import Features
 from gmseg.inference.second_opinion import agreement, second_session
+from gmseg.inference.segmentation import OF_CORD, TYPES, Segmentation, tissues
 from gmseg.inference.session import Session
 from gmseg.inference.summary import Summary
 from gmseg.inference.tta import average, random_transforms
@@ -33,136 +32,8 @@ from gmseg.io.scan_reader import ScanReader, open_mask, open_scan
 from gmseg.io.scan_writer import part_writers
 from gmseg.models.registry import DEFAULT_MODEL, load_model
 
-TYPES = {
-    "mask": np.uint8,
-    "soft": np.float32,
-    "spread": np.float32,
-    "wm": np.uint8,
-    "wm_soft": np.float32,
-    "cord": np.uint8,
-    "cord_soft": np.float32,
-}
-"""Outputs of a segmentation, and the types of their voxels."""
-OF_CORD = ("wm", "wm_soft", "cord", "cord_soft")
-"""Outputs that only a model with a cord output has."""
-CORD_THRESHOLD = 0.5
-"""A voxel is cord where the soft segmentation of the cord is larger."""
-
 WritePart = Callable[[int, int, dict[str, np.ndarray]], None]
 """Takes a part of the results: first stored slice, last + 1, and voxels by kind."""
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """The gray matter of a scan, and its cord and white matter (WM) if the model has them.
-
-    Attributes
-    ----------
-    mask : nibabel.Nifti1Image
-        uint8, 1 is GM, on the scan's grid.
-    soft : nibabel.Nifti1Image
-        float32, probability of GM, on the scan's grid.
-    summary : gmseg.inference.summary.Summary
-        Settings and measurements.
-    spread : nibabel.Nifti1Image or None
-        float32, on the scan's grid: standard deviation over the TTA copies (uncertainty); None
-        without TTA.
-    cord_soft : nibabel.Nifti1Image or None
-        float32, probability of cord, on the scan's grid; None if the model has no cord output.
-    """
-
-    mask: nib.Nifti1Image
-    soft: nib.Nifti1Image
-    summary: Summary
-    spread: nib.Nifti1Image | None = None
-    cord_soft: nib.Nifti1Image | None = None
-
-    @property
-    def cord(self) -> nib.Nifti1Image | None:
-        """Cord mask, uint8; None if the model has no cord output."""
-        return self._of_cord("cord")
-
-    @property
-    def wm(self) -> nib.Nifti1Image | None:
-        """WM mask, uint8: cord without GM; None if the model has no cord output."""
-        return self._of_cord("wm")
-
-    @property
-    def wm_soft(self) -> nib.Nifti1Image | None:
-        """Soft segmentation of WM, float32; None if the model has no cord output."""
-        return self._of_cord("wm_soft")
-
-    def _of_cord(self, kind: str) -> nib.Nifti1Image | None:
-        if self.cord_soft is None:
-            return None
-        mask, soft, cord_soft = (
-            np.asanyarray(image.dataobj) for image in (self.mask, self.soft, self.cord_soft)
-        )
-        return like_scan(self.mask, tissues(mask, soft, cord_soft)[kind])
-
-
-def tissues(mask: np.ndarray, soft: np.ndarray, cord_soft: np.ndarray) -> dict[str, np.ndarray]:
-    """Return cord and WM of the same shape as a GM mask, its soft segmentation and the cord's.
-
-    Examples
-    --------
-    >>> parts = tissues(np.array([1, 0, 0]), np.array([0.9, 0.2, 0]), np.array([0.95, 0.9, 0.1]))
-    >>> parts["cord"], parts["wm"], parts["wm_soft"].round(2)
-    (array([1, 1, 0], dtype=uint8), array([0, 1, 0], dtype=uint8), array([0.05, 0.7 , 0.1 ]))
-    """
-    cord = cord_soft > CORD_THRESHOLD
-    return {
-        "cord": cord.astype(np.uint8),
-        "wm": (cord & (mask == 0)).astype(np.uint8),
-        "wm_soft": np.maximum(cord_soft - soft, 0),
-    }
-
-
-@dataclass(frozen=True)
-class SegmentOptions:
-    """Options of a segmentation; see `segment`."""
-
-    threshold: float | None = None
-    standardise: str | None = None
-    centre: str | tuple[float, float] = "auto"
-    cord: object = None
-    within_cord: bool = False
-    clean: Collection[str] = ()
-    tta: int = 0
-    seed: int = 0
-    second_opinion: bool = True
-
-    def check(self) -> None:
-        """Raise InputError for options that cannot be used."""
-        if self.threshold is not None and not (
-            _is_real(self.threshold) and 0 <= self.threshold <= 1
-        ):
-            raise InputError(f"`threshold`: {self.threshold!r} is no number between 0 and 1")
-        named = isinstance(self.centre, str) and self.centre in ("auto", "image")
-        if not (named or _is_position(self.centre)):
-            raise InputError(
-                f"`centre`: {self.centre!r} is unknown; choose 'auto', 'image' or a position "
-                f"(x, y) in mm"
-            )
-        for name, least in (("tta", 0), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-                raise InputError(f"`{name}`: {value!r} is no whole number of at least {least}")
-        if self.within_cord and self.cord is None:
-            raise InputError("`within_cord`: needs a cord mask; give one with `cord`")
-        check_steps(self.clean)
-
-
-def _is_real(value) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _is_position(value) -> bool:
-    """Return whether a value is two finite numbers."""
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        return False
-    values = list(value)
-    return len(values) == 2 and all(_is_real(one) and math.isfinite(one) for one in values)
 
 
 def segment(
@@ -287,8 +158,9 @@ def segment_files(
     scan : path-like
         The scan.
     files : dict
-        Files of the ``"mask"`` and, if wanted, of other outputs (`TYPES`). None is moved to its
-        final path before all are written; their folders are created.
+        Files of the ``"mask"`` and, if wanted, of other outputs, see
+        `gmseg.inference.segmentation.TYPES`. None is moved to its final path before all are
+        written; their folders are created.
     model, volume, mean, progress, **options
         See `segment`.
     description : str
@@ -332,9 +204,7 @@ def _segment(
     threshold = model.threshold if options.threshold is None else options.threshold
     features, cord_fit = Features(), CordFit()
     areas, cord_areas, at_border, agreements = [], [], [], []
-    second = None
-    if options.second_opinion and model.second_opinion is not None:
-        second = second_session(session, load_model(model.second_opinion["model"]))
+    second = _second_session(session, options)
     order = slice(None, None, -1 if reader.runs_downwards else 1)
     for slab in session.slabs[order]:
         soft, parts, mask = _restored_slab(
@@ -345,20 +215,17 @@ def _segment(
             cord_areas.append(geometry.slice_areas_mm2(parts["cord"], reader.affine))
         areas.append(geometry.slice_areas_mm2(mask, reader.affine))
         at_border.append(_at_border(soft > threshold)[order])
-        some = slice(*slab)
-        line = _centreline(found)[some]
-        checks.gather(features, session, slab, soft, found.centres[some], line)
+        line = _centreline(found)[slice(*slab)]
+        checks.gather(features, session, slab, soft, found.centres[slice(*slab)], line)
         if second is not None:
             reach = None if found.keep_far else line
             agreements.append(agreement(second, slab, found.centres, soft, reach)[order])
     areas_mm2 = np.concatenate(areas)
     agreed = np.concatenate(agreements) if agreements else None
-    if agreed is None or model.second_opinion is None:
-        expected = expected_dice.predict(features.soft_dice, model.confidence)
-    else:
-        expected = expected_dice.predict(agreed, model.second_opinion["curve"])
-    border = np.concatenate(at_border)
-    flags = checks.qc_flags(session, found, features, areas_mm2, border, expected)
+    expected = _expected_dice(model, features, agreed)
+    flags = checks.qc_flags(
+        session, found, features, areas_mm2, np.concatenate(at_border), expected
+    )
     misfits = cord_fit.flags(removed=options.within_cord)
     cords_mm2 = np.concatenate(cord_areas) if cord_areas else None
     of_cord = cord_fit.cord_mm2 if cords_mm2 is None else cords_mm2
@@ -385,6 +252,21 @@ def _segment(
         flags=tuple(flags),
         seconds=round(time.perf_counter() - started, 3),
     )
+
+
+def _second_session(session: Session, options: SegmentOptions) -> Session | None:
+    """Return a session of the model that gives a second opinion, if one is wanted and known."""
+    opinion = session.model.second_opinion
+    if opinion is None or not options.second_opinion:
+        return None
+    return second_session(session, load_model(opinion["model"]))
+
+
+def _expected_dice(model: Model, features: Features, agreed: np.ndarray | None) -> np.ndarray:
+    """Return the expected Dice: from the agreement with a second model if there is one."""
+    if agreed is None or model.second_opinion is None:
+        return expected_dice.predict(features.soft_dice, model.confidence)
+    return expected_dice.predict(agreed, model.second_opinion["curve"])
 
 
 def _localised(session: Session, centre, cord: ScanReader | None) -> Localisation:

@@ -27,7 +27,8 @@ from bids_dataset import (
 )
 
 from gmseg.batch import bids_app
-from gmseg.batch.bids_derivatives import GROUP_TABLE, MEASURE_COLUMNS, read_mask_sidecar
+from gmseg.batch.bids_derivatives import GROUP_TABLE, read_mask_sidecar
+from gmseg.batch.bids_group import MEASURE_COLUMNS
 from gmseg.batch.bids_query import Scan
 from gmseg.batch.jobs import Outcome
 from gmseg.inference import segment
