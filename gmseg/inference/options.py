@@ -30,7 +30,7 @@ class SegmentOptions:
         if self.threshold is not None and not (
             _is_real(self.threshold) and 0 <= self.threshold <= 1
         ):
-            raise InputError(f"`threshold`: {self.threshold!r} is no number between 0 and 1")
+            raise InputError(f"`threshold`: {self.threshold!r} is not a number between 0 and 1")
         named = isinstance(self.centre, str) and self.centre in ("auto", "image")
         if not (named or _is_position(self.centre)):
             raise InputError(
@@ -40,7 +40,7 @@ class SegmentOptions:
         for name, least in (("tta", 0), ("seed", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-                raise InputError(f"`{name}`: {value!r} is no whole number of at least {least}")
+                raise InputError(f"`{name}`: {value!r} is not a whole number of at least {least}")
         if self.within_cord and self.cord is None:
             raise InputError("`within_cord`: needs a cord mask; give one with `cord`")
         check_steps(self.clean)

@@ -22,7 +22,7 @@ STEPS = ("largest", "small", "holes")
 def check_steps(steps: Collection[str]) -> None:
     """Raise InputError for an unknown step."""
     if isinstance(steps, str):
-        raise InputError(f"`clean`: {steps!r} is a text; give a list of steps, such as [{steps!r}]")
+        raise InputError(f"`clean`: {steps!r} is a string; give a list, such as [{steps!r}]")
     for step in steps:
         if step not in STEPS:
             raise InputError(f"`clean`: {step!r} is unknown; choose from {', '.join(STEPS)}")
