@@ -1,6 +1,7 @@
 """What every test may need: the engine's settings, and the real scans in ``../shared``."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+# jobs in the background, and under nohup, start with ignored signals, which tests send
+for _name, _handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    _number = getattr(signal, _name, None)  # Windows has no SIGHUP
+    if _number is not None and signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -38,7 +38,7 @@ RUNS = {
     "bids": ["bids raw out participant", "bids raw out group"],
     "models list": ["models list"],
     "models import": ["models import release.hdf5"],
-    "models export": ["models export default --format torch"],
+    "models export": ["models export default --format onnx"],
     "evaluate": ["evaluate gm.nii.gz gm.nii.gz --tsv scores.tsv"],
     "train": ["train challenge --protocol tiny.toml --split site1-sc01 --out run"],
     "reproduce": ["reproduce challenge --protocol tiny.toml --out run"],
