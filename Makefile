@@ -19,16 +19,14 @@ FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2
 # Stamps: packages are installed again only if one of the requirements has changed.
 FOR_USE := $(VENV)/.installed-user
 FOR_TESTS := $(VENV)/.installed-test
+FOR_DOCS := $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # what uses each of the libraries once
-SMOKE := tests/core tests/io tests/models/test_registry.py tests/models/test_export.py \
-  tests/inference/test_engines.py tests/inference/test_segment.py tests/evaluation/test_metrics.py \
-  tests/report/test_movie.py tests/report/test_overlays.py tests/training/test_train.py \
-  tests/batch/test_bids_query.py tests/cli/test_main.py tests/cli/test_demo.py
+SMOKE := @.ci/smoke.txt
 
-.PHONY: help demo test test-slow test-lowest lint lock format bench notebooks venv clean distclean
+.PHONY: help demo test test-slow test-lowest lint lock format docs bench notebooks venv clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,7 +48,7 @@ test-lowest: $(FOR_TESTS) ## run some tests with the lowest versions that pyproj
 
 lock: $(FOR_TESTS) ## write the newest versions that are allowed to .ci/requirements.txt
 	@$(BIN)/uv pip compile -q --universal --upgrade --generate-hashes --no-annotate \
-	  --python-version 3.11 --extra test --custom-compile-command "make lock" \
+	  --python-version 3.11 --extra test --extra docs --custom-compile-command "make lock" \
 	  pyproject.toml -o .ci/requirements.txt
 
 lint: $(FOR_TESTS) ## check rules, format, layers of imports and types
@@ -62,6 +60,9 @@ lint: $(FOR_TESTS) ## check rules, format, layers of imports and types
 format: $(FOR_TESTS) ## fix what ruff can fix
 	@$(BIN)/python -m ruff check --fix-only
 	@$(BIN)/python -m ruff format
+
+docs: $(FOR_DOCS) ## build the documentation site in site; warnings are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 bench: $(FOR_USE) ## measure the speed and write docs/performance.md (20 minutes)
 	@$(PIP) install -q -e '.[bench]'
@@ -76,7 +77,7 @@ venv: $(FOR_TESTS) ## set up .venv, for use and for tests
 	@:
 
 clean: ## remove caches and build products, but not .venv
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find . -path "./$(VENV)*" -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) \
 	  -type d -exec rm -rf {} +
 
@@ -107,4 +108,9 @@ $(FOR_USE): pip-requirements.txt pyproject.toml | $(BIN)/pip
 $(FOR_TESTS): $(FOR_USE)
 	@echo "Installing the requirements of the tests into $(VENV)"
 	@$(if $(LOCK),: they are in the lock,$(PIP) install -q -e '.[test]')
+	@touch $@
+
+$(FOR_DOCS): $(FOR_USE)
+	@echo "Installing the requirements of the documentation into $(VENV)"
+	@$(if $(LOCK),: they are in the lock,$(PIP) install -q -e '.[docs]')
 	@touch $@
