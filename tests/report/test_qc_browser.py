@@ -757,3 +757,44 @@ def test_page_fits_the_screen(browser, folder, size):
         press(page, "Escape")
         page.locator("#rows").wait_for()
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory):
+    """Report of six scans, one with twice the area and one without GM."""
+    place = tmp_path_factory.mktemp("group")
+    phantom = make_phantom(seed=2, shape=(72, 64, 5))
+    gm = (phantom.gm_fraction > 0.5).astype(np.uint8)
+    masks = {f"sub-{k}": gm * (np.arange(5) <= 3 + k % 2) for k in range(1, 6)}
+    masks["sub-2"][30:42, 28:34] = 1
+    masks["sub-10"] = np.roll(gm, 3, axis=0)
+    masks["sub-6"] = 0 * gm
+    for name, data in masks.items():
+        mask = nib.Nifti1Image(data.astype(np.uint8), phantom.image.affine)
+        add(place / "report", (phantom.image, mask), place, f"{name}.nii.gz")
+    qc_page.write_index(place / "report")
+    return place / "report"
+
+
+def test_plots_of_all_scans_mark_outliers_and_open_scans(browser, group):
+    opened = Opened(browser, group)
+    page = opened.page
+    scans, profiles = (page.locator("#overview svg").nth(k).locator("a") for k in (0, 1))
+    order = [f"sub-{k}.nii.gz" for k in (1, 2, 3, 4, 5, 10)]  # without the empty mask
+    titles = scans.locator("title").all_text_contents()
+    assert [title.split(":")[0] for title in titles] == order
+    assert [title for title in titles if title.endswith("outlier")] == [titles[1]]
+    assert profiles.count() == 6
+    assert profiles.last.locator("title").text_content() == titles[1]  # drawn on top
+    note = page.locator("#overview .remark")
+    assert note.inner_text().startswith("▲ Mean area far from the median: sub-2.nii.gz (")
+    assert note.inner_text().endswith("Not shown, without gray matter: 1")
+    scans.nth(2).click()
+    wait_for_scan(page, "sub-3.nii.gz")
+    press(page, "Escape")
+    page.locator("#search").fill("sub-1")
+    assert scans.count() == 2
+    assert "from 5 scans on" in note.inner_text()
+    page.locator("#search").fill("sub-6")
+    assert not page.locator("#overview").is_visible()
+    opened.close()

@@ -116,6 +116,10 @@
       head.setAttribute("aria-sort", !sorted ? "none" : view.up ? "ascending" : "descending");
     }
     count();
+    const plots = gmseg.overview(listed);
+    const overview = byId("overview");
+    overview.hidden = !plots;
+    overview.replaceChildren(overview.firstElementChild, ...(plots ? [plots] : []));
   }
 
   function count() {
