@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+from fnmatch import fnmatch
 
 import pytest
 from bids_dataset import (
@@ -15,6 +16,7 @@ from bids_dataset import (
     modification_times,
     read_sidecar,
     run_bids,
+    validate,
 )
 
 from gmseg.batch.bids_derivatives import check_out_dir
@@ -166,6 +168,24 @@ def test_derivatives_are_valid(dataset_copy):
     shutil.copy(mask_of(out_dir, OTHER), out_dir / f"{OTHER}_label-GM_space-orig_mask.nii.gz")
     with pytest.raises(AssertionError):
         check_valid(out_dir, allowed=[AUTHORS])
+
+
+def test_recursive_validation_reports_only_what_bidsignore_lists(dataset_copy):
+    raw, out_dir = dataset_copy
+    assert run_bids(raw, out_dir, "group") == 0
+    report = validate(raw, "--recursive")["derivativesSummary"]["/derivatives/gmseg/"]
+    assert report["summary"]["totalFiles"] > 0
+    errors = [issue for issue in report["issues"]["issues"] if issue["severity"] == "error"]
+    # bids-validator-deno 3.0.2 drops the .bidsignore of derivatives before it reads it
+    patterns = (out_dir / ".bidsignore").read_text().split()
+    others = [
+        issue
+        for issue in errors
+        if not any(
+            fnmatch(part, pattern) for part in issue["location"].split("/") for pattern in patterns
+        )
+    ]
+    assert others == []
 
 
 def test_compressed_files_do_not_depend_on_time_and_name(derivatives):
