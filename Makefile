@@ -16,7 +16,15 @@ LOCKED = $(PIP) install -q --require-hashes -r $(LOCK) && \
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
+# an environment that was made before may be of another version
+define CHECK
+$(BIN)/python -c '$(FITS)' || { \
+  echo "error: $(VENV) has $$($(BIN)/python --version), and 3.11 to 3.13 is needed;" \
+    "remove it (make distclean) and try again" >&2; exit 1; }
+endef
+
 # Stamps: packages are installed again only if one of the requirements has changed.
+FOR_DEMO := $(VENV)/.installed-demo
 FOR_USE := $(VENV)/.installed-user
 FOR_TESTS := $(VENV)/.installed-test
 FOR_DOCS := $(VENV)/.installed-docs
@@ -31,7 +39,7 @@ SMOKE := @.ci/smoke.txt
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(FOR_USE) ## segment the synthetic sample with the default model
+demo: $(FOR_DEMO) ## segment the synthetic sample with the default model
 	@$(BIN)/gmseg demo --overwrite
 
 test: lint ## lint, then run all tests and examples except the slow ones
@@ -97,10 +105,14 @@ $(BIN)/pip:
 	  "make $(or $(MAKECMDGOALS),demo) PYTHON=/path/to/python3.12" >&2; \
 	exit 1
 
+$(FOR_DEMO): pyproject.toml | $(BIN)/pip
+	@$(CHECK)
+	@echo "Installing gmseg into $(VENV) (without TensorFlow and Jupyter)"
+	@$(PIP) install -q -e .
+	@touch $@
+
 $(FOR_USE): pip-requirements.txt pyproject.toml | $(BIN)/pip
-	@$(BIN)/python -c '$(FITS)' || { \
-	  echo "error: $(VENV) has $$($(BIN)/python --version), and 3.11 to 3.13 is needed;" \
-	    "remove it (make distclean) and try again" >&2; exit 1; }
+	@$(CHECK)
 	@echo "Installing gmseg and its requirements into $(VENV) (TensorFlow, Jupyter, ...: some minutes)"
 	@$(or $(and $(LOCK),$(LOCKED)),$(PIP) install -q -r pip-requirements.txt)
 	@touch $@
