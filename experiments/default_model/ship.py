@@ -17,7 +17,6 @@ from build import WIDTHS
 
 from gmseg.core.model import Model
 from gmseg.core.network import NetworkSizes
-from gmseg.io.files import sha256, write_text
 from gmseg.io.resources import commit
 from gmseg.models import export, onnx_graph, registry
 from gmseg.models.factory import build, network_entry
@@ -65,22 +64,17 @@ def ship_unet(out: Path, folder: Path, name: str) -> Model:
     sizes = UNetSizes(WIDTHS, dropout=0.0, batchnorm_momentum=0.95, outputs=2)
     network = build(sizes)
     export.fill_from_torch(network, torch.load(out / "teacher/weights.pt", weights_only=True))
-    graph = folder / f"{name}.onnx"
-    graph.write_bytes(onnx_graph.to_onnx(network, half=True).SerializeToString())
     trained_on, command = describe(out)
-    card = {
-        "name": name,
-        "weights_sha256": sha256(graph),
-        "network": network_entry(sizes),
+    return registry.save_graph(
+        onnx_graph.to_onnx(network, half=True).SerializeToString(),
+        folder,
+        name,
+        network=network_entry(sizes),
+        trained_on=trained_on,
+        command=command,
+        commit=commit(),
         **COMMON,
-        "trained_on": trained_on,
-        "command": command,
-        "commit": commit(),
-        "scores": [],
-        "confidence": None,
-    }
-    write_text(graph.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
-    return registry.load_model(graph.with_suffix(".json"))
+    )
 
 
 def main() -> None:

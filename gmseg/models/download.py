@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,19 +11,12 @@ from gmseg.errors import InputError
 from gmseg.io.download import fetch
 from gmseg.io.files import check_folder
 from gmseg.io.resources import bundled
-from gmseg.models.factory import network_entry, network_sizes
-from gmseg.models.registry import (
-    load_model,
-    load_network,
-    release_model,
-    save_model,
-    user_models_dir,
-)
-from gmseg.models.release2017 import RELEASES
+from gmseg.models.registry import release_model, save_graph, user_models_dir
+from gmseg.models.release2017 import RELEASES, does_not_fit, release_weights
 
 
 def import_release(path, folder=None, name: str | None = None, *, overwrite: bool = False) -> Model:
-    """Convert a weights file of the 2017 release into a model.
+    """Convert a weights file of the 2017 release into a model, a card and a graph.
 
     Parameters
     ----------
@@ -46,6 +38,8 @@ def import_release(path, folder=None, name: str | None = None, *, overwrite: boo
     gmseg.errors.InputError
         If the file or the JSON is missing, damaged, or of another layout.
     """
+    from gmseg.models.onnx_graph import fill_graph
+
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
@@ -59,18 +53,16 @@ def import_release(path, folder=None, name: str | None = None, *, overwrite: boo
     if (folder / f"{name}.json").exists() and not overwrite:
         raise InputError(f"{folder / name}.json: exists; use `overwrite=True`, or another `name`")
     check_folder(folder)
-    network = load_network(card)
+    weights = release_weights(path)
+    try:
+        graph = fill_graph((bundled("models") / "default.onnx").read_bytes(), weights)
+    except ValueError as error:
+        raise does_not_fit(path, "it", error) from None
     folder.mkdir(parents=True, exist_ok=True)
     fields = {key: getattr(card, key) for key in Model.__dataclass_fields__}
     for key in ("name", "weights", "weights_sha256"):
         del fields[key]
-    fields["network"] = network_entry(network_sizes(card.network))
-    model = save_model(network, folder, name, **fields)
-    if importlib.util.find_spec("onnx") and folder == user_models_dir():
-        from gmseg.models.export import write_graph
-
-        write_graph(model)
-    return load_model(model.weights)
+    return save_graph(graph.SerializeToString(), folder, name, **fields)
 
 
 def download(

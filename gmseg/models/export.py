@@ -81,13 +81,7 @@ def write_graph(model: Model) -> Path:
     -------
     pathlib.Path
         File of the graph, next to the weights.
-
-    Raises
-    ------
-    gmseg.errors.InputError
-        If onnx is not installed.
     """
-    _check(model, "onnx")
     graph = registry.graph_of(model.weights)
     with atomic_path(graph) as file:
         _save_onnx(registry.load_network(model), file)

@@ -88,6 +88,50 @@ def fill_network(network, graph: bytes) -> None:
         raise ValueError(f"{len(constants)} constants are left over")
 
 
+def fill_graph(template: bytes, weights: dict[str, list[np.ndarray]]) -> ModelProto:
+    """Return the graph of the paper's network with other weights, without Keras.
+
+    Parameters
+    ----------
+    template : bytes
+        Graph of the paper's network that `to_onnx` has written; its numbers of filters and outputs
+        may differ.
+    weights : dict
+        Layer to its arrays, as Keras has them: kernel (rows, columns, in, out) and bias, or gamma,
+        beta, mean and variance.
+
+    Raises
+    ------
+    ValueError
+        If the weights are of another network. The message names the layer.
+    """
+    model = ModelProto.FromString(template)
+    before = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    channels = {  # of the template, and of the weights
+        before["stem_1_bias"].size: weights["stem_1"][1].size,
+        before["branches_norm_mean"].size: weights["branches_norm"][2].size,
+        before["logits_bias"].size: weights["logits"][1].size,
+    }
+    constants = []
+    for layer, arrays in weights.items():
+        names = _NORM if layer.endswith("_norm") else ("kernel", "bias")
+        for name, array in zip(names, arrays, strict=True):
+            value = array.transpose(3, 2, 0, 1) if name == "kernel" else array
+            old = before.pop(f"{layer}_{name}", np.empty(0))
+            if value.shape != tuple(channels.get(size, size) for size in old.shape):
+                raise ValueError(f"layer {layer}: {name} has the shape {array.shape}")
+            value = np.ascontiguousarray(value, np.float32)
+            constants.append(numpy_helper.from_array(value, f"{layer}_{name}"))
+    if before:
+        raise ValueError(f"layer {next(iter(before))} is missing")
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(constants)
+    shape = model.graph.output[0].type.tensor_type.shape
+    shape.dim[3].dim_value = weights["logits"][1].size
+    checker.check_model(model, full_check=True)
+    return model
+
+
 def _tensor_info(name: str, tensor):
     """Return name, type and shape of an input or output; free dimensions have names."""
     free = ("n", "height", "width", "channels")

@@ -1,12 +1,11 @@
 """Models on disk: list, load and save them.
 
 A model is ``NAME.weights.h5`` (weights, nothing executable) next to its card, ``NAME.json``. Where
-size matters, the weights are those in its graph, ``NAME.onnx``, alone.
+size matters, or Keras may be missing, the weights are those in its graph, ``NAME.onnx``, alone.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from dataclasses import asdict
@@ -163,8 +162,6 @@ def _finite(network, weights: Path):
 
 def _fill_from_graph(network, graph: Path) -> None:
     """Fill in the constants of a graph that `gmseg.models.onnx_graph` has written."""
-    if importlib.util.find_spec("onnx") is None:
-        raise InputError(f"{graph}: reading its weights needs onnx; pip install onnx")
     from gmseg.models.onnx_graph import fill_network as fill
 
     try:
@@ -216,6 +213,29 @@ def save_model(network, folder, name: str, /, **card) -> Model:
     model = Model(name=name, weights=weights, weights_sha256=sha256(weights), **card)
     write_card(model)
     return model
+
+
+def save_graph(graph: bytes, folder, name: str, /, **card) -> Model:
+    """Write a model whose weights are those in its graph: ``NAME.onnx`` and ``NAME.json``.
+
+    Parameters
+    ----------
+    graph : bytes
+        From `gmseg.models.onnx_graph`.
+    folder : path-like
+        Must exist.
+    name : str
+        A model of that name is replaced.
+    **card
+        The other fields of `Model`.
+    """
+    file = Path(folder) / f"{name}.onnx"
+    # weights in a file of their own would be taken for the model's
+    file.with_suffix(".weights.h5").unlink(missing_ok=True)
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(graph)
+    write_card(Model(name=name, weights=file, weights_sha256=sha256(file), **card))
+    return load_model(card_of(file))
 
 
 def write_card(model: Model) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from gmseg.errors import InputError
 from gmseg.io.download import RemoteFile
 from gmseg.io.files import read_json, sha256
@@ -141,23 +143,46 @@ def read_release(path: Path) -> dict:
     return card
 
 
-def fill_network(network, path: Path) -> None:
-    """Copy the weights of a 2017 release file into a network."""
+def release_weights(path: Path) -> dict[str, list[np.ndarray]]:
+    """Return the weights of a 2017 release file by our names of the layers.
+
+    Returns
+    -------
+    dict
+        Layer to its arrays, in the order of Keras: kernel and bias, or gamma, beta, mean and
+        variance.
+    """
     import h5py
 
-    parts = {
-        "Conv2D": ["kernel", "bias"],
-        "BatchNormalization": ["gamma", "beta", "moving_mean", "moving_variance"],
-    }
+    convolution = ["kernel", "bias"]
+    normalisation = ["gamma", "beta", "moving_mean", "moving_variance"]
+    weights = {}
     with h5py.File(path) as file:
         for ours, theirs in _release_layers().items():
-            layer = network.get_layer(ours)
-            names = parts[type(layer).__name__]
+            names = normalisation if ours.endswith("_norm") else convolution
             try:
-                values = [file[theirs][f"{theirs}/{name}:0"][()] for name in names]
-                layer.set_weights(values)
+                weights[ours] = [
+                    np.asarray(file[theirs][f"{theirs}/{name}:0"][()], np.float32) for name in names
+                ]
             except Exception as error:  # of many kinds: the file is damaged
-                raise InputError(
-                    f"{path}: layer {theirs} does not fit the paper's network "
-                    f"({' '.join(str(error).split())[:80]}); is it a file of the 2017 release?"
-                ) from None
+                raise does_not_fit(path, f"layer {theirs}", error) from None
+            if not all(np.isfinite(values).all() for values in weights[ours]):
+                raise InputError(f"{path}: contains NaN or infinity; download it again")
+    return weights
+
+
+def fill_network(network, path: Path) -> None:
+    """Copy the weights of a 2017 release file into a network."""
+    for name, values in release_weights(path).items():
+        try:
+            network.get_layer(name).set_weights(values)
+        except ValueError as error:
+            raise does_not_fit(path, f"layer {name}", error) from None
+
+
+def does_not_fit(path: Path, what: str, error: Exception) -> InputError:
+    """Return the error for a file whose weights are of another network."""
+    return InputError(
+        f"{path}: {what} does not fit the paper's network "
+        f"({' '.join(str(error).split())[:80]}); is it a file of the 2017 release?"
+    )

@@ -50,7 +50,8 @@ def test_graph_of_the_default_model_equals_keras(model, windows, keras_soft):
 
 
 def test_graph_of_the_default_model_holds_its_weights(model, network):
-    onnx = pytest.importorskip("onnx")
+    import onnx
+
     graph = onnx.load_from_string(engines.read_graph(model)).graph
     constants = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
     for layer in network.layers:
@@ -222,7 +223,6 @@ def test_a_model_without_a_graph_is_run_by_keras(user_model, windows, keras_soft
 
 
 def test_a_graph_is_written_and_used(user_model, windows, keras_soft):
-    pytest.importorskip("onnx")
     card = json.loads(user_model.read_text())
     del card["graphs"]
     user_model.write_text(json.dumps(card))

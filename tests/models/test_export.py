@@ -79,7 +79,6 @@ def run_torch(file, windows, kind=None, **sizes):
 
 
 def test_onnx_equals_keras(model, windows, tmp_path):
-    pytest.importorskip("onnx")
     files = export.export_model(model, tmp_path / "small.onnx", "onnx")
     expected = np.asarray(load_network(model)(windows))
     assert expected.shape[-1] == model.network.get("outputs", 1)
@@ -117,7 +116,6 @@ def test_weights_trained_in_torch_equal_keras(model, windows):
 
 def test_a_model_can_consist_of_a_card_and_a_graph(model, windows, tmp_path, monkeypatch):
     """The graph stores half precision, and computes what Keras does with the same weights."""
-    pytest.importorskip("onnx")
     graph = to_onnx(load_network(model), half=True)
     (tmp_path / "half.onnx").write_bytes(graph.SerializeToString())
     card = json.loads(registry.card_of(model.weights).read_text())
@@ -192,7 +190,6 @@ def test_published_weights_exported_equal_keras_on_real_scans(
 
 
 def test_description_beside_the_network(model, tmp_path):
-    pytest.importorskip("onnx")
     network, card = export.export_model(model, tmp_path / "small.onnx", "onnx")
     described = json.loads(card.read_text())
     assert described.get("filters", 4) == 4  # these three are for the Spinal Cord Toolbox

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from loopback import serve
+from onnx import ModelProto
 from release2017 import forward, write_release
 
 from gmseg import InputError
@@ -20,6 +21,7 @@ from gmseg.inference.engines import load_predictor
 from gmseg.io.download import RemoteFile
 from gmseg.models import registry
 from gmseg.models.download import download, import_release
+from gmseg.models.onnx_graph import to_onnx
 from gmseg.models.registry import load_model, load_network
 from gmseg.models.release2017 import RELEASES
 
@@ -126,6 +128,51 @@ def test_number_of_filters_is_read_from_the_file(tmp_path):
     assert load_network(model).get_layer("rate6_1").filters == 64
 
 
+@pytest.mark.parametrize("filters", [8, 64])
+def test_graph_of_a_release_is_that_of_its_keras_network(filters, tmp_path):
+    release = write_release(tmp_path / "mine.hdf5", filters=filters)
+    expected = to_onnx(load_network(load_model(release))).graph
+    graph = ModelProto.FromString(
+        import_release(release, tmp_path / "m").weights.read_bytes()
+    ).graph
+    assert list(graph.node) == list(expected.node)
+    assert (graph.input, graph.output) == (expected.input, expected.output)
+    constants, wanted = ({one.name: one for one in g.initializer} for g in (graph, expected))
+    assert constants == wanted
+
+
+IMPORT = """
+import sys
+class Missing:
+    def find_spec(self, name, *_):
+        if name in {"keras", "tensorflow", "torch"}:
+            raise ImportError(name)
+sys.meta_path.insert(0, Missing())
+import numpy as np
+from gmseg.inference.engines import load_predictor
+from gmseg.models.download import import_release
+print(load_predictor(import_release(sys.argv[1]))(np.zeros((1, 48, 48), np.float32)).shape)
+"""
+
+
+def test_a_release_is_imported_and_run_without_keras(release, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT, release],
+        env=os.environ | {"GMSEG_MODELS": str(tmp_path / "models")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "(1, 1, 48, 48)\n"
+
+
+def test_importing_again_replaces_weights_in_a_file_of_their_own(release, tmp_path):
+    registry.save_model(load_network(load_model(release)), tmp_path, "old", network={"filters": 32})
+    model = import_release(release, tmp_path, "old", overwrite=True)
+    assert load_model(tmp_path / "old.json") == model
+    assert {path.name for path in tmp_path.iterdir()} == {"old.json", "old.onnx"}
+
+
 def test_fields_of_a_card(imported):
     card = json.loads(imported.weights.with_name("ours.json").read_text())
     assert card.keys() == set(Model.__dataclass_fields__) - {
@@ -171,9 +218,9 @@ def edit(path, **changes):
 
 
 def test_wrong_checksum(copy):
-    weights = registry.Path(copy).with_name("ours.weights.h5")
+    weights = registry.Path(copy).with_name("ours.onnx")
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    with pytest.raises(InputError, match=r"ours\.weights\.h5: its SHA-256 is not the one in"):
+    with pytest.raises(InputError, match=r"ours\.onnx: its SHA-256 is not the one in"):
         load_model(copy)
 
 
