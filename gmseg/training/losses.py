@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from gmseg.training.protocol import Optimiser
 
+OUTPUT_WEIGHTS = (0.7, 0.3)
+"""Weights of GM and cord in the loss of a network with both outputs."""
+
 
 def make_loss(cross_entropy: float) -> Callable:
     """Return the loss: 1 - Dice, mixed with a share of cross-entropy.
@@ -18,8 +21,9 @@ def make_loss(cross_entropy: float) -> Callable:
     Returns
     -------
     callable
-        Function of reference and logits, tensors (n, rows, columns, 1). It takes logits, since
-        engines differ in how they clip probabilities.
+        Function of reference and logits, tensors (n, rows, columns, outputs). It takes logits,
+        since engines differ in how they clip probabilities. The reference is NaN where it is
+        unknown; these pixels do not count.
 
     Notes
     -----
@@ -30,13 +34,23 @@ def make_loss(cross_entropy: float) -> Callable:
     """
     from keras import losses, ops
 
-    def loss(reference, logits):
-        soft = ops.sigmoid(logits)
+    def loss_of_output(reference, logits):
+        known = ops.isfinite(reference)
+        reference = ops.where(known, reference, 0)
+        soft = ops.where(known, ops.sigmoid(logits), 0)
         area = ops.sum(reference) + 1
         dice = (2 * ops.sum(reference * soft) + 1) / (area + ops.sum(soft))
         entropy = losses.binary_crossentropy(reference, logits, from_logits=True)
-        entropy = ops.sum(entropy) / area
+        entropy = ops.sum(ops.where(known[..., 0], entropy, 0)) / area
         return (1 - cross_entropy) * (1 - dice) + cross_entropy * entropy
+
+    def loss(reference, logits):
+        outputs = logits.shape[-1]
+        weights = OUTPUT_WEIGHTS if outputs == len(OUTPUT_WEIGHTS) else (1.0,)
+        return sum(
+            weight * loss_of_output(reference[..., k : k + 1], logits[..., k : k + 1])
+            for k, weight in enumerate(weights)
+        )
 
     return loss
 

@@ -74,6 +74,11 @@ class Protocol:
     loss: Loss
     optimiser: Optimiser
 
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of the network: GM, and the cord if there are two."""
+        return self.network.get("outputs", 1)
+
 
 _SECTIONS: dict[str, Any] = {
     "windows": Windows,

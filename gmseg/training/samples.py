@@ -165,11 +165,14 @@ def make_sample(
 
     Returns
     -------
-    window, mask : numpy.ndarray
-        float32, (size, size) each: standardised and augmented; share of GM, 0 to 1.
+    window : numpy.ndarray
+        float32, (size, size): standardised and augmented.
+    masks : numpy.ndarray
+        float32, (size, size, outputs): share of GM, and of cord where the network has that output,
+        0 to 1; NaN where it is unknown.
     """
     windows, spacing_mm = protocol.windows, protocol.windows.spacing_mm
-    scan, plane, mask, centre = _draw_slice(rng, training_set, protocol)
+    scan, plane, mask, cord, centre = _draw_slice(rng, training_set, protocol)
     if windows.centre == "cord":
         centre = _draw_centre(rng, centre, plane.shape, windows)
     mean, std = scan.mean, scan.std
@@ -180,11 +183,12 @@ def make_sample(
     size = windows.inference_size if small_field else windows.size
     coordinates = random_coordinates(rng, centre, size, protocol.augmentation, spacing_mm)
     darkest = float(plane.min())  # fills windows at inference
-    plane, mask = warp(plane, coordinates, darkest), warp(mask, coordinates)
+    labels = [mask, cord][: protocol.outputs]
+    plane, masks = warp(plane, coordinates, darkest), _warped(labels, coordinates)
     if small_field:
         before = plane.mean() + 1e-6, plane.std() + 1e-6
-        plane, mask = _blank_outside_field(
-            rng, plane, mask, windows.small_field_mm, spacing_mm, darkest
+        plane, masks = _blank_outside_field(
+            rng, plane, masks, windows.small_field_mm, spacing_mm, darkest
         )
         if windows.standardise == "volume":
             # mean and s.d. of the scan would change like those of this slice
@@ -193,23 +197,37 @@ def make_sample(
     start = size // 2 - windows.size // 2
     inner = slice(start, start + windows.size)
     plane = (plane[inner, inner] - mean) / std
-    return change_intensity(rng, plane, protocol.augmentation, spacing_mm), mask[inner, inner]
+    return change_intensity(rng, plane, protocol.augmentation, spacing_mm), masks[inner, inner]
+
+
+def _warped(labels, coordinates) -> np.ndarray:
+    """Return labels at coordinates, (rows, columns, labels); NaN for None, an unknown label."""
+    unknown = np.full(coordinates.shape[1:], np.nan, np.float32)
+    return np.stack(
+        [unknown if label is None else warp(label, coordinates) for label in labels], axis=-1
+    )
 
 
 def _draw_slice(rng, training_set: TrainingSet, protocol: Protocol):
-    """Draw a slice, with a template section pasted in for some; return its scan and centre too."""
+    """Draw a slice, with a template section pasted in for some; return its scan and centre too.
+
+    The cord is None where it is unknown: without a mask, or in slices that the mask leaves out.
+    """
     scans = training_set.subjects[rng.integers(len(training_set.subjects))]
     if rng.random() < protocol.phantoms.share:
         scans = training_set.phantoms
     scan = scans[rng.integers(len(scans))]
     k = rng.integers(len(scan.slices))
     plane, mask = scan.slices[k], scan.masks[rng.integers(len(scan.masks)), k]
+    cord = None if scan.cords is None else scan.cords[k]
     pasted = rng.random() < protocol.template.share
-    if pasted and training_set.sections is not None and scan.cords is not None:
-        cord, spacing_mm = scan.cords[k], protocol.windows.spacing_mm
+    if pasted and training_set.sections is not None and cord is not None:
+        spacing_mm = protocol.windows.spacing_mm
         sections, template = training_set.sections, protocol.template
-        plane, mask = paste_section(rng, plane, mask, cord, sections, template, spacing_mm)
-    return scan, plane, mask, scan.centres[k]
+        plane, mask, cord = paste_section(rng, plane, mask, cord, sections, template, spacing_mm)
+    if cord is not None and not (cord > 0.5).any():
+        cord = None
+    return scan, plane, mask, cord, scan.centres[k]
 
 
 def _draw_centre(rng, centre, shape, windows: Windows):
@@ -221,7 +239,7 @@ def _draw_centre(rng, centre, shape, windows: Windows):
     return centre + radius * np.array([np.cos(angle), np.sin(angle)])
 
 
-def _blank_outside_field(rng, plane, mask, field_mm, spacing_mm, darkest):
+def _blank_outside_field(rng, plane, masks, field_mm, spacing_mm, darkest):
     """Set everything outside a random rectangle near the middle to the darkest value."""
     size = np.array(plane.shape)
     half = rng.uniform(*field_mm, 2) / spacing_mm / 2
@@ -229,7 +247,7 @@ def _blank_outside_field(rng, plane, mask, field_mm, spacing_mm, darkest):
     low, high = np.maximum(middle - half, 0).astype(int), (middle + half).astype(int)
     field = np.zeros(plane.shape, np.float32)
     field[low[0] : high[0], low[1] : high[1]] = 1
-    return np.where(field > 0, plane, np.float32(darkest)), mask * field
+    return np.where(field > 0, plane, np.float32(darkest)), masks * field[..., None]
 
 
 def make_batch(
@@ -240,11 +258,11 @@ def make_batch(
     Returns
     -------
     windows, masks : numpy.ndarray
-        float32, (batch, size, size, 1).
+        float32, (batch, size, size, 1) and (batch, size, size, outputs).
     """
     pairs = [
         make_sample(np.random.default_rng([seed, step, i]), training_set, protocol)
         for i in range(protocol.windows.batch)
     ]
-    windows, masks = (np.stack(part)[..., None] for part in zip(*pairs, strict=True))
-    return windows, masks
+    windows, masks = (np.stack(part) for part in zip(*pairs, strict=True))
+    return windows[..., None], masks

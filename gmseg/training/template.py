@@ -98,7 +98,7 @@ def paste_section(
     sections: Sections,
     limits: Template,
     spacing_mm: float = 0.25,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Paint a random cross-section of the template over the cord of a slice.
 
     Parameters
@@ -113,7 +113,7 @@ def paste_section(
 
     Returns
     -------
-    plane, mask : numpy.ndarray
+    plane, mask, cord : numpy.ndarray
         Changed copies; the arguments themselves if the slice shows too little cord.
 
     Notes
@@ -124,7 +124,7 @@ def paste_section(
     """
     inside = cord > 0.5
     if inside.sum() * spacing_mm**2 < _LEAST_CORD_MM2:
-        return plane, mask
+        return plane, mask, cord
     place, size = _moments(inside)
     low = np.maximum(np.rint(place - _HALF_MM / spacing_mm).astype(int), 0)
     high = np.minimum(np.rint(place + _HALF_MM / spacing_mm).astype(int), plane.shape)
@@ -134,15 +134,15 @@ def paste_section(
     ring = ndimage.gaussian_filter((old < 0.05).astype(np.float32), 0.5 / spacing_mm)
     ring *= ndimage.gaussian_filter(old, 1.0 / spacing_mm) > 0.02  # around the cord
     if ring.sum() == 0:
-        return plane, mask
+        return plane, mask, cord
     fluid = float((patch * ring).sum() / ring.sum())
     painted = _painted(rng, patch, old, gm, new, fluid, limits, spacing_mm)
     # surroundings are not blurred, so that they keep their noise
     blend = np.clip(3 * ndimage.gaussian_filter(np.maximum(new, old), 0.5 / spacing_mm), 0, 1)
-    plane, mask = plane.copy(), mask.copy()
+    plane, mask, cord = plane.copy(), mask.copy(), cord.copy()
     plane[box] = painted * blend + patch * (1 - blend)
-    mask[box] = gm
-    return plane, mask
+    mask[box], cord[box] = gm, new
+    return plane, mask, cord
 
 
 def _painted(rng, patch, old, gm, new, fluid: float, limits: Template, spacing_mm) -> np.ndarray:

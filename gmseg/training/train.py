@@ -154,6 +154,8 @@ def _check(
     if start is not None:
         start = start if isinstance(start, Model) else registry.load_model(start)
         _check_start(start, network_sizes(protocol.network), held_out)
+        if start.has_cord and any(scan.cord is not None for scan in training):
+            protocol = replace(protocol, network=protocol.network | {"outputs": 2})
     template = Path(template) if template is not None else None
     return _Plan(out, protocol, seed, training, held_out, start, template, early_stop or None)
 
@@ -185,6 +187,11 @@ def _describe(plan: _Plan, folders, resume: bool, describe: Callable | None) -> 
     names = ", ".join(scan.name for scan in plan.held_out)
     lines.append(f"held out: {names or 'none, so there is no validation'}")
     start = plan.start
+    if start is not None and start.has_cord:
+        count = sum(scan.cord is not None for scan in plan.training)
+        also = " and cord" if plan.protocol.outputs == 2 else " alone"
+        total = len(plan.training)
+        lines.append(f"outputs: GM{also}; {count} of {total} training scans have a cord mask")
     if start is None and plan.protocol.name == "default":
         lines.append("the protocol default is made to continue from a model, and none is given")
     if start is not None and not subjects_named(start.trained_on):
@@ -208,9 +215,10 @@ def _build(plan: _Plan) -> Run:
     keras.utils.set_random_seed(plan.seed)
     sizes = network_sizes(protocol.network)
     network, averaged = logits_of(build(sizes)), build(sizes)
-    network.get_layer("logits").bias.assign([np.log(_GM_SHARE / (1 - _GM_SHARE))])
+    first = np.log(_GM_SHARE / (1 - _GM_SHARE))
+    network.get_layer("logits").bias.assign([first] * protocol.outputs)
     if plan.start is not None:
-        _fill_gm(network, registry.load_network(plan.start))
+        _fill_from(network, registry.load_network(plan.start))
     network.compile(
         keras.optimizers.Adam(protocol.optimiser.rate), loss=make_loss(protocol.loss.cross_entropy)
     )
@@ -223,12 +231,13 @@ def _build(plan: _Plan) -> Run:
     return Run(plan.out, protocol, plan.seed, network, averaged, state, identity, [], early_stop)
 
 
-def _fill_gm(network, start) -> None:
-    """Fill a network with the weights of another, of whose outputs GM is the first."""
+def _fill_from(network, start) -> None:
+    """Fill a network with the weights of another, which may have more outputs."""
+    count = network.output.shape[-1]
     for layer, other in zip(network.layers, start.layers, strict=False):
         values = other.get_weights()
         if layer.name == "logits":
-            values = [value[..., :1] for value in values]
+            values = [value[..., :count] for value in values]
         layer.set_weights(values)
 
 
@@ -236,7 +245,7 @@ def _identity(plan: _Plan) -> str:
     """Return what two runs must share for one to continue from the other's checkpoint."""
     maps = sorted(plan.template.glob("*_[gw]m.nii.gz")) if plan.template is not None else []
     scans = {
-        kind: {item.name: [sha256(f) for f in (item.scan, *item.references)] for item in items}
+        kind: {item.name: [sha256(file) for file in _files(item)] for item in items}
         for kind, items in (("training", plan.training), ("held_out", plan.held_out))
     }
     return json.dumps(
@@ -248,6 +257,10 @@ def _identity(plan: _Plan) -> str:
             "template": [sha256(file) for file in maps],
         }
     )
+
+
+def _files(item: LabelledScan) -> list[Path]:
+    return [item.scan, *item.references, *([] if item.cord is None else [item.cord])]
 
 
 def _draft(plan: _Plan, training_set: TrainingSet) -> Model:

@@ -24,6 +24,18 @@ def test_loss_of_known_masks():
     assert float(losses.make_loss(1.0)(reference, wrong)) == pytest.approx(60 * 16 / 9, rel=1e-5)
 
 
+def test_loss_of_two_outputs_leaves_out_what_is_unknown():
+    rng = np.random.default_rng(0)
+    reference = rng.integers(0, 2, (3, 4, 4, 2)).astype(np.float32)
+    logits = rng.normal(size=(3, 4, 4, 2)).astype(np.float32)
+    loss = losses.make_loss(0.5)
+    gm, cord = (float(loss(reference[..., [k]], logits[..., [k]])) for k in (0, 1))
+    assert float(loss(reference, logits)) == pytest.approx(0.7 * gm + 0.3 * cord, rel=1e-5)
+    reference[1:, ..., 1] = np.nan  # the cord is known in the first window only
+    cord = float(loss(reference[:1, ..., [1]], logits[:1, ..., [1]]))
+    assert float(loss(reference, logits)) == pytest.approx(0.7 * gm + 0.3 * cord, rel=1e-5)
+
+
 def test_poly_schedule():
     optimiser = Optimiser(rate=0.001, power=0.9, steps=1000)
     assert losses.poly_rate(0, optimiser) == 0.001

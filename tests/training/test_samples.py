@@ -71,7 +71,8 @@ def test_windows_of_the_paper_equal_those_at_inference(tmp_path):
     training_set, protocol = challenge_set(tmp_path, "each")
     windows, _ = samples.make_batch(training_set, protocol, 0, 0)
     scan = read_scan(tmp_path / "site1-sc01-image.nii.gz")
-    ready = pipeline.prepare(scan, load_model(), centre="image")
+    model = dataclasses.replace(load_model(), window=protocol.windows.size)
+    ready = pipeline.prepare(scan, model, centre="image")
     np.testing.assert_allclose(windows[..., 0], ready.windows, atol=1e-5)
 
 
@@ -101,6 +102,33 @@ def test_masks_lie_on_the_gray_matter_of_their_windows(dataset):
     training_set = samples.prepare_training_set(bids_scans(dataset), protocol)
     for seed in range(8):
         plane, mask = samples.make_sample(np.random.default_rng(seed), training_set, protocol)
+        mask = mask[..., 0]
         near = warp(mask, np.indices(mask.shape) + 0.0) > 0.9
         around = (np.roll(mask, 8, 0) + np.roll(mask, -8, 0) > 0.5) & (mask < 0.05)
         assert plane[near].mean() > plane[around].mean() - 0.05  # GM is brighter than WM
+
+
+def masks_of_both(dataset, protocol, *, known):
+    """Return masks of samples of a scan whose cord mask is its GM, or unknown."""
+    protocol = dataclasses.replace(protocol, network=protocol.network | {"outputs": 2})
+    training_set = samples.prepare_training_set(bids_scans(dataset)[:1], protocol)
+    [[scan]] = training_set.subjects
+    cords = scan.masks[0] if known else None
+    training_set = dataclasses.replace(
+        training_set, subjects=[[dataclasses.replace(scan, cords=cords)]], phantoms=[]
+    )
+    pairs = [
+        samples.make_sample(np.random.default_rng(seed), training_set, protocol)
+        for seed in range(6)
+    ]
+    return np.stack([masks for _, masks in pairs])
+
+
+def test_cord_is_warped_with_the_gray_matter_and_unknown_where_it_is_not_labelled(dataset):
+    protocol = dataclasses.replace(load_protocol(), phantoms=Phantoms())
+    known = masks_of_both(dataset, protocol, known=True)  # GM as the cord: both must move alike
+    np.testing.assert_array_equal(known[..., 0], known[..., 1])
+    assert known.max() > 0.9
+    unknown = masks_of_both(dataset, protocol, known=False)
+    assert np.isnan(unknown[..., 1]).all()
+    np.testing.assert_array_equal(unknown[..., 0], known[..., 0])

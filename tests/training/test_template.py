@@ -67,7 +67,7 @@ def test_orientation_does_not_change_the_sections(tmp_path, sections):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_mask_covers_the_painted_gray_matter(sections, slice_, seed):
     plane, mask, cord = slice_
-    painted, gm = paste_section(np.random.default_rng(seed), plane, mask, cord, sections, PLAIN)
+    painted, gm, _ = paste_section(np.random.default_rng(seed), plane, mask, cord, sections, PLAIN)
     inside = ndimage.binary_erosion(cord > 0.5, iterations=5)
     assert gm[cord < 0.5].max() < 0.5  # all of it inside the slice's own cord
     white, gray = painted[inside & (gm < 0.01)], painted[gm > 0.99]
@@ -79,7 +79,7 @@ def test_the_mask_covers_the_painted_gray_matter(sections, slice_, seed):
 
 def test_surroundings_and_arguments_do_not_change(sections, slice_):
     plane, mask, cord = (part.copy() for part in slice_)
-    painted, _ = paste_section(np.random.default_rng(0), plane, mask, cord, sections, LIMITS)
+    painted, *_ = paste_section(np.random.default_rng(0), plane, mask, cord, sections, LIMITS)
     for part, before in zip((plane, mask, cord), slice_, strict=True):
         np.testing.assert_array_equal(part, before)
     far = ndimage.distance_transform_edt(cord < 0.5) > 4 / 0.25  # 4 mm
@@ -96,7 +96,7 @@ def test_the_section_takes_orientation_and_size_of_the_cord(slice_):
     inside = slice_[2] > 0.5
     middle, spread = np.argwhere(inside).mean(axis=0), np.argwhere(inside).std(axis=0)
     for seed in range(5):
-        _, gm = paste_section(np.random.default_rng(seed), *slice_, section, PLAIN)
+        _, gm, _ = paste_section(np.random.default_rng(seed), *slice_, section, PLAIN)
         place = np.argwhere(gm > 0.5).mean(axis=0)
         # 9 of the cord's 15 pixels to the front, in units of its spread (half its half-width)
         ahead = (place - middle) / spread
@@ -108,7 +108,7 @@ def test_gray_matter_varies_in_size_and_contrast(sections, slice_):
     areas, contrasts = [], []
     limits = dataclasses.replace(LIMITS, texture=0, noise=0)
     for seed in range(30):
-        painted, gm = paste_section(np.random.default_rng(seed), *slice_, sections, limits)
+        painted, gm, _ = paste_section(np.random.default_rng(seed), *slice_, sections, limits)
         inside = ndimage.binary_erosion(slice_[2] > 0.5, iterations=5)
         areas.append(gm.sum())
         contrasts.append(painted[gm > 0.95].mean() / painted[inside & (gm < 0.05)].mean())
@@ -123,6 +123,16 @@ def test_a_slice_with_little_cord_does_not_change(sections, slice_):
     pasted = paste_section(np.random.default_rng(0), plane, mask, cord, sections, LIMITS)
     assert pasted[0] is plane
     assert pasted[1] is mask
+    assert pasted[2] is cord
+
+
+def test_the_painted_cord_contains_the_gray_matter_and_takes_the_place_of_the_old(sections, slice_):
+    plane, mask, cord = slice_
+    _, gm, new = paste_section(np.random.default_rng(0), plane, mask, cord, sections, LIMITS)
+    assert (new >= gm - 1e-6).all()
+    both = ((new > 0.5) & (cord > 0.5)).sum()
+    assert 2 * both / ((new > 0.5).sum() + (cord > 0.5).sum()) > 0.85
+    assert (new != cord).any()
 
 
 def test_folders_without_a_template_are_refused(tmp_path):

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 from tiny_training import small
 
 from gmseg import InputError, load_model, segment
@@ -256,6 +258,31 @@ print(keras.backend.backend(), *losses)
         printed[backend] = np.array(losses, float)
     np.testing.assert_allclose(printed[engine], printed["tensorflow"], rtol=0.02)
     assert printed[engine][0] == pytest.approx(printed["tensorflow"][0], rel=1e-4)
+
+
+@pytest.mark.parametrize("with_cord", [True, False])
+def test_the_cord_output_is_kept_where_there_are_cord_masks(dataset, tmp_path, with_cord):
+    folder = tmp_path / "data"
+    shutil.copytree(dataset, folder)
+    if with_cord:  # of one of the two training scans
+        gm = folder / "derivatives/labels/sub-aSes1/anat/sub-aSes1_T2starw_gmseg-manual.nii.gz"
+        image = nib.load(gm)
+        wide = ndimage.binary_dilation(np.asarray(image.dataobj), iterations=5)
+        cord = nib.Nifti1Image(wide.astype(np.uint8), image.affine)
+        nib.save(cord, gm.with_name("sub-aSes1_T2starw_seg-manual.nii.gz"))
+    lines = []
+    model = run(folder, tmp_path / "out", small(), start="default", describe=lines.append)
+    count = "1 of 2" if with_cord else "0 of 2"
+    what = "GM and cord" if with_cord else "GM alone"
+    assert f"outputs: {what}; {count} training scans have a cord mask" in lines
+    assert model.has_cord == with_cord
+    start, trained = (
+        registry.load_network(load_model(name)) for name in ("default", model.weights)
+    )
+    before, after = (one.get_layer("logits").get_weights()[0] for one in (start, trained))
+    assert after.shape[-1] == 1 + with_cord
+    np.testing.assert_allclose(after, before[..., : 1 + with_cord], atol=0.02)
+    assert (after != before[..., : 1 + with_cord]).any()
 
 
 def test_outputs_of_another_run_are_kept(dataset, tmp_path):
