@@ -8,7 +8,12 @@ from gmseg.io.files import write_between, write_text
 
 PARTS = ("jobs", "stages", "slices", "workers")
 BEGIN, END = "<!-- tables: python benchmarks/run.py -->", "<!-- end of tables -->"
-WAYS = {"gmseg": "`gmseg segment`", "2018": "the 2018 pipeline", "toolbox": "the toolbox pipeline"}
+WAYS = {
+    "gmseg": "`gmseg segment --no-second-opinion`",
+    "opinion": "`gmseg segment`",
+    "2018": "the 2018 pipeline",
+    "toolbox": "the toolbox pipeline",
+}
 STAGES = {
     "start": "start of the interpreter",
     "import": "import",
@@ -24,7 +29,8 @@ STAGES = {
 }
 MB = 1e6
 MIN_AGREEMENT = 0.97  # Dice of the masks of two ways: below it they do not do the same job
-MAX_OVER_2018, MAX_PEAK_MB, MAX_HELP_S, MAX_LONG_MEMORY = 0.22, 300, 0.5, 1.2
+MAX_OVER_2018, MAX_WARM_OVER_2018, MAX_PEAK_MB = 0.15, 0.25, 250
+MAX_HELP_S, MAX_LONG_MEMORY = 0.5, 1.2
 
 
 def write_page(results: dict, page: Path, template: Path) -> None:
@@ -80,10 +86,15 @@ def targets_section(results) -> str:
     met = ratio[0] <= MAX_OVER_2018
     add("time, ratio to the 2018 pipeline", ratio, 3, target=f"at most {MAX_OVER_2018}", met=met)
     add("time, ratio to the toolbox pipeline", ratios(seconds["gmseg"], seconds["toolbox"]), 3)
-    for way in ("2018", "toolbox"):
-        add(
-            f"second scan in one process, ratio to {WAYS[way]}", ratios(warm["gmseg"], warm[way]), 3
-        )
+    again = "second scan in one process"
+    ratio = ratios(warm["gmseg"], warm["2018"])
+    met = ratio[0] <= MAX_WARM_OVER_2018
+    target = f"at most {MAX_WARM_OVER_2018}"
+    add(f"{again}, ratio to the 2018 pipeline", ratio, 3, target=target, met=met)
+    add(f"{again}, ratio to the toolbox pipeline", ratios(warm["gmseg"], warm["toolbox"]), 3)
+    for name, of in (("time", seconds), (again, warm)):
+        extra = ratios(of["opinion"], of["gmseg"])
+        add(f"{name}, ratio with the second opinion to without it", extra)
     met = max(peaks) < MAX_PEAK_MB
     add("peak memory, MB", spread(peaks), 0, target=f"under {MAX_PEAK_MB}", met=met)
     help_s = spread(seconds["help"])
@@ -99,7 +110,9 @@ def targets_section(results) -> str:
     return (
         "## Targets\n"
         f"The table lists medians of {plural(len(peaks))}, with minimum and maximum in brackets. A "
-        "ratio compares two jobs of one round.\n\n" + table(["", "target", "measured", "met"], rows)
+        "ratio compares two jobs of one round. `gmseg segment` runs with `--no-second-opinion`, "
+        "except where the second opinion is named.\n\n"
+        + table(["", "target", "measured", "met"], rows)
     )
 
 
