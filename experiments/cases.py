@@ -15,6 +15,7 @@ from gmseg.io.grids import same_place
 from gmseg.io.image import read_mask, read_scan
 
 MULTICENTRE, SMALL_FIELD = "t2starw-multicentre", "t2s-small-fov"
+SCANNERS = "t2star-13-scanners"
 
 
 @dataclass(frozen=True)
@@ -84,3 +85,9 @@ def small_field_case(data: Path) -> Case:
     scan = read_scan(file)
     reference = read_mask(gm, scan, what="reference")
     return Case(SMALL_FIELD, SMALL_FIELD, "unknown", file, cord, None, reference, scan.affine)
+
+
+def scanner_scans(data: Path) -> dict[str, Path]:
+    """Return the scans of one subject on several scanners, by site."""
+    files = sorted((data / SCANNERS).glob("sub-*_T2star.nii.gz"))
+    return {file.name.split("_")[0].removeprefix("sub-"): file for file in files}

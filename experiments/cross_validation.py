@@ -1,10 +1,11 @@
 """Cross-validate on real scans: ``python experiments/cross_validation.py SHARED_DATA FOLDS``.
 
-SHARED_DATA contains ``t2starw-multicentre`` (BIDS, with masks of gray matter and cord) and
-``t2s-small-fov``. FOLDS contains ``SUBJECT/model.json`` and its weights for every subject: a model
-that was trained without that subject. The script writes ``docs/cross-validation.md``,
-``docs/img/reliability.png`` and ``data/results/cross-validation.json``. It keeps the predictions
-in ``FOLDS/SUBJECT/predictions``, ``FOLDS/published`` and ``FOLDS/final``, and reuses them.
+SHARED_DATA contains ``t2starw-multicentre`` (BIDS, with masks of gray matter and cord),
+``t2s-small-fov`` and, if at hand, ``t2star-13-scanners``. FOLDS contains ``SUBJECT/model.json`` and
+``SUBJECT/unet.json`` for every subject: models that were trained without that subject. The script
+writes ``docs/cross-validation.md``, ``docs/img/reliability.png`` and
+``data/results/cross-validation.json``. It keeps the predictions in ``FOLDS/SUBJECT/predictions``,
+``FOLDS/SUBJECT/unet-predictions``, ``FOLDS/published`` and ``FOLDS/final``, and reuses them.
 """
 
 import argparse
@@ -17,9 +18,9 @@ from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
-from cases import Case, multicentre_cases, small_field_case
+from cases import Case, multicentre_cases, scanner_scans, small_field_case
 from cross_validation_page import draw_reliability, write_page
-from folds import load_folds, short_name
+from folds import load_folds, segment, short_name
 from tqdm import tqdm
 
 import gmseg
@@ -37,7 +38,8 @@ NEAR_MM = 2.0
 FAR_MM = 15.0  # from the middle of a reference: wider than any cord
 SATURATED = 0.999  # the paper's threshold
 ROOT = Path(__file__).resolve().parents[1]
-FOLD, PUBLISHED, FINAL = "fold", "published", "final"
+FOLD, UNET, PUBLISHED, FINAL = "fold", "unet", "published", "final"
+SYSTEMS = (FOLD, UNET, PUBLISHED)
 RESCAN = "place"  # window on a rescan, at the position of the cord in the scan
 REGIONS = {"labelled slices": metrics.compare_labelled, "volume": metrics.compare}
 PIXELS_MM = (0.25, 0.5, 0.8)
@@ -49,16 +51,20 @@ def main(arguments=None):
     """Predict, evaluate, and write the page, the picture and the results."""
     choices = _choices(arguments)
     cases = multicentre_cases(choices.data)
-    folds = load_folds(choices.folds, {case.subject for case in cases})
+    subjects = {case.subject for case in cases}
+    folds = load_folds(choices.folds, subjects)
+    unets = load_folds(choices.folds, subjects, UNET)
+    if set(folds) != set(unets):
+        raise InputError(f"{choices.folds}: some folds lack model.json or unet.json; train them")
     published = gmseg.load_model(choices.published)
     final = gmseg.load_model(choices.final) if choices.final else None
-    left_out = sorted({case.subject for case in cases} - set(folds))
+    left_out = sorted(subjects - set(folds))
     cases = [case for case in cases if case.subject in folds]
     small = small_field_case(choices.data)
     check_folder(choices.folds)
     check_folder(choices.out / "img").mkdir(parents=True, exist_ok=True)
 
-    jobs = scan_jobs(cases, small, folds, published, final, choices.folds)
+    jobs = scan_jobs(cases, small, folds, unets, published, final, choices.folds)
     soft = {
         (job.system, job.case.name, job.window): predicted(job)
         for job in tqdm(jobs, desc="scans", unit="scan")
@@ -72,16 +78,16 @@ def main(arguments=None):
         "command": _command_shown(choices),
         "dice": scores(soft, cases, dice_of),
         "small_field": small_field_scores(soft, small),
+        "cord": cord_scores(folds, unets, final, [*cases, small]),
+        "scanners": scanner_areas(scanner_scans(choices.data), folds, unets, published),
         "metrics": {
-            region: scores(soft, cases, partial(metrics_of, compare), windows=("cord",))
+            region: scores(soft, cases, partial(metrics_of, compare), ("cord",), (FOLD, PUBLISHED))
             for region, compare in REGIONS.items()
         },
         "strays": {case.name: far for case in cases if (far := stray_mm(case)) > FAR_MM},
         "area_ratio": scores(soft, cases, area_ratio_of, windows=("cord",)),
-        "calibration": {
-            system: calibration_of(soft, cases, system) for system in (FOLD, PUBLISHED)
-        },
-        "repeats": {system: repeats(soft, cases, system) for system in (FOLD, PUBLISHED)},
+        "calibration": {system: calibration_of(soft, cases, system) for system in SYSTEMS},
+        "repeats": {system: repeats(soft, cases, system) for system in SYSTEMS},
         "partial_volume": partial_volume({"ours": ours, PUBLISHED: published}),
     }
     (choices.out / "cross-validation.md").write_text(write_page(found), encoding="utf-8")
@@ -124,18 +130,20 @@ class Job(NamedTuple):
     folder: Path
 
 
-def scan_jobs(cases, small, folds, published, final, folder) -> list[Job]:
+def scan_jobs(cases, small, folds, unets, published, final, folder) -> list[Job]:
     """List the predictions model by model, because only the last model stays loaded."""
 
-    def jobs(system, model, name, chosen):
+    def jobs(system, model, name, chosen, kept="predictions"):
         for case in chosen:
-            for window in ("image", "cord", *([RESCAN] if case.rescan else [])):
-                yield Job(system, model, case, window, folder / name / "predictions")
+            for window in ("auto", "cord", *([RESCAN] if case.rescan else [])):
+                yield Job(system, model, case, window, folder / name / kept)
 
     listed = [*jobs(PUBLISHED, published, PUBLISHED, [*cases, small])]
     for subject, model in folds.items():
-        listed += jobs(FOLD, model, subject, [case for case in cases if case.subject == subject])
+        own = [case for case in cases if case.subject == subject]
+        listed += jobs(FOLD, model, subject, own)
         listed += jobs(subject, model, subject, [small])
+        listed += jobs(UNET, unets[subject], subject, own, "unet-predictions")
     return [*listed, *jobs(FINAL, final, FINAL, [small])] if final else listed
 
 
@@ -146,7 +154,7 @@ def predicted(job) -> np.ndarray:
     inputs = {
         "weights_sha256": model.weights_sha256,
         "scan_sha256": sha256(scan),
-        "cord_sha256": None if job.window == "image" else sha256(case.cord),
+        "cord_sha256": None if job.window == "auto" else sha256(case.cord),
         "window": job.window,
         "standardise": model.standardise,
         "threshold": THRESHOLD,
@@ -158,11 +166,10 @@ def predicted(job) -> np.ndarray:
     exists = record.is_file() and all(file.is_file() for file in files.values())
     if exists and read_json(record) == inputs:
         return np.asarray(nib.load(files["soft"]).dataobj)
-    if job.window == "image":
-        where = {"centre": "image"}
-    else:
-        where = {"cord": case.cord} if job.window == "cord" else {"centre": cord_centre_mm(case)}
-    result = gmseg.segment(scan, model, threshold=THRESHOLD, **where)
+    where = {"cord": {"cord": case.cord}, RESCAN: {"centre": cord_centre_mm(case)}}
+    result = segment(
+        scan, model, threshold=THRESHOLD, second_opinion=False, **where.get(job.window, {})
+    )
     job.folder.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)  # no old record with new images
     write_images({files["seg"]: result.mask, files["soft"]: result.soft})
@@ -181,13 +188,61 @@ def cord_centre_mm(case) -> tuple[float, float]:
 # ------------------------------------------------------------------------------- evaluation
 
 
-def scores(soft, cases, score, windows=("image", "cord")) -> dict:
+def scores(soft, cases, score, windows=("auto", "cord"), systems=SYSTEMS) -> dict:
     """Score the folds' and the published predictions: ``{(system, window): {scan: score}}``."""
     return {
         (system, window): {c.name: score(soft[system, c.name, window], c) for c in cases}
         for window in windows
-        for system in (FOLD, PUBLISHED)
+        for system in systems
     }
+
+
+def cord_scores(folds, unets, final, cases) -> dict:
+    """Return the Dice of the cord, by `segment` as it is: ``{scan: {"fold" or "unet": Dice}}``.
+
+    The small field of view, which no model was trained on, is segmented by the final model.
+    """
+    found = {}
+    for case in tqdm(cases, desc="cords"):
+        models = {FOLD: folds.get(case.subject, final), UNET: unets.get(case.subject)}
+        models = {name: model for name, model in models.items() if model and model.has_cord}
+        if models:
+            reference = read_mask(case.cord, read_scan(case.scan), what="cord mask")
+        for name, model in models.items():
+            cord = segment(case.scan, model, second_opinion=False).cord
+            dice = metrics.dice_labelled(np.asarray(cord.dataobj) > 0, reference, case.axis)
+            found.setdefault(case.name, {})[name] = dice
+    return found
+
+
+def scanner_areas(scans, folds, unets, published) -> dict:
+    """Return the mean GM area of a subject on several scanners, by `segment` as it is.
+
+    The fold models are those that were trained without this subject.
+
+    Returns
+    -------
+    dict
+        ``{system: {site: mean area in mm^2 over the slices with GM, NaN if there are none}}``.
+    """
+    names = [file.name.removesuffix(".nii.gz") for file in scans.values()]
+    unseen = [
+        subject
+        for subject, model in folds.items()
+        if not any(name in model.trained_on + unets[subject].trained_on for name in names)
+    ]
+    if not scans or not unseen:
+        return {}
+    models = {FOLD: folds[unseen[0]], UNET: unets[unseen[0]], PUBLISHED: published}
+    found = {}
+    for system, model in models.items():
+        found[system] = {}
+        for site, file in tqdm(scans.items(), desc=f"scanners, {system}"):
+            several = nib.load(file).ndim == 4
+            summary = segment(file, model, mean=several, second_opinion=False).summary
+            areas = [area for area in summary.area_mm2 if area > 0]
+            found[system][site] = float(np.mean(areas)) if areas else np.nan
+    return found
 
 
 def as_results(found: dict) -> Results:
@@ -310,7 +365,7 @@ def partial_volume(models) -> dict:
         note(pixel_mm, "truth", "mask", np.asarray(phantom.mask.dataobj) == 1, phantom)
     for name, model in models.items():  # one by one, because only the last model stays loaded
         for pixel_mm, phantom in tqdm(phantoms, desc=f"phantoms, {name}"):
-            result = gmseg.segment(phantom.image, model, threshold=THRESHOLD)
+            result = segment(phantom.image, model, threshold=THRESHOLD, second_opinion=False)
             note(pixel_mm, name, "mask", result.mask.dataobj, phantom)
             note(pixel_mm, name, "soft", result.soft.dataobj, phantom)
     return found

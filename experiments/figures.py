@@ -1,7 +1,7 @@
 """Draw the pictures of the documentation: ``python experiments/figures.py [SHARED_DATA MODEL]``.
 
 SHARED_DATA contains ``t2starw-multicentre``; MODEL is the fold model of
-``experiments/default_model.py`` that was not trained on subject 9584. Without them, only the
+``experiments/default_model/folds.py`` that was not trained on subject 9584. Without them, only the
 pictures that need no real scan are drawn.
 """
 

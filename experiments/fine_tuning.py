@@ -3,10 +3,10 @@
     python experiments/fine_tuning.py SHARED_DATA MODEL OUT
 
 The second contrast is simulated, because no scans with masks are available: the values of t2starw-
-multicentre are inverted, so that GM is darker than WM. MODEL was not trained on subject 9584 (a
-fold of experiments/default_model.py). It is fine-tuned on the 20 slices of the first session of
-10062; a network from scratch is trained on the same slices. The script prints the Dice of both on
-9584.
+multicentre are inverted, so that GM is darker than WM. MODEL was not trained on subject 9584
+(a fold of experiments/default_model/folds.py). It is fine-tuned on the 20 slices of the first
+session of 10062; a network from scratch is trained on the same slices. The script prints the Dice
+of both on 9584.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """The fold models of a cross-validation; models that were trained on their subject are refused."""
 
+import contextlib
+import os
 import re
 from pathlib import Path
 
@@ -8,15 +10,17 @@ from gmseg.datasets.splits import subjects_named
 from gmseg.errors import InputError
 
 
-def load_folds(folder: Path, subjects: set[str]) -> dict:
+def load_folds(folder: Path, subjects: set[str], name: str = "model") -> dict:
     """Load the model of each held-out subject; refuse models that have seen the subject.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Folder of ``SUBJECT/model.json`` and its weights, for one subject or more.
+        Folder of ``SUBJECT/NAME.json`` and its weights, for one subject or more.
     subjects : set of str
         All subjects.
+    name : str
+        Name of the models.
 
     Returns
     -------
@@ -24,7 +28,7 @@ def load_folds(folder: Path, subjects: set[str]) -> dict:
         Subject to `gmseg.Model`.
     """
     folds = {}
-    for card in sorted(folder.glob("*/model.json")):
+    for card in sorted(folder.glob(f"*/{name}.json")):
         subject = card.parent.name
         if subject not in subjects:
             raise InputError(
@@ -34,7 +38,7 @@ def load_folds(folder: Path, subjects: set[str]) -> dict:
         folds[subject] = gmseg.load_model(card)
         check_unseen(folds[subject], subject, card)
     if not folds:
-        raise InputError(f"{folder}: contains no SUBJECT/model.json; give the folder of the folds")
+        raise InputError(f"{folder}: contains no SUBJECT/{name}.json; give the folder of the folds")
     return folds
 
 
@@ -58,6 +62,29 @@ def check_unseen(model, subject: str, card) -> None:
         )
     if not subjects:
         raise InputError(f"{card}: trained_on names no scan; give a model of gmseg train")
+
+
+@contextlib.contextmanager
+def trusted(model):
+    """Run a model by its exported graph, as the models of the user's own folder are.
+
+    Keras runs the graphs of others, and takes several times as long.
+    """
+    before = os.environ.get("GMSEG_MODELS")
+    os.environ["GMSEG_MODELS"] = str(model.weights.parent)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["GMSEG_MODELS"]
+        else:
+            os.environ["GMSEG_MODELS"] = before
+
+
+def segment(scan, model, **options):
+    """Segment a scan by `gmseg.segment`, with the exported graph of a fold model."""
+    with trusted(model):
+        return gmseg.segment(scan, model, **options)
 
 
 def short_name(name) -> str:

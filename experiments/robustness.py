@@ -1,11 +1,12 @@
 """Degrade real scans and evaluate: ``python experiments/robustness.py SHARED_DATA FOLDS``.
 
-SHARED_DATA and FOLDS are those of ``cross_validation.py``. Every degradation of
+SHARED_DATA and FOLDS are those of ``cross_validation.py``; the U-Net of a fold gives the second
+opinion. Every degradation of
 `gmseg.datasets.degradations`, from mild to severe, is applied to four slices of one scan of every
 subject, of the scan with the small field of view and of two synthetic phantoms. They are segmented
 by the published weights in the published pipeline, by the published weights in the pipeline of
 gmseg, and by the fold model that was not trained on the subject (phantoms only by the latter). The
-script writes ``docs/robustness.md`` and ``docs/img/confidence.png``, and the curve of the expected
+script writes ``docs/robustness.md`` and ``docs/img/confidence.png``, and the curves of the expected
 Dice into a model's card. It keeps its records in ``FOLDS/robustness.jsonl`` and reuses them: remove
 the file when the pipeline changes.
 """
@@ -14,13 +15,14 @@ import argparse
 import json
 import sys
 import zlib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from cases import multicentre_cases, small_field_case
-from folds import load_folds
+from folds import load_folds, segment, trusted
 from robustness_page import draw_confidence, write_page
 from tqdm import tqdm
 
@@ -56,14 +58,16 @@ def main(arguments=None):
     parser.add_argument("data", type=Path, metavar="SHARED_DATA")
     parser.add_argument("folds", type=Path, metavar="FOLDS")
     parser.add_argument("--published", metavar="NAME|FILE", default="published")
-    parser.add_argument("--card", type=Path, metavar="FILE", help="card that gets the curve")
+    parser.add_argument("--card", type=Path, metavar="FILE", help="card that gets the curves")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", default=Path(__file__).parents[1] / "docs"
     )
     choices = parser.parse_args(arguments)
     cases = multicentre_cases(choices.data)
     small = small_field_case(choices.data)
-    folds = load_folds(choices.folds, {case.subject for case in cases})
+    subjects = {case.subject for case in cases}
+    folds, unets = (load_folds(choices.folds, subjects, name) for name in ("model", "unet"))
+    folds = {subject: with_opinion(model, unets[subject]) for subject, model in folds.items()}
     published = gmseg.load_model(choices.published)
     scans = {}
     for case in [*cases, small]:
@@ -77,13 +81,21 @@ def main(arguments=None):
         *whole_tasks([*cases, small], folds, published),
     ]
     records = run_tasks(tasks, choices.folds / "robustness.jsonl")
-    page, curve, pairs = write_page(records)
+    page, curves, pairs = write_page(records)
     write_text(choices.out / "robustness.md", page)
     if choices.card:
-        card = read_json(choices.card) | {"confidence": curve}
+        opinion = {"model": "unet", "curve": curves["agreement"]}
+        card = read_json(choices.card)
+        card |= {"confidence": curves["soft_dice"], "second_opinion": opinion}
         write_text(choices.card, json.dumps(card, indent=2) + "\n")
     draw_confidence(pairs).savefig(choices.out / "img" / "confidence.png", dpi=130)
     print(f"wrote robustness.md and img/confidence.png into {choices.out}")
+
+
+def with_opinion(model, second):
+    """Return a model with a second opinion, whose expected Dice is the agreement itself."""
+    card = str(second.weights.with_name(f"{second.name}.json"))
+    return replace(model, second_opinion={"model": card, "curve": [[0.0, 0.0], [1.0, 1.0]]})
 
 
 def run_tasks(tasks, file: Path) -> list[dict]:
@@ -125,7 +137,7 @@ def whole_tasks(cases, folds, published):
             model = model_of(system, case.subject, folds, published)
             for path in filter(None, (case.scan, case.rescan)):
                 key = system, path.name, "whole", 0
-                yield key, partial(flags_of_whole, model, case.subject, path)
+                yield key, partial(flags_of_whole, model, case, path)
             for grade, name in enumerate(OPTIONS):
                 key = system, case.name, "option", grade
                 yield key, partial(dice_with_option, model, case, name)
@@ -136,12 +148,17 @@ def model_of(system, subject, folds, published):
     return folds.get(subject, folds[min(folds)]) if system == FOLD else published
 
 
-def flags_of_whole(model, subject, path) -> dict:
-    """Segment a whole scan and return its flags."""
-    summary = gmseg.segment(path, model).summary
+def flags_of_whole(model, case, path) -> dict:
+    """Segment a whole scan; return its flags, and the Dice of its slices if it has a reference."""
+    result = segment(path, model)
+    summary = result.summary
+    reference = np.moveaxis(case.reference, case.axis, 2) if path == case.scan else None
+    mask = np.moveaxis(np.asarray(result.mask.dataobj) > 0, case.axis, 2)
     return {
-        "subject": subject,
+        "subject": case.subject,
+        "slice_dice": None if reference is None else dice_of_slices(mask, reference),
         "soft_dice": summary.soft_dice,
+        "agreement": summary.agreement,
         "flags": [flag.name for flag in summary.flags],
         "texts": [flag.text for flag in summary.flags],
     }
@@ -149,7 +166,7 @@ def flags_of_whole(model, subject, path) -> dict:
 
 def dice_with_option(model, case, name) -> dict:
     """Segment a scan with an option, windows on its cord mask, and return its Dice."""
-    result = gmseg.segment(case.scan, model, cord=case.cord, **OPTIONS[name])
+    result = segment(case.scan, model, cord=case.cord, second_opinion=False, **OPTIONS[name])
     mask = np.asarray(result.mask.dataobj) > 0
     dice = dice_labelled(mask, case.reference, case.axis)
     return {"subject": case.subject, "option": name, "dice": dice}
@@ -160,16 +177,14 @@ def evaluate_degraded(system, model, subject, case, name, degradation, grade) ->
     case = degraded(case, name, degradation, grade)
     if system == RELEASE:
         return {"subject": subject, "dice": dice_over(as_released(case, model), case.gm)}
-    result = gmseg.segment(case.image, model)
+    result = segment(case.image, model)
     mask = np.asarray(result.mask.dataobj) > 0
     return {
         "subject": subject,
         "dice": dice_over(mask, case.gm),
-        "slice_dice": [
-            dice_over(mask[..., k], case.gm[..., k]) if case.gm[..., k].any() else None
-            for k in range(mask.shape[2])
-        ],
+        "slice_dice": dice_of_slices(mask, case.gm),
         "soft_dice": result.summary.soft_dice,
+        "agreement": result.summary.agreement,
         "flags": [flag.name for flag in result.summary.flags],
         "window": result.summary.window,
     }
@@ -220,6 +235,14 @@ def some_slices(case) -> degradations.LabelledVolume:
     )
 
 
+def dice_of_slices(mask, reference) -> list[float | None]:
+    """Return the Dice of every slice that the reference labels."""
+    return [
+        dice_over(mask[..., k], reference[..., k]) if reference[..., k].any() else None
+        for k in range(mask.shape[2])
+    ]
+
+
 def dice_over(mask, reference) -> float:
     """Return the Dice over the labelled slices, 0 where both are empty."""
     if reference.ndim == 3:
@@ -236,7 +259,8 @@ def as_released(case, model) -> np.ndarray:
         prepared = pipeline.prepare(scan, model, centre="image")
     except InputError:  # nothing in the window
         return np.zeros(scan.shape, bool)
-    soft = pipeline.predict_windows(load_predictor(model), prepared.windows)[:, 0]
+    with trusted(model):
+        soft = pipeline.predict_windows(load_predictor(model), prepared.windows)[:, 0]
     over = (soft > PAPER_THRESHOLD).astype(np.float32)
     return pipeline.restore(over, prepared.centres, prepared.grid) > 0.5
 

@@ -5,6 +5,7 @@ date, which needs no records.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,7 +14,7 @@ from scipy.stats import spearmanr
 
 from gmseg.datasets.degradations import DEGRADATIONS
 from gmseg.inference.quality import expected_dice
-from gmseg.inference.quality.flags import LIMITS
+from gmseg.inference.quality.flags import LIMITS, confidence_flags
 from gmseg.io.files import write_between
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "robustness.md"
@@ -24,6 +25,8 @@ SYSTEMS = {
     "fold": "fold models, gmseg pipeline",
 }
 LOW_DICE = 0.8
+FEATURES = {"agreement": "agreement with the U-Net", "soft_dice": "soft Dice"}
+"""What the expected Dice is computed from; the first is the default."""
 NONE = "none"  # no degradation
 NAMES = {
     "turned by quarters": "rotated by multiples of 90 degrees",
@@ -60,8 +63,9 @@ USUAL = (NONE, "noisy", "blurred", "ghosted", "flattened")
 
 
 def write_page(records: list[dict]):
-    """Return the page, the curve of the expected Dice, and its (expected, true, kind) pairs."""
-    curve, without, pairs, correlations = expected_dice_of(records)
+    """Return the page, curves of the expected Dice, and (expected, true, kind) by agreement."""
+    found = {feature: expected_dice_of(records, feature) for feature in FEATURES}
+    without = found["agreement"].without
     sections = (
         HEAD,
         dice_table(records),
@@ -73,11 +77,13 @@ def write_page(records: list[dict]):
         poor_part(records, without),
         LIMITS_HEAD,
         f"{BEGIN}\n\n{limits_table()}\n\n{END}",
-        expected_part(records, pairs, correlations),
+        expected_part(records, found),
         OPTIONS_HEAD,
         options_table(records),
     )
-    return "\n\n".join(section.strip() for section in sections) + "\n", curve, pairs
+    page = "\n\n".join(section.strip() for section in sections) + "\n"
+    curves = {feature: of.curve for feature, of in found.items()}
+    return page, curves, found["agreement"].pairs
 
 
 def pick(records: list[dict], **wanted) -> list[dict]:
@@ -151,13 +157,20 @@ be missed or wrong more often. Only the curve of `low-confidence` was fitted wit
 def raised(record, without) -> set[str]:
     """Return the names of the flags, low confidence by the curve without the subject."""
     names = set(record["flags"]) - {"low-confidence"}
-    if record["system"] == "fold":
-        soft_dice = [np.nan if value is None else value for value in record["soft_dice"]]
-        expected = expected_dice.predict(soft_dice, without[record["subject"]])
-        known = expected[np.isfinite(expected)]
-        if known.size and np.median(known) < LIMITS["low-confidence"].limit:
-            names.add("low-confidence")
-    return names
+    return names | {flag.name for flag in low_confidence(record, without)}
+
+
+def low_confidence(record, without) -> list:
+    """Return the flags of a low expected Dice; only fold models have a curve."""
+    if record["system"] != "fold":
+        return []
+    curve = without[record["subject"]]
+    return confidence_flags(expected_dice.predict(numbers(record["agreement"]), curve))
+
+
+def numbers(values) -> np.ndarray:
+    """Return values with NaN for None."""
+    return np.array([np.nan if value is None else value for value in values], float)
 
 
 def flag_table(records, without) -> str:
@@ -213,9 +226,10 @@ def whole_part(records, without) -> str:
 
 
 def texts(record, without) -> list[str]:
-    """Return the texts of the flags, and the name of the one that this page raises."""
-    low = "low-confidence" in raised(record, without)
-    return [*record["texts"], *(["low-confidence"] if low else [])]
+    """Return the texts of the flags, those of a low expected Dice by this page's curves."""
+    pairs = zip(record["flags"], record["texts"], strict=True)
+    other = [text for name, text in pairs if name != "low-confidence"]
+    return other + [flag.text for flag in low_confidence(record, without)]
 
 
 def poor_part(records, without) -> str:
@@ -248,33 +262,53 @@ def limits_table() -> str:
 # ----------------------------------------------------------------------------- expected Dice
 
 
-def slices_of(records):
-    """Return soft Dice, true Dice, subject and degradation of every slice of the folds."""
+class Expected(NamedTuple):
+    """Expected Dice from one feature.
+
+    Attributes
+    ----------
+    curve : list of [float, float]
+        Fitted on all subjects.
+    without : dict
+        Subject to the curve fitted without it.
+    pairs : tuple of numpy.ndarray
+        Expected Dice by these curves, true Dice and degradation, (slices,).
+    correlations : dict
+        Rank correlations of expected and true Dice, by group of slices.
+    """
+
+    curve: list
+    without: dict
+    pairs: tuple
+    correlations: dict
+
+
+def slices_of(records, feature):
+    """Return a feature, true Dice, subject and degradation of every degraded slice of the folds."""
     found = [
-        (np.nan if soft is None else soft, dice, r["subject"], r["degradation"])
+        (value, dice, r["subject"], r["degradation"])
         for r in pick(records, system="fold")
         if r["degradation"] in SCORED
-        for soft, dice in zip(r["soft_dice"], r["slice_dice"], strict=True)
+        for value, dice in zip(numbers(r[feature]), r["slice_dice"], strict=True)
         if dice is not None
     ]
-    soft_dice, true, subject, degradation = map(np.array, zip(*found, strict=True))
-    return soft_dice.astype(float), true.astype(float), subject, degradation
+    values, true, subject, degradation = map(np.array, zip(*found, strict=True))
+    return values.astype(float), true.astype(float), subject, degradation
 
 
-def expected_dice_of(records):
-    """Return the curve of all subjects, those without each, held-out pairs, rank correlations."""
-    soft_dice, true, subject, degradation = slices_of(records)
+def expected_dice_of(records, feature) -> Expected:
+    """Fit the curves of the expected Dice from a feature, and rank the slices by them."""
+    values, true, subject, degradation = slices_of(records, feature)
     expected = np.full(len(true), np.nan)
     without = {}
     for name in map(str, np.unique(subject)):
         own = subject == name
-        without[name] = expected_dice.fit(soft_dice[~own], true[~own])
-        expected[own] = expected_dice.predict(soft_dice[own], without[name])
+        without[name] = expected_dice.fit(values[~own], true[~own])
+        expected[own] = expected_dice.predict(values[own], without[name])
     known = np.isfinite(expected)
     groups = {
         "all": known,
         "usual": known & np.isin(degradation, USUAL),
-        NONE: known & (degradation == NONE),
         **{str(name): known & (subject == name) for name in np.unique(subject)},
     }
     correlations = {
@@ -282,36 +316,70 @@ def expected_dice_of(records):
     }
     # slices without GM have a flag of their own; here their expected Dice is 0
     correlations["with empty slices"] = spearmanr(np.where(known, expected, 0), true)[0]
+    correlations |= clean_correlations(records, feature)
     pairs = expected[known], true[known], degradation[known]
-    return expected_dice.fit(soft_dice, true), without, pairs, correlations
+    return Expected(expected_dice.fit(values, true), without, pairs, correlations)
 
 
-def expected_part(records, pairs, correlations) -> str:
+def clean_correlations(records, feature) -> dict[str, float]:
+    """Return rank correlations of a feature and Dice in whole scans: of all slices, in scans."""
+    scans = []
+    for record in pick(records, system="fold", degradation="whole"):
+        if record["slice_dice"] is not None:
+            values, true = numbers(record[feature]), numbers(record["slice_dice"])
+            known = np.isfinite(values) & np.isfinite(true)
+            scans.append((values[known], true[known]))
+    within = [spearmanr(*scan)[0] for scan in scans if len(scan[0]) > _FEWEST_SLICES]
+    together = spearmanr(*(np.concatenate(part) for part in zip(*scans, strict=True)))[0]
+    return {"whole scans": together, "within whole scans": float(np.mean(within or [np.nan]))}
+
+
+_FEWEST_SLICES = 4  # for a correlation within a scan
+
+
+def expected_part(records, found) -> str:
     """Return what the expected Dice is, and its rank correlation with the true one."""
-    error = np.abs(pairs[0] - pairs[1]).mean()
-    subjects = sorted({record["subject"] for record in records} & set(correlations))
-    each = ", ".join(f"{name} {correlations[name]:.2f}" for name in subjects)
+    best = found["agreement"]
+    error = np.abs(best.pairs[0] - best.pairs[1]).mean()
+    subjects = sorted({record["subject"] for record in records} & set(best.correlations))
+    each = ", ".join(f"{name} {best.correlations[name]:.2f}" for name in subjects)
+    rows = [
+        [text, *(f"{of.correlations[group]:.2f}" for of in found.values())]
+        for group, text in GROUPS.items()
+    ]
     return f"""
 ## Expected Dice
 
-`expected_dice` in the summary of a segmentation is the Dice that gmseg predicts for each slice. It
-is computed from the soft segmentation alone. The Dice of the soft segmentation with its own mask
-(soft > 0.5) on the working grid, 2 sum(p over the mask) / (sum(p) + mask), would be the Dice if the
-model were calibrated. A parabola that was fitted on the degraded scans of this page maps it to the
-expected Dice. Here, the parabola of every subject was fitted without that subject (a phantom counts
-as a subject).
+`expected_dice` in the summary of a segmentation is the Dice that gmseg predicts for each slice. By
+default it is computed from the agreement (Dice) with a second model, the U-Net of `models/unet`, on
+the working grid. With `--no-second-opinion`, and for models without a second one, it is computed
+from the Dice of the soft segmentation with its own mask (soft > 0.5), 2 sum(p over the mask) /
+(sum(p) + mask), which would be the Dice if the model were calibrated. A parabola that was fitted on
+the degraded scans of this page maps either to the expected Dice. Here, the parabola of every
+subject was fitted without that subject (a phantom counts as a subject), and the U-Net of a fold was
+not trained on the subject either.
 
-The rank correlation of expected and true Dice is:
+Rank correlation of expected and true Dice of slices:
 
-- noise, blur, ghosts, lost contrast, and no degradation: **{correlations["usual"]:.2f}**;
-- all degradations of this page, {len(pairs[0])} slices: **{correlations["all"]:.2f}** (mean
-  absolute error {error:.3f}); by subject: {each};
-- the same with slices without predicted GM, whose expected Dice is set to 0:
-  {correlations["with empty slices"]:.2f};
-- no degradation only, where Dice hardly varies: {correlations[NONE]:.2f}.
+{table(["slices", *FEATURES.values()], rows)}
+
+By agreement, the mean absolute error over the {len(best.pairs[0])} degraded slices is {error:.3f}.
+By subject, the rank correlation over all degradations is: {each}. In whole scans without
+degradation the Dice hardly varies, and neither feature ranks the slices well. In the list, a scan
+needs more than {_FEWEST_SLICES} slices for a correlation within it.
 
 ![Expected and true Dice](img/confidence.png)
 """
+
+
+GROUPS = {
+    "usual": "noise, blur, ghosts, lost contrast, and no degradation",
+    "all": "all degradations of this page",
+    "with empty slices": "the same with slices without predicted GM, whose expected Dice is 0",
+    "whole scans": "whole scans without degradation, all slices",
+    "within whole scans": "whole scans without degradation, mean of the scans",
+}
+"""Groups of slices in the table of rank correlations."""
 
 
 def draw_confidence(pairs) -> Figure:

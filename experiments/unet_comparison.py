@@ -1,10 +1,11 @@
 """Compare the network with a U-Net of the paper's size, trained alike on the same folds.
 
-    python experiments/unet_comparison.py SHARED_DATA UNLABELLED OUT [--only invivo exvivo]
+    python experiments/unet_comparison.py SHARED_DATA PUBLISHED_WEIGHTS OUT [--only invivo exvivo]
 
-SHARED_DATA contains t2starw-multicentre and amu7t-template, UNLABELLED is the folder that
-experiments/default_model.py writes. Both networks are trained from scratch, briefly, into OUT:
+SHARED_DATA contains t2starw-multicentre, t2star-unlabelled and amu7t-template. Both networks are
+trained from scratch, briefly, into OUT:
 
+unlabelled/              scans without masks, with automatic masks by the published network
 invivo/NETWORK/SUBJECT/  by the protocol `default`, once for every held-out subject
 exvivo/NETWORK/          on 15 slices of a synthetic cord at 0.1 mm, 7 to validate, 8 to test, by
                          the protocol `exvivo`, as in the paper with a real cord
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from automatic_masks import label
 from tqdm import tqdm
 
 import gmseg
@@ -56,11 +58,11 @@ def main() -> None:
     """Train and evaluate the chosen experiments, and write their results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("unlabelled", type=Path)
+    parser.add_argument("published", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", nargs="+", choices=list(STEPS), default=list(STEPS))
     chosen = parser.parse_args()
-    names = chosen.data.name, chosen.unlabelled.name
+    names = chosen.data.name, chosen.published.name
     command = shlex.join(["python", "experiments/unet_comparison.py", *names, "OUT"])
     made_by = f"{command}, commit {commit()}"
     RESULTS.mkdir(exist_ok=True)
@@ -74,6 +76,11 @@ def in_vivo(chosen, made_by: str) -> Results:
     """Train both networks on every fold of the labelled scans, and evaluate them."""
     labelled = chosen.data / "t2starw-multicentre"
     scans = bids_scans(labelled)
+    unlabelled = chosen.out / "unlabelled"
+    if not unlabelled.exists():
+        partly = chosen.out / "unlabelled.partly"
+        label(chosen.data, gmseg.load_model(chosen.published), partly)
+        partly.rename(unlabelled)
     methods = []
     for name, network in NETWORKS.items():
         models = {}
@@ -83,7 +90,7 @@ def in_vivo(chosen, made_by: str) -> Results:
                 protocol, phantoms=dataclasses.replace(protocol.phantoms, count=PHANTOMS)
             )
             models[subject] = trained(
-                [labelled, chosen.unlabelled],
+                [labelled, unlabelled],
                 chosen.out / "invivo" / name / subject,
                 protocol,
                 subject,

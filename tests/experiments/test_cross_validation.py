@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -96,20 +97,26 @@ def write(scans, labels, seed, *names):
         nib.save(image, folder / f"{name}.nii.gz")
 
 
-def write_model(folder, trained_on, seed=0):
+def write_model(folder, trained_on, seed=0, name="model", outputs=1):
     import_keras().utils.set_random_seed(seed)
     from gmseg.core.network import NetworkSizes, build_network
 
-    sizes = NetworkSizes(filters=2, dilation_rates=(3,))
+    sizes = NetworkSizes(filters=2, dilation_rates=(3,), outputs=outputs)
     folder.mkdir(parents=True, exist_ok=True)
     return save_model(
         build_network(sizes),
         folder,
-        "model",
+        name,
         network=dataclasses.asdict(sizes),
         trained_on=trained_on,
         command=f"gmseg train {folder}/bids --out DIR",
     )
+
+
+def write_fold(folder, trained_on, seed=0):
+    """Write the two models of a fold."""
+    write_model(folder, trained_on, seed)
+    write_model(folder, trained_on, seed + 10, "unet", outputs=2)
 
 
 @pytest.fixture
@@ -132,12 +139,16 @@ def run(data, tmp_path, monkeypatch):
 
 def test_page_picture_and_predictions_are_written(run, tmp_path):
     run, folds, out = run
-    write_model(folds / "a", OTHERS)
+    write_fold(folds / "a", OTHERS)
     page = run()
     assert "there is no fold yet for `b`" in page
     assert "`sub-aSes1_run-1_T2starw` | a | Here |" in page
     assert "sub-b_run-1_T2starw` |" not in page
     assert "nan" not in page
+    cords = page.split("## Cord")[1].split("##")[0]
+    assert "| scan | fold U-Net |" in cords  # the only model with a cord output
+    assert "`sub-aSes1_run-1_T2starw`" in cords
+    assert "t2s-small-fov" not in cords.split("|", 1)[1]  # needs a final model
     assert "| scan | model | DSC | MSD mm | HSD mm |" in page
     assert page.count("| **mean ± s.d.** | fold model |") == 2
     assert str(tmp_path.parent) not in page
@@ -149,28 +160,62 @@ def test_page_picture_and_predictions_are_written(run, tmp_path):
     assert run("--final", str(folds / "a" / "model.json")).count("| final |") == 2
     assert {file: file.stat().st_mtime_ns for file in files} == kept
     # other weights, other predictions
-    (folds / "a" / "model.json").unlink()
-    write_model(folds / "a", OTHERS, seed=2)
+    for card in (folds / "a").glob("*.json"):
+        card.unlink()
+    write_fold(folds / "a", OTHERS, seed=2)
     run()
     assert all(file.stat().st_mtime_ns > kept[file] for file in files)
 
 
 def test_fold_that_saw_its_subject_predicts_nothing(run):
     run, folds, out = run
-    write_model(folds / "b", OTHERS)
+    write_fold(folds / "b", OTHERS)
     with pytest.raises(InputError, match="was trained on scans of b"):
         run()
     assert not out.exists()
-    assert {file.name for file in folds.glob("*/*")} == {"model.json", "model.weights.h5"}
+    assert {file.name for file in folds.glob("*/*")} == {
+        f"{name}{end}" for name in ("model", "unet") for end in (".json", ".weights.h5")
+    }
 
 
 def test_folders_of_unknown_subjects_are_refused(run):
     run, folds, _ = run
     with pytest.raises(InputError, match="contains no SUBJECT/model"):
         run()
-    write_model(folds / "c", OTHERS)
+    write_fold(folds / "c", OTHERS)
     with pytest.raises(InputError, match=r"there is no subject c; .* \(a, b\)"):
         run()
+
+
+def test_fold_without_its_u_net_is_refused(run):
+    run, folds, _ = run
+    write_fold(folds / "a", OTHERS)
+    write_model(folds / "b", OTHERS.replace("sub-b", "sub-c"))
+    with pytest.raises(InputError, match=r"lack model.json or unet.json"):
+        run()
+
+
+def test_spread_over_scanners_is_that_of_folds_without_the_subject(tmp_path, monkeypatch):
+    scans = {"x": tmp_path / "sub-x_T2star.nii.gz", "y": tmp_path / "sub-y_T2star.nii.gz"}
+    for seed, file in enumerate(scans.values()):
+        nib.save(phantom(seed).image, file)
+    seen, unseen = card(trained_on="sub-x_T2star, sub-b"), card(trained_on="sub-b_T2starw")
+    used = []
+
+    def segment(file, model, **_):
+        used.append(model)
+        areas = [0.0, 10.0, 12.0] if "sub-x" in file.name else [13.0, 13.0, 0.0]
+        return SimpleNamespace(summary=SimpleNamespace(area_mm2=areas))
+
+    monkeypatch.setattr(cross_validation, "segment", segment)
+    folds = {"a": seen, "b": unseen}
+    published = card(trained_on="others")
+    found = cross_validation.scanner_areas(scans, folds, {"a": unseen, "b": unseen}, published)
+    assert found == {key: {"x": 11.0, "y": 13.0} for key in ("fold", "unet", "published")}
+    assert used == [unseen] * 4 + [published] * 2
+    assert cross_validation.scanner_areas(scans, {"a": seen}, {"a": seen}, published) == {}
+    page = cross_validation_page._scanners({"scanners": found})
+    assert "| **coefficient of variation, %** | **11.8** | **11.8** | **11.8** |" in page
 
 
 def test_references_that_began_as_network_output_are_noticed():

@@ -35,6 +35,7 @@ def record_of_slices(system, subject, degradation, grade, rng):
     return record | {
         "slice_dice": [*slices, None],
         "soft_dice": [*(slices - 0.1), None],
+        "agreement": [*(0.5 + slices / 2), None],
         "flags": [flag] if flag else [],
         "window": "image centre",
     }
@@ -42,8 +43,9 @@ def record_of_slices(system, subject, degradation, grade, rng):
 
 def records_of_whole_scans():
     """Return two whole scans, one with a flag, one with a low expected Dice; and two options."""
-    edge = {"flags": ["edge"], "texts": ["the cord is cut"], "soft_dice": [0.8]}
-    low = {"flags": [], "texts": [], "soft_dice": [0.2, None]}
+    texts = {"flags": ["edge", "low-confidence"], "texts": ["the cord is cut", "by another curve"]}
+    edge = texts | scored([0.95, 0.93, 0.96, 0.94, 0.92], [0.90, 0.88, 0.92, 0.89, 0.87])
+    low = {"flags": [], "texts": []} | scored([0.2, None], [0.1, None])
     for system in ("fold", "published"):
         common = {"system": system, "subject": "a", "grade": 0}
         yield common | {"scan": "one", "degradation": "whole"} | edge
@@ -53,16 +55,24 @@ def records_of_whole_scans():
             yield common | scan | {"grade": grade}
 
 
+def scored(agreement, slice_dice):
+    return {"agreement": agreement, "soft_dice": agreement, "slice_dice": slice_dice}
+
+
 def test_flags_are_counted_and_expected_dice_is_ranked():
     records = [*records_of_slices(), *records_of_whole_scans()]
-    text, curve, pairs = page.write_page(records)
+    text, curves, pairs = page.write_page(records)
     assert "| none |  | 0.900 (0.90) | 0.900 (0.90) | 0.900 (0.90) |" in text
     assert "| cropped field of view | edge | 6 of 9 | 6 of 9 |" in text
     assert "| flipped | orientation | 0 of 3 | 0 of 3 |" in text
-    rho = float(text.split("slices: **")[1].split("**")[0])
-    assert 0.95 < rho <= 1
+    rho = text.split("| all degradations of this page | ")[1].split(" | ")[0]
+    assert 0.95 < float(rho) <= 1
+    assert "whole scans without degradation, mean of the scans | 1.00 | 1.00 |" in text
     assert len(pairs[0]) == len(pairs[1]) == 4 * 3 * sum(GRADES.values())
-    assert [at for at, _ in curve] == sorted(at for at, _ in curve)
+    for feature, curve in curves.items():
+        assert feature in page.FEATURES
+        assert [at for at, _ in curve] == sorted(at for at, _ in curve)
+    assert curves["agreement"] != curves["soft_dice"]
     page.draw_confidence(pairs)
 
 
@@ -71,9 +81,9 @@ def test_whole_scans_and_options_are_listed():
     whole = text.split("### Whole scans")[1].split("## Limits")[0]
     ours, others = whole.split("Published weights")
     assert "2 scans, 2 with flags" in ours
-    assert "- one: the cord is cut\n- two: low-confidence\n" in ours
+    assert "- one: the cord is cut\n- two: the mask is probably poor" in ours
     assert "2 scans, 1 with flags" in others
-    assert "low-confidence" not in others  # these weights have no curve
+    assert "probably" not in others  # these weights have no curve
     assert "| much | 0.8000 (0.800) | 0.8000 (0.800) |" in text
 
 
