@@ -48,6 +48,7 @@ def prepare(
     standardise: str | None = None,
     centre="auto",
     cord: np.ndarray | None = None,
+    centres: np.ndarray | None = None,
 ) -> Prepared:
     """Resample a scan to the working grid, cut its windows and standardise them.
 
@@ -65,6 +66,9 @@ def prepare(
         See `gmseg.core.windows.window_centres`. The cord is not localised.
     cord : numpy.ndarray, optional
         Cord mask, bool, in the scan's shape.
+    centres : numpy.ndarray, optional
+        int, (slices, 2): centres of the windows on the working grid, such as those from
+        `gmseg.inference.segment.localise_cord`; instead of `centre` and `cord`.
 
     Examples
     --------
@@ -82,7 +86,8 @@ def prepare(
         on_grid = to_working_grid(cord.astype(np.float32), scan.affine, model.voxel_size_mm)
         cord_centres = windows.centres_of_mass(on_grid.data)
     try:
-        centres = windows.window_centres(grid, centre=centre, cord=cord_centres)
+        if centres is None:
+            centres = windows.window_centres(grid, centre=centre, cord=cord_centres)
         cut = windows.cut(grid.data, centres, model.window, windows.darkest(grid.data))
         check_finite(cut, int(np.count_nonzero(~np.isfinite(data))))
         mean, std = mean_and_std(cut, model, standardise or model.standardise)

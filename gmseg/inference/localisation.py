@@ -99,6 +99,30 @@ class Localisation:
     how: str = ""
     keep_far: bool = False
 
+    def keep_near(
+        self, soft_windows: np.ndarray, spacing_mm: float, slices: slice = slice(None)
+    ) -> np.ndarray:
+        """Return soft windows without what is farther than `REACH_MM` from the centreline.
+
+        Parameters
+        ----------
+        soft_windows : numpy.ndarray
+            (slices, outputs, size, size), cut at `centres`.
+        spacing_mm : float
+            Spacing of the working grid in plane.
+        slices : slice
+            The slices that the windows belong to; all by default.
+
+        Returns
+        -------
+        numpy.ndarray
+            The windows as they are if there is no centreline, or if all GM is to be kept.
+        """
+        line = self.detections.centreline
+        if line is None or self.keep_far:
+            return soft_windows
+        return remove_far(soft_windows, self.centres[slices], line[slices], spacing_mm)
+
 
 def group_detections(
     centres: np.ndarray, areas_mm2: np.ndarray, spacing_mm: float, slice_mm: float

@@ -16,7 +16,7 @@ from gmseg.core.pipeline import restore
 from gmseg.core.resampling import grid_geometry
 from gmseg.errors import InputError
 from gmseg.inference.engines import load_predictor
-from gmseg.inference.localisation import Localisation, remove_far
+from gmseg.inference.localisation import Localisation
 from gmseg.inference.options import SegmentOptions
 from gmseg.inference.postprocessing import cleaned
 from gmseg.inference.quality import checks, expected_dice
@@ -137,6 +137,31 @@ def segment(
     summary = _segment(reader, model, write, options, progress)
     images = {kind: like_scan(reader.like, array) for kind, array in arrays.items()}
     return Segmentation(**images, summary=summary)
+
+
+def localise_cord(scan, model=DEFAULT_MODEL) -> Localisation:
+    """Return where the windows of `segment` lie by default: on the cord.
+
+    Parameters
+    ----------
+    scan, model
+        See `segment`.
+
+    Returns
+    -------
+    gmseg.inference.localisation.Localisation
+        Centres of the windows on the working grid, soft segmentations in them, and how the cord
+        was localised.
+
+    Examples
+    --------
+    >>> from gmseg.io.resources import bundled
+    >>> found = localise_cord(bundled("data/sample/phantom_t2s.nii.gz"))
+    >>> found.centres.shape, found.how
+    ((10, 2), 'image centre')
+    """
+    model = model if isinstance(model, Model) else load_model(model)
+    return Session(open_scan(scan), model, load_predictor(model), model.standardise).localise()
 
 
 def segment_files(
@@ -309,10 +334,8 @@ def _restored_slab(
     """Return GM in the windows, results on the native grid, and the mask of a slab."""
     first, last = slab
     reader, centres = session.scan, found.centres[first:last]
-    soft = found.soft_windows[first:last]
-    if found.detections.centreline is not None and not found.keep_far:
-        line = found.detections.centreline[first:last]
-        soft = remove_far(soft, centres, line, session.spacing_mm)
+    part = slice(first, last)
+    soft = found.keep_near(found.soft_windows[part], session.spacing_mm, part)
     start, stop = reader.stored_range(first, last)
     shape = list(reader.shape)
     shape[reader.axis] = last - first

@@ -95,6 +95,20 @@ def test_scattered_detections_are_not_plausible():
     assert not detect(butterflies(positions, size=200), 0.1).plausible
 
 
+def test_gm_is_kept_everywhere_without_a_centreline_and_at_the_image_centre():
+    soft = np.ones((2, 1, 200, 200), np.float32)
+    centres = np.full((2, 2), 100)
+    none = localisation.no_detections(2)
+    made = localisation.Localisation
+    assert made(centres, soft, none).keep_near(soft, 0.25) is soft
+    areas = np.full(2, 10.0)
+    line = localisation.group_detections(centres.astype(float), areas, 0.25, 5.0)
+    assert made(centres, soft, line, keep_far=True).keep_near(soft, 0.25) is soft
+    kept = made(centres, soft, line).keep_near(soft[1:], 0.25, slice(1, 2))
+    assert kept[0, 0, 100, 100] == 1
+    assert kept[0, 0, 0, 0] == 0
+
+
 def test_only_gm_far_from_the_centreline_is_removed():
     near, far = butterflies([(20, 20), (22, 20)]), butterflies([(60, 70), (60, 70)])
     soft = near + far

@@ -260,6 +260,20 @@ def test_an_off_centre_cord_is_segmented_as_with_its_mask(off_centre, tmp_path):
     assert (np.linalg.norm(centres - off_centre.centre_mm, axis=1) < 10).all()
 
 
+def test_step_by_step_at_the_localised_windows_gives_the_mask_of_segment(off_centre):
+    model = registry.load_model()
+    scan = check_scan(off_centre.image, name="x")
+    found = segmentation.localise_cord(off_centre.image, model)
+    assert found.how in {"found by a search", "moved to the cord"}
+    ready = pipeline.prepare(scan, model, centres=found.centres)
+    soft = pipeline.predict_windows(engines.load_predictor(model), ready.windows)
+    near = found.keep_near(soft, model.voxel_size_mm)
+    gm = pipeline.restore(near[:, 0], ready.centres, ready.grid)
+    result = segment(off_centre.image)
+    np.testing.assert_array_equal(gm > model.threshold, result.mask.dataobj)
+    np.testing.assert_allclose(gm, result.soft.dataobj, atol=1e-6)
+
+
 def test_a_position_and_the_image_centre_are_used_as_given(off_centre):
     labels = np.asarray(off_centre.mask.dataobj)
     x_mm, y_mm = off_centre.centre_mm[1]
