@@ -15,8 +15,13 @@ _NO_MEMORY = re.compile(
 class InputError(ValueError):
     """Say that the input cannot be used: the file, the fault and the remedy, in one line.
 
-    The command prints the message on standard error and exits with 2.
+    The command prints the message on standard error and exits with 2. Jupyter shows it without
+    the traceback.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython prints instead of a traceback, which says nothing to users."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class NotAScanError(InputError):

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from gmseg.errors import InputError
 from gmseg.io.download import RemoteFile, cache_folder, fetch
+from gmseg.io.resources import bundled
 
 SAMPLE_URL = "https://raw.githubusercontent.com/sct-pipeline/gm-challenge-data/"
 """Data of the 2018 GM imaging challenge, CC0. Addresses start with the commit."""
@@ -35,6 +37,24 @@ class Sample(NamedTuple):
 
     scan: Path
     reference: Path
+
+
+class Example(NamedTuple):
+    """A scan to try gmseg on.
+
+    Attributes
+    ----------
+    scan : pathlib.Path
+        The scan.
+    reference : pathlib.Path or None
+        Its GM mask, if there is one.
+    what : str
+        What it is, in a few words.
+    """
+
+    scan: Path
+    reference: Path | None
+    what: str
 
 
 def fetch_sample(
@@ -71,3 +91,42 @@ def fetch_sample(
             progress=progress,
         )
     )
+
+
+def example_scan(which="phantom", *, base_url: str = SAMPLE_URL) -> Example:
+    """Return a scan to try gmseg on: the synthetic phantom, the open scan, or a file.
+
+    Only ``"sample"`` uses the network, and only the first time.
+
+    Parameters
+    ----------
+    which : {"phantom", "sample"} or path-like
+        The phantom that comes with gmseg; the scan of `fetch_sample`; or a scan of your own, with
+        the mask ``NAME_gm.nii.gz`` beside it as reference, if there is one.
+    base_url : str
+        See `fetch_sample`.
+
+    Returns
+    -------
+    Example
+        The scan, its reference, and what it is.
+
+    Raises
+    ------
+    gmseg.errors.InputError
+        If the file does not exist, or the open scan cannot be downloaded.
+
+    Examples
+    --------
+    >>> example_scan().what
+    'synthetic phantom that comes with gmseg'
+    """
+    if which == "sample":
+        sample = fetch_sample(base_url=base_url, progress=lambda *_: None)
+        return Example(*sample, "real scan of a healthy subject, from the internet (CC0)")
+    scan = bundled("data/sample/phantom_t2s.nii.gz") if which == "phantom" else Path(which)
+    if not scan.exists():
+        raise InputError(f'{which}: does not exist; give a scan, "phantom" or "sample"')
+    reference = scan.with_name(scan.name.split(".")[0] + "_gm.nii.gz")
+    what = "synthetic phantom that comes with gmseg" if which == "phantom" else "your own scan"
+    return Example(scan, reference if reference.exists() else None, what)

@@ -69,3 +69,30 @@ def test_the_pinned_files_are_those_of_the_challenge(shared):
     }
     for place, (name, (_, checksum, size)) in places.items():
         assert (sha256(place / name), (place / name).stat().st_size) == (checksum, size)
+
+
+def test_an_example_is_the_phantom_unless_asked_otherwise(server, tmp_path):
+    url, requests = server
+    phantom = sample.example_scan(base_url=url)
+    assert (phantom.scan.name, phantom.reference.name) == (
+        "phantom_t2s.nii.gz",
+        "phantom_t2s_gm.nii.gz",
+    )
+    assert not requests  # only "sample" uses the network
+    real = sample.example_scan("sample", base_url=url)
+    assert real[:2] == datasets.fetch_sample(base_url=url)
+    assert "real scan" in real.what
+    shutil.copy(phantom.scan, tmp_path / "mine.nii.gz")
+    assert sample.example_scan(tmp_path / "mine.nii.gz").reference is None
+    with pytest.raises(InputError, match=r"none\.nii: does not exist; give a scan"):
+        sample.example_scan("none.nii")
+
+
+def test_an_example_without_a_network_is_one_line_in_jupyter(server):
+    """IPython prints what this method returns instead of the traceback."""
+    with pytest.raises(InputError) as caught:
+        sample.example_scan("sample", base_url="http://127.0.0.1:9/")
+    [line] = caught.value._render_traceback_()
+    assert line.startswith("InputError: http://127.0.0.1:9/")
+    assert "check the network" in line
+    assert "\n" not in line
