@@ -17,6 +17,7 @@ from gmseg.core.resampling import to_las
 from gmseg.errors import InputError
 from gmseg.io.grids import orientation_onto
 from gmseg.report.panels import (
+    CORD,
     CORD_RADIUS_MM,
     DARK,
     PREDICTION,
@@ -33,7 +34,12 @@ from gmseg.report.panels import (
 )
 
 # the dashed reference lets the prediction show through where both agree
-_OUTLINES = {"mask": (PREDICTION, "solid", 2), "reference": (REFERENCE, (0, (2, 1.5)), 3)}
+_OUTLINES = {
+    "cord": (CORD, (0, (1, 1)), 1),
+    "mask": (PREDICTION, "solid", 2),
+    "reference": (REFERENCE, (0, (2, 1.5)), 3),
+}
+_LEGEND = {"mask": "— prediction", "reference": "- - reference", "cord": "··· cord"}
 _MOST_SLICES = 20
 _PANEL_IN, _GAP_IN, _FOOT_IN = 1.8, 0.1, 0.32  # of the overlay
 
@@ -47,6 +53,7 @@ def draw_overlay(
     *,
     reference=None,
     soft=None,
+    cord=None,
     slices: Sequence[int] | None = None,
     columns: int = 5,
     field_mm: float = 26.0,
@@ -60,6 +67,8 @@ def draw_overlay(
         Scan and mask on one grid, in any orientation. Voxels over 0.5 are in the mask.
     reference, soft : nibabel image, optional
         Mask to compare with, and soft segmentation to show as a tint, on the same grid.
+    cord : nibabel image, optional
+        Mask of the cord, on the same grid.
     slices : sequence of int, optional
         Numbers along the scan's own slice axis; by default all, or 20 evenly spaced ones.
     columns, field_mm : int, float
@@ -83,10 +92,12 @@ def draw_overlay(
     >>> [ax.get_label() for ax in draw_overlay(image, image).axes]
     ['slice 0', 'slice 0 outlined']
     """
-    data, sizes, numbers, layers = _checked_las(scan, mask=mask, reference=reference, soft=soft)
+    data, sizes, numbers, layers = _checked_las(
+        scan, mask=mask, reference=reference, soft=soft, cord=cord
+    )
     shown = _positions(numbers, slices)
     centres = _line_through(layers["mask"], sizes)
-    figure, places = _pairs_figure(len(shown), columns, title, reference is not None)
+    figure, places = _pairs_figure(len(shown), columns, title, layers)
     size = _PANEL_IN
     for k, (left, top) in zip(shown, places, strict=True):
         name = f"slice {numbers[k]}"
@@ -261,7 +272,7 @@ def _areas_mm2(mask: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def _pairs_figure(
-    count: int, columns: int, title: str | None, has_reference: bool
+    count: int, columns: int, title: str | None, layers: dict[str, np.ndarray]
 ) -> tuple[Figure, list[tuple[float, float]]]:
     """Return a figure with title and legend, and the left and top of its pairs in inches."""
     columns = max(1, min(columns, count))
@@ -270,9 +281,10 @@ def _pairs_figure(
     width, height = columns * wide + _GAP_IN, head + -(-count // columns) * high + _FOOT_IN
     figure = Figure(figsize=(width, height), facecolor=DARK)
     x, y = _GAP_IN / width, 0.12 / height
-    figure.text(x, y, "— prediction", color=PREDICTION)
-    if has_reference:
-        figure.text(x + 1.1 / width, y, "- - reference", color=REFERENCE)
+    for name, text in _LEGEND.items():
+        if name in layers:
+            figure.text(x, y, text, color=_OUTLINES[name][0])
+            x += 1.1 / width
     if title:
         figure.text(x, 1 - 0.31 / height, title, color="white", size=12)
     cells = [divmod(i, columns) for i in range(count)]

@@ -107,6 +107,17 @@ def test_areas_are_written_for_prediction_and_reference(images):
     assert {"A", "P", "R", "L", "5 mm", "slice 2"} <= set(texts(figure))
 
 
+def test_cord_is_outlined_in_its_own_colour(images):
+    scan, _, part = images
+    cord = like(scan, np.asarray(make_phantom(seed=3, shape=(64, 64, 4)).mask.dataobj) > 0)
+    figure = overlays.draw_overlay(scan, part, cord=cord, slices=[1])
+    assert "··· cord" in texts(figure)
+    assert "··· cord" not in texts(overlays.draw_overlay(scan, part, slices=[1]))
+    outlined = panels(figure)["slice 1 outlined"]
+    assert coloured(outlined, "#40e0ff").shape[1] > 20
+    assert not coloured(panels(figure)["slice 1"], "#40e0ff").size
+
+
 def test_other_grids_and_missing_slices_are_refused(images):
     scan, mask, _ = images
     with pytest.raises(InputError, match="shape"):
