@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
+from browsers import chromium, skip_or_fail
 from PIL import Image, ImageDraw
 from report_pages import add, bar_and_mask, cord_around
 
@@ -18,21 +19,6 @@ from gmseg.datasets.phantom import make_phantom
 from gmseg.inference.quality.flags import Flag
 from gmseg.report import qc_page
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-    # WebGL on the CPU, everything else without WebGL
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
-    "--disable-gpu-compositing",
-]
 EVIL = "</script><img src=x onerror=\"window.hacked=1\"><svg onload='hacked=1'>.nii.gz"
 HOSTILE = [
     "- a.nii.gz",
@@ -66,23 +52,10 @@ HOSTILE = [
 ]
 
 
-def skip_or_fail(reason):
-    if os.environ.get("GMSEG_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"GMSEG_REQUIRE_BROWSER=1, but {reason}")
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
 def browser():
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not path:
-        skip_or_fail("Chromium is not installed (Debian, Ubuntu: apt install chromium)")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        skip_or_fail("playwright is not installed (pip install playwright)")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=path, args=FLAGS)
+    with chromium() as launched:
+        yield launched
 
 
 @pytest.fixture(scope="module")
