@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -148,6 +150,58 @@ def reach_px(network) -> dict[str, int | None]:
         own = layer.dilation_rate[0] * (layer.kernel_size[0] - 1) // 2 if _is_conv(layer) else 0
         reach[name] = max(found, default=0) + own
     return reach
+
+
+def as_markdown(network) -> str:
+    """Return a short Markdown table of the parts of a network, from input to output.
+
+    Examples
+    --------
+    >>> from gmseg.models.backend import import_keras
+    >>> _ = import_keras()
+    >>> from gmseg.core.network import build_network
+    >>> for line in as_markdown(build_network()).splitlines()[:4]:
+    ...     print(line)
+    | part | layers | sees, pixels | parameters |
+    |---|---|--:|--:|
+    | stem | 2 convolutions 3x3 | ±2 | 9,824 |
+    | rate2 | 2 convolutions 3x3, rate 2 | ±6 | 18,752 |
+    """
+    reach = reach_px(network)
+    parts: dict[str, list[str]] = {}
+    for name in list(reach)[1:]:  # the first is the window
+        parts.setdefault(re.sub(r"_(\d+|mean|branch)$", "", name), []).append(name)
+    norms = {layer.name.removesuffix("_norm"): layer for layer in network.layers}
+    rows = ["| part | layers | sees, pixels | parameters |", "|---|---|--:|--:|"]
+    for part, names in parts.items():
+        layers = [network.get_layer(name) for name in names]
+        far = reach[names[-1]]
+        sees = "the whole window" if far is None else f"±{far}"
+        both = {id(layer): layer for name in names for layer in (norms[name], *layers)}
+        count = sum(layer.count_params() for layer in both.values())
+        rows.append(f"| {part} | {_in_words(layers)} | {sees} | {count:,} |")
+    total = network.count_params()
+    return "\n".join([*rows, f"| **all** | | | **{total:,}** |"])
+
+
+def _in_words(layers) -> str:
+    """Return the layers of a part in words."""
+    kernels = []
+    for layer in layers:
+        if _is_conv(layer):
+            rate = layer.dilation_rate[0]
+            size = "x".join(str(n) for n in layer.kernel_size)
+            kernels.append(size + (f", rate {rate}" if rate > 1 else ""))
+    if kernels:
+        words = " and ".join(dict.fromkeys(kernels))
+        return f"{len(kernels)} convolution{'s' * (len(kernels) > 1)} {words}"
+    kinds = {
+        "GlobalAveragePooling2D": "spatial mean",
+        "RepeatOverImage": "repeated over the image",
+        "Concatenate": "the branches joined",
+        "Activation": "sigmoid",
+    }
+    return ", ".join(kinds.get(type(layer).__name__, type(layer).__name__) for layer in layers)
 
 
 def _graph(network) -> dict[str, list[str]]:

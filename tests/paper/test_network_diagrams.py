@@ -9,7 +9,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from gmseg.models.backend import import_keras
-from gmseg.paper.network_diagrams import draw_architecture, draw_receptive_field, reach_px
+from gmseg.paper.network_diagrams import (
+    as_markdown,
+    draw_architecture,
+    draw_receptive_field,
+    reach_px,
+)
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +101,14 @@ def test_receptive_fields_are_drawn_to_scale(core):
     sides = [p.get_width() for p in shown.patches if isinstance(p, Rectangle)]
     assert sides == [15, 37, 61, 85, 109]
     assert {"±54 pixels", "the whole window", "rate 3: 7 x 7 pixels"} <= set(texts(figure))
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_table_of_parts_counts_every_parameter_once(core, outputs):
+    network = core.build_network(core.NetworkSizes(outputs=outputs))
+    rows = [line.strip("| ").split(" | ") for line in as_markdown(network).splitlines()]
+    counts = [int(row[-1].replace("*", "").replace(",", "")) for row in rows[2:]]
+    assert sum(counts[:-1]) == counts[-1] == network.count_params()
+    assert len(rows) < 20  # one screen
+    assert ["rate24", "2 convolutions 3x3, rate 24", "±54", "18,752"] in rows
+    assert ["global", "spatial mean, repeated over the image", "the whole window", "0"] in rows
