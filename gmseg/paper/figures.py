@@ -25,10 +25,11 @@ from gmseg.io.tables import as_tsv
 from gmseg.models.backend import import_keras
 from gmseg.models.registry import load_model
 from gmseg.paper.network_diagrams import draw_architecture, draw_receptive_field
-from gmseg.paper.published import TRANSCRIBED, as_markdown, table_rows
+from gmseg.paper.published import OUTLIERS, TRANSCRIBED, as_markdown, table_rows
 from gmseg.paper.result_figures import draw_boxes, draw_comparison, draw_extremes, draw_results
 from gmseg.paper.results import Results, stored_results
 from gmseg.paper.sample_figures import draw_pairs, draw_sites
+from gmseg.paper.style import DPI
 from gmseg.training.augmentation import Augmentation
 from gmseg.training.protocol import load_protocol
 from gmseg.training.samples import make_batch, prepare_training_set
@@ -48,6 +49,8 @@ NAMES = (
 """The figures, in the order in which they are drawn."""
 _SITES = 4
 _SYNTHETIC = "synthetic phantoms"
+_SCORED = {"unet": "scan", "exvivo": "slice"}
+"""What the scores of a comparison of networks belong to."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def draw_all(
                 f"similar phantoms: these results are optimistic."
             )
         yield _extremes_figure(cases, note)
-    for name in ("unet", "exvivo"):
+    for name in _SCORED:
         yield _comparison_figure(name)
 
 
@@ -219,12 +222,13 @@ def _result_figures(results: Results) -> Iterator[PaperFigure]:
     yield PaperFigure(
         "results",
         f"{results.title}, with the published results (gray: {TRANSCRIBED}). Ours: {results.how} "
-        f"Written by `{results.made_by}`.",
+        f"{OUTLIERS} Written by `{results.made_by}`.",
         draw_results(results),
     )
     yield PaperFigure(
         "boxes",
-        f"The ten metrics of every scan, by site or subject. {results.how}",
+        f"The ten metrics and HSD95 of every scan, by site or subject; a box where there are five "
+        f"scans or more. {OUTLIERS} {results.how}",
         draw_boxes(results),
     )
 
@@ -244,7 +248,7 @@ def _comparison_figure(name: str) -> PaperFigure:
         name,
         f"{results.title}. {results.how} Written by `{results.made_by}`. The paper's U-Net has "
         f"776,321 parameters ({TRANSCRIBED}); ours has the same number.",
-        draw_comparison(results),
+        draw_comparison(results, item=_SCORED[name]),
     )
 
 
@@ -294,7 +298,7 @@ def _synthetic_scans(scratch) -> list[LabelledScan]:
 def _save(figure: Figure, path: Path, overwrite: bool) -> None:
     """Write a figure as PNG and PDF, byte for byte the same for the same figure."""
     options: dict[str, dict] = {
-        "png": {"dpi": 160, "metadata": {"Software": None}},
+        "png": {"dpi": DPI, "metadata": {"Software": None}},
         "pdf": {"metadata": {"CreationDate": None, "Producer": None, "Creator": None}},
     }
     for suffix, keywords in options.items():

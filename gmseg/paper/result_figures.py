@@ -8,14 +8,14 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from gmseg.core.geometry import runs_downwards
 from gmseg.core.resampling import to_las
 from gmseg.evaluation.metrics import METRICS
-from gmseg.paper.published import PAPER, PAPER_METRICS, PUBLISHED, TRANSCRIBED
+from gmseg.paper.published import PAPER, PAPER_METRICS, PUBLISHED
 from gmseg.paper.results import Method, Results
 from gmseg.paper.sample_figures import limits_near, mask_centre_mm, outline_plane, show_plane, zoom
+from gmseg.paper.style import PAGE_IN, SMALL_PT, TEXT_PT, TITLE_PT
 from gmseg.report.panels import DARK, INK, PALE, PREDICTION, REFERENCE, axes_at
 
 # Okabe & Ito; their grays, the markers and the hatches differ as well
@@ -23,7 +23,11 @@ _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
 _MARKERS = ("o", "s", "D", "^")
 _HATCHES = ("", "///", "...", "xx")
 _GRAY = "#7a828c"
-_DISTANCES = {"MSD", "HSD", "SHD", "SMD"}  # smaller is better
+_DISTANCES = {"MSD", "HSD", "SHD", "SMD", "HSD95"}  # smaller is better
+_SHOWN = (*PAPER_METRICS, "HSD95")
+"""Metrics of a figure: the paper's, and the Hausdorff distance without its outliers."""
+_FEWEST = 5
+"""Scans of which a box is drawn; fewer have no quartiles worth the name."""
 
 
 def draw_results(results: Results) -> Figure:
@@ -37,7 +41,8 @@ def draw_results(results: Results) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        A panel per metric, a line per method, the published ones in gray.
+        A panel per metric, a line per method, the published ones in gray. A vertical tick is the
+        median of our scans. HSD95, which the paper does not give, is not swamped by single voxels.
 
     Examples
     --------
@@ -47,29 +52,44 @@ def draw_results(results: Results) -> Figure:
     """
     published = list(reversed(PUBLISHED))
     names = [*(method.name for method in results.methods), *published]
-    figure = Figure(figsize=(11.5, 1.15 + 0.44 * len(names)), layout="constrained")
-    panels = figure.subplots(2, 5, sharey=True)
-    for ax, key in zip(panels.flat, PAPER_METRICS, strict=True):
+    figure = Figure(figsize=(PAGE_IN, 1.9 + 0.42 * len(names)), layout="constrained")
+    panels = figure.subplots(3, 4, sharey=True)
+    for ax, key in zip(panels.flat, _SHOWN, strict=False):
         for row, name in enumerate(published, len(results.methods)):
+            if key not in PUBLISHED[name]:
+                continue
             face, marker = (_GRAY, "D") if name == PAPER else ("white", "o")
             _error_bar(ax, *PUBLISHED[name][key], row, _GRAY, marker, face)
         for row, method in enumerate(results.methods):
             mean, deviation = method.mean()[key], method.deviation()[key]
             if np.isfinite(mean):
                 _error_bar(ax, mean, deviation, row, _COLOURS[row], _MARKERS[row], _COLOURS[row])
-        ax.set_title(_title(key), size=10, color=INK)
+                median = np.nanmedian([scan["scores"][key] for scan in method.scans])
+                ax.plot(median, row, "|", color=INK, markersize=8, zorder=4)
+        ax.set_title(_title(key), size=TITLE_PT, color=INK)
         better = "smaller" if key in _DISTANCES else "larger"
-        ax.set_xlabel(f"{better} is better", size=8, color=_GRAY)
+        ax.set_xlabel(f"{better} is better", size=SMALL_PT, color=INK)
         ax.axhline(len(results.methods) - 0.5, color="#c9ced6", linewidth=0.8)
         _tidy(ax, axis="x")
-        ax.xaxis.set_tick_params(labelsize=8)
+        ax.xaxis.set_tick_params(labelsize=SMALL_PT)
+        ax.ticklabel_format(axis="x", useOffset=False)
         _limit_to_means(ax, key, results.methods)
     for ax in panels[:, 0]:
-        ax.set_yticks(range(len(names)), names, size=8.5)
+        ax.set_yticks(range(len(names)), names, size=SMALL_PT)
     panels[0, 0].invert_yaxis()
-    legend = f"mean ± standard deviation; gray: the challenge's 40 test scans, {TRANSCRIBED}"
-    figure.supxlabel(legend, size=9, color=INK)
+    _write_legend(
+        panels[-1, -1],
+        "mean ± standard deviation\nover the scans; long lines\nleave the panel\n\n"
+        "| median of our scans\n\ngray: the challenge's 40\ntest scans (transcribed,\n"
+        "verify against the paper),\nwithout HSD95",
+    )
     return figure
+
+
+def _write_legend(ax, text: str) -> None:
+    """Use a panel that no metric needs for a text."""
+    ax.set_axis_off()
+    ax.text(0, 1, text, size=SMALL_PT, color=INK, va="top", transform=ax.transAxes)
 
 
 def _error_bar(ax, mean, deviation, row, colour, marker, face) -> None:
@@ -80,15 +100,15 @@ def _error_bar(ax, mean, deviation, row, colour, marker, face) -> None:
         fmt=marker,
         color=colour,
         markerfacecolor=face,
-        markersize=5.5,
-        linewidth=1.3,
-        capsize=2.5,
+        markersize=4,
+        linewidth=1,
+        capsize=2,
     )
 
 
 def _limit_to_means(ax, key: str, methods: list[Method]) -> None:
     """Let a very long error bar leave the panel, so that it does not squeeze the others."""
-    spans = [PUBLISHED[name][key] for name in PUBLISHED]
+    spans = [PUBLISHED[name][key] for name in PUBLISHED if key in PUBLISHED[name]]
     spans += [(m.mean()[key], m.deviation()[key]) for m in methods if np.isfinite(m.mean()[key])]
     means, deviations = np.nan_to_num(np.array(spans)).T
     low, high = (means - deviations).min(), (means + deviations).max()
@@ -96,12 +116,12 @@ def _limit_to_means(ax, key: str, methods: list[Method]) -> None:
     low, high = max(low, means.min() - usual), min(high, means.max() + usual)
     margin = 0.06 * (high - low)
     # the mean less its deviation may be negative, a distance is not
-    low = max(low, 0) if key in _DISTANCES else low
+    low = 0 if key in _DISTANCES else low
     ax.set_xlim(low - margin, high + margin)
 
 
 def draw_boxes(results: Results) -> Figure:
-    """Draw the ten metrics of every scan, per site.
+    """Draw the ten metrics, and HSD95, of every scan, per site.
 
     Parameters
     ----------
@@ -111,58 +131,91 @@ def draw_boxes(results: Results) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        A panel per metric: boxes from quartile to quartile, the median as a line, whiskers to
-        the farthest scan within 1.5 times the box, and every scan as a point.
+        A panel per metric: every scan as a point, and the median as a line. Five scans or more
+        have a box from quartile to quartile, with whiskers to the farthest scan within 1.5 times
+        the box. A distance far above all others is a triangle at the edge, with its value.
     """
     groups = sorted({scan["group"] for method in results.methods for scan in method.scans})
     count = len(results.methods)
-    figure = Figure(figsize=(11.5, 5.4), layout="constrained")
+    figure = Figure(figsize=(PAGE_IN, 5.2), layout="constrained")
+    panels = figure.subplots(3, 4)
     width = 0.8 / count
-    for ax, key in zip(figure.subplots(2, 5).flat, PAPER_METRICS, strict=True):
+    for ax, key in zip(panels.flat, _SHOWN, strict=False):
+        top = _upper_limit(results, key)
         for m, method in enumerate(results.methods):
             for g, group in enumerate(groups):
                 scores = [scan["scores"][key] for scan in method.scans if scan["group"] == group]
                 values = np.array(scores)[np.isfinite(scores)]
                 if values.size:
-                    _draw_box(ax, values, g + (m - (count - 1) / 2) * width, 0.8 * width, m)
-        ax.set_title(_title(key), size=10, color=INK)
-        ax.set_xticks(range(len(groups)), groups, size=8)
+                    _draw_scans(ax, values, g + (m - (count - 1) / 2) * width, 0.8 * width, m, top)
+        ax.set_title(_title(key), size=TITLE_PT, color=INK)
+        ax.set_xticks(range(len(groups)), groups, size=SMALL_PT)
         ax.set_xlim(-0.6, len(groups) - 0.4)
         if key in _DISTANCES:
-            ax.set_ylim(0, max(1.08 * ax.get_ylim()[1], 0.1))
+            ax.set_ylim(0, top or max(1.08 * ax.get_ylim()[1], 0.1))
         _tidy(ax, axis="y")
-        ax.yaxis.set_tick_params(labelsize=8)
-    handles = [Patch(label=method.name, **_filled(m)) for m, method in enumerate(results.methods)]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=count, frameon=False, fontsize=9
+        ax.yaxis.set_tick_params(labelsize=SMALL_PT)
+    handles = [
+        Line2D([], [], label=method.name, linestyle="none", **_point(m))
+        for m, method in enumerate(results.methods)
+    ]
+    handles.append(Line2D([], [], color=INK, linewidth=1.6, label="median"))
+    handles.append(
+        Line2D([], [], linestyle="none", marker="^", color=_GRAY, label="beyond the panel")
     )
+    panels[-1, -1].set_axis_off()
+    panels[-1, -1].legend(handles=handles, loc="upper left", frameon=False, fontsize=SMALL_PT)
     return figure
 
 
-def _draw_box(ax, values: np.ndarray, x: float, width: float, m: int) -> None:
-    """Draw a box and its points for the method of number m."""
-    drawn = ax.boxplot(
-        values,
-        positions=[x],
-        widths=width,
-        patch_artist=True,
-        showfliers=False,
-        manage_ticks=False,
-        medianprops={"color": INK, "linewidth": 1.6},
-    )
-    for box in drawn["boxes"]:
-        box.set(**_filled(m))
+def _upper_limit(results: Results, key: str) -> float | None:
+    """Return where a panel of distances ends if some are far above the others, else None."""
+    values = np.array([scan["scores"][key] for m in results.methods for scan in m.scans])
+    values = values[np.isfinite(values)]
+    if key not in _DISTANCES or not values.size:
+        return None
+    low, high = np.percentile(values, [25, 75])
+    inside = values[values <= high + 3 * (high - low)]
+    return 1.3 * float(inside.max()) if 0 < inside.max() < values.max() else None
+
+
+def _draw_scans(ax, values: np.ndarray, x: float, width: float, m: int, top: float | None) -> None:
+    """Draw the points of a method's scans, their median, and a box if they are enough."""
+    if len(values) >= _FEWEST:
+        drawn = ax.boxplot(
+            values,
+            positions=[x],
+            widths=width,
+            patch_artist=True,
+            showfliers=False,
+            manage_ticks=False,
+            medianprops={"color": INK, "linewidth": 1.6},
+        )
+        for box in drawn["boxes"]:
+            box.set(**_filled(m))
+    else:
+        ax.plot(
+            x + np.array([-0.5, 0.5]) * width, [np.median(values)] * 2, color=INK, linewidth=1.6
+        )
     spread = np.linspace(-0.25, 0.25, len(values)) * width if len(values) > 1 else np.zeros(1)
-    ax.plot(
-        x + spread,
-        values,
-        _MARKERS[m],
-        color=_COLOURS[m],
-        markeredgecolor=INK,
-        markersize=4.2,
-        markeredgewidth=0.7,
-        zorder=3,
-    )
+    for place, value in zip(x + spread, values, strict=True):
+        if top is None or value <= top:
+            ax.plot(place, value, zorder=3, linestyle="none", **_point(m))
+        else:
+            ax.plot(place, 0.93 * top, zorder=3, linestyle="none", **_point(m) | {"marker": "^"})
+            words = {"size": SMALL_PT, "color": INK, "va": "top", "ha": ("right", "left")[m % 2]}
+            ax.text(place, 0.86 * top, f"{value:.0f}", **words)
+
+
+def _point(m: int) -> dict:
+    """Return the style of points of the method of number m."""
+    return {
+        "marker": _MARKERS[m],
+        "color": _COLOURS[m],
+        "markeredgecolor": INK,
+        "markersize": 3.8,
+        "markeredgewidth": 0.6,
+    }
 
 
 def _filled(m: int) -> dict:
@@ -178,7 +231,7 @@ _COSTS = (
 )
 
 
-def draw_comparison(results: Results) -> Figure:
+def draw_comparison(results: Results, *, item: str = "scan") -> Figure:
     """Draw two or more networks trained identically: every scan's Dice, and the costs of each.
 
     Parameters
@@ -186,6 +239,8 @@ def draw_comparison(results: Results) -> Figure:
     results : Results
         Results whose methods score the same scans and have facts: ``parameters``,
         ``multiply_adds``, ``training_s`` and ``slice_s``.
+    item : str
+        What each score belongs to: a ``"scan"`` or a ``"slice"``.
 
     Returns
     -------
@@ -200,39 +255,43 @@ def draw_comparison(results: Results) -> Figure:
     'Dice of every scan'
     """
     methods = results.methods
-    figure = Figure(figsize=(11.0, 3.4), layout="constrained")
+    figure = Figure(figsize=(PAGE_IN, 2.3), layout="constrained")
     dice, *costs = figure.subplots(1, 5, width_ratios=(1.9, 1, 1, 1, 1))
-    _draw_dice(dice, methods)
+    _draw_dice(dice, methods, item)
     for ax, (key, title, scale) in zip(costs, _COSTS, strict=True):
         for m, method in enumerate(methods):
             if (cost := method.facts.get(key)) is not None:
                 ax.bar(m, cost / scale, 0.62, **_filled(m))
-                ax.text(m, cost / scale, f"{cost / scale:.3g}", ha="center", va="bottom", size=9)
-        ax.set_title(title, size=10, color=INK)
+                ax.text(
+                    m, cost / scale, f"{cost / scale:.3g}", ha="center", va="bottom", size=SMALL_PT
+                )
+        ax.set_title(title, size=SMALL_PT, color=INK)
         names = [method.name.replace(" ", "\n") for method in methods]
-        ax.set_xticks(range(len(methods)), names, size=8)
+        ax.set_xticks(range(len(methods)), names, size=SMALL_PT)
         ax.margins(y=0.14)
         _tidy(ax, axis="y")
-        ax.yaxis.set_tick_params(labelsize=8)
+        ax.yaxis.set_tick_params(labelsize=SMALL_PT)
     return figure
 
 
-def _draw_dice(ax, methods: list[Method]) -> None:
-    """Draw every scan's Dice by every method, joined by lines, and the means."""
+def _draw_dice(ax, methods: list[Method], item: str) -> None:
+    """Draw every item's Dice by every method, joined by lines, and the means."""
     values = np.array([[scan["scores"]["DSC"] for scan in method.scans] for method in methods])
     for line in values.T:
         ax.plot(range(len(methods)), line, "-", color="#9aa3ad", linewidth=1, zorder=1)
     for m, method in enumerate(methods):
-        ax.plot([m] * values.shape[1], values[m], _MARKERS[m], color=_COLOURS[m], markersize=6)
+        ax.plot([m] * values.shape[1], values[m], _MARKERS[m], color=_COLOURS[m], markersize=4.5)
         mean = method.mean()["DSC"]
         side, align = (-0.14, "right") if m == 0 else (0.14, "left")
         ax.plot([m - 0.09 + side, m + 0.09 + side], [mean] * 2, color=INK, linewidth=2.5)
         label = f"{mean:.3f}"
-        ax.text(m + 1.9 * side, mean, label, size=10, va="center", color=INK, ha=align)
+        ax.text(m + 1.9 * side, mean, label, size=TEXT_PT, va="center", color=INK, ha=align)
     ax.set_xlim(-0.75, len(methods) - 0.25)
-    ax.set_xticks(range(len(methods)), [method.name for method in methods], size=9)
-    ax.set_title("Dice of every scan", size=10, color=INK)
+    names = [method.name.replace(" ", "\n") for method in methods]
+    ax.set_xticks(range(len(methods)), names, size=SMALL_PT)
+    ax.set_title(f"Dice of every {item}", size=TITLE_PT, color=INK)
     _tidy(ax, axis="y")
+    ax.yaxis.set_tick_params(labelsize=SMALL_PT)
 
 
 def draw_extremes(cases: list[dict], *, field_mm: float = 20.0) -> Figure:
@@ -262,8 +321,9 @@ def draw_extremes(cases: list[dict], *, field_mm: float = 20.0) -> Figure:
     """
     ranked = sorted(cases, key=lambda case: case["dice"])
     chosen = {"best": ranked[-1], "median": ranked[(len(ranked) - 1) // 2], "worst": ranked[0]}
-    side, gap, head, foot = 2.9, 0.06, 0.5, 0.34
-    width, height = 3 * (side + gap) + gap, head + 2 * (side + gap) + foot
+    gap, head, foot = 0.06, 0.42, 0.3
+    side = (PAGE_IN - 4 * gap) / 3
+    width, height = PAGE_IN, head + 2 * (side + gap) + foot
     figure = Figure(figsize=(width, height), facecolor=DARK)
     for i, (rank, case) in enumerate(chosen.items()):
         left = gap + i * (side + gap)
@@ -273,15 +333,15 @@ def draw_extremes(cases: list[dict], *, field_mm: float = 20.0) -> Figure:
         )
         number = _draw_case(plain, outlined, case, field_mm)
         x, text = left / width, f"{rank}: Dice {case['dice']:.3f}"
-        figure.text(x, 1 - 0.22 / height, text, color="white", size=11)
+        figure.text(x, 1 - 0.18 / height, text, color="white", size=TITLE_PT)
         text = f"{case['name']}, slice {number}"
-        figure.text(x, 1 - 0.42 / height, text, color=PALE, size=8.5)
+        figure.text(x, 1 - 0.35 / height, text, color=PALE, size=SMALL_PT)
     lines = [
         Line2D([], [], color=PREDICTION, label="prediction"),
         Line2D([], [], color=REFERENCE, linestyle="dashed", label="reference"),
     ]
     figure.legend(
-        handles=lines, loc="lower left", ncols=2, frameon=False, labelcolor=PALE, fontsize=9
+        handles=lines, loc="lower left", ncols=2, frameon=False, labelcolor=PALE, fontsize=TEXT_PT
     )
     return figure
 

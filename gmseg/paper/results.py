@@ -45,6 +45,13 @@ class Method:
         """Return the mean over the scans of every metric."""
         return mean_of([scan["scores"] for scan in self.scans])
 
+    def group_mean(self) -> dict[str, float]:
+        """Return the mean over the groups, each with the mean of its scans, of every metric."""
+        groups: dict[str, list[dict[str, float]]] = {}
+        for scan in self.scans:
+            groups.setdefault(scan["group"], []).append(scan["scores"])
+        return mean_of([mean_of(scores) for scores in groups.values()])
+
     def deviation(self) -> dict[str, float]:
         """Return the standard deviation over the scans of every metric."""
         return deviation_of([scan["scores"] for scan in self.scans])

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from gmseg.core.resampling import to_las
 from gmseg.errors import InputError
+from gmseg.paper.style import PAGE_IN, SMALL_PT, TEXT_PT, panel_side
 from gmseg.report.panels import DARK, PALE, REFERENCE, axes_at, gray_limits
 
 # distinguishable with red-green colour blindness (Okabe & Ito)
@@ -55,8 +56,8 @@ def draw_raters(scan, masks, *, field_mm: float = 16.0) -> Figure:
     votes = planes.sum(axis=0)
     centre_mm = mask_centre_mm(votes, spacing_mm)
     limits = limits_near(plane, spacing_mm, centre_mm, field_mm / 4)
-    side, foot = 2.9, 0.32
-    figure = Figure(figsize=(3 * (side + _GAP) + _GAP, side + foot + _GAP), facecolor=DARK)
+    side, foot = (PAGE_IN - 4 * _GAP) / 3, 0.28
+    figure = Figure(figsize=(PAGE_IN, side + foot + _GAP), facecolor=DARK)
     left = [_GAP + i * (side + _GAP) for i in range(3)]
     plain, outlined, agreement = (
         axes_at(figure, label, x, foot, side, side)
@@ -131,12 +132,12 @@ def draw_pairs(rows: dict, *, columns: int = 6, size: int | None = None) -> Figu
     limits = [gray_limits(window[inner]) for window in first]
     half = (size or max(first.shape[1:])) / 2
 
-    side, head = 1.6, 0.24
-    width, height = len(first) * (side + _GAP) + _GAP, len(rows) * (side + head + _GAP)
+    (side, width), head = panel_side(len(first), _GAP), 0.22
+    height = len(rows) * (side + head + _GAP)
     figure = Figure(figsize=(width, height), facecolor=DARK)
     for row, (name, (windows, masks)) in enumerate(rows.items()):
         top = height - row * (side + head + _GAP)
-        figure.text(_GAP / width, (top - head + 0.07) / height, name, color=PALE, size=9)
+        figure.text(_GAP / width, (top - head + 0.07) / height, name, color=PALE, size=TEXT_PT)
         for i, (window, mask) in enumerate(zip(windows, masks, strict=True)):
             place = (_GAP + i * (side + _GAP), top - head - side, side, side)
             ax = axes_at(figure, f"{name} {i}", *place)
@@ -175,8 +176,8 @@ def draw_sites(items, *, field_mm: float = 20.0) -> Figure:
     >>> [text.get_text() for text in figure.texts]
     ['phantom', '0.5 x 0.5 x 5 mm']
     """
-    side, head = 2.6, 0.48
-    width, height = len(items) * (side + _GAP) + _GAP, head + 2 * (side + _GAP)
+    (side, width), head = panel_side(len(items), _GAP), 0.42
+    height = head + 2 * (side + _GAP)
     figure = Figure(figsize=(width, height), facecolor=DARK)
     slices = [_labelled_slice(*item) for item in items]
     reach_mm = max(max(np.multiply(plane.shape, sizes[:2])) for plane, _, sizes in slices) / 2
@@ -194,9 +195,9 @@ def draw_sites(items, *, field_mm: float = 20.0) -> Figure:
             zoom(ax, centre_mm, half_mm)
             if row:
                 outline_plane(ax, mask, spacing_mm, REFERENCE, 1.4)
-        figure.text(left / width, 1 - 0.2 / height, name, color="white", size=9)
+        figure.text(left / width, 1 - 0.17 / height, name, color="white", size=TEXT_PT)
         text = " x ".join(f"{size:.3g}" for size in sizes_mm) + " mm"
-        figure.text(left / width, 1 - 0.4 / height, text, color=PALE, size=8.5)
+        figure.text(left / width, 1 - 0.33 / height, text, color=PALE, size=SMALL_PT)
     return figure
 
 
@@ -274,4 +275,4 @@ def outline_plane(ax, mask, spacing_mm, colour, width=1.0, style="solid") -> Non
 def _write(figure, left: float, text: str, colour=PALE) -> None:
     """Write below the panels, `left` inches from the figure's left."""
     width, height = figure.get_size_inches()
-    figure.text(left / width, 0.1 / height, text, color=colour, size=8)
+    figure.text(left / width, 0.1 / height, text, color=colour, size=TEXT_PT)

@@ -38,7 +38,9 @@ def test_jaccard_and_dice_agree(name):
 def test_markdown_has_every_metric_and_marks_transcribed_values():
     text = paper.as_markdown(make_results(CC=math.nan))
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows) == 1 + 10
+    assert len(rows) == 1 + 11
+    assert rows[11].startswith("| HSD95 mm |")
+    assert rows[11].count("| - ") == len(paper.PUBLISHED)
     assert rows[0].split("|")[2].strip() == "ours"
     assert "| 0.500 ± 0.000 |" in rows[1]
     assert "0.85 ± 0.04" in rows[1]  # two digits, as transcribed

@@ -12,13 +12,13 @@ from gmseg.paper.results import Method, Results
 COSTS = {"parameters": 776_321, "multiply_adds": 3.1e9, "slice_s": 0.25, "training_s": 90}
 
 
-def make_results():
+def make_results(scans_per_site=2):
     methods = []
     for name, base in (("ours", 0.8), ("theirs", 0.6)):
         scans = [
             {"name": f"{site}-{n}", "group": site, "scores": dict.fromkeys(METRICS, base + n * 0.1)}
             for site in ("site1", "site2")
-            for n in range(2)
+            for n in range(scans_per_site)
         ]
         methods.append(Method(name, scans, COSTS))
     return Results("title", "how", "command", methods)
@@ -59,8 +59,32 @@ def test_undefined_metric_is_not_drawn():
     assert [line for line in panels(figure)["CC"].get_lines() if line.get_marker() == "s"] == []
 
 
+def test_few_scans_are_points_without_a_box():
+    ax = panels(draw_boxes(make_results(scans_per_site=4)))["DSC"]
+    assert not ax.patches
+    points = [line for line in ax.get_lines() if line.get_marker() in {"o", "s"}]
+    assert len(points) == 2 * 2 * 4
+    medians = {
+        round(line.get_ydata()[0], 3) for line in ax.get_lines() if line.get_linewidth() == 1.6
+    }
+    assert medians == {0.95, 0.75}
+
+
+def test_a_stray_voxel_does_not_swamp_the_other_scans():
+    result = make_results(scans_per_site=4)
+    result.methods[0].scans[0]["scores"]["HSD"] = 28.0
+    shown = panels(draw_boxes(result))
+    assert shown["HSD"].get_ylim()[1] < 2
+    assert [text.get_text() for text in shown["HSD"].texts] == ["28"]
+    assert [line.get_marker() for line in shown["HSD"].get_lines()].count("^") == 1
+    assert not shown["HSD95"].texts
+    lines = panels(draw_results(result))["HSD"].get_lines()
+    medians = [line.get_xdata()[0] for line in lines if line.get_markersize() == 8]
+    assert medians == pytest.approx([1.0, 0.75])
+
+
 def test_there_is_a_box_per_site_and_method():
-    figure = draw_boxes(make_results())
+    figure = draw_boxes(make_results(scans_per_site=5))
     figure.canvas.draw()
     ax = panels(figure)["DSC"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["site1", "site2"]
@@ -68,7 +92,7 @@ def test_there_is_a_box_per_site_and_method():
     medians = {
         round(line.get_ydata()[0], 3) for line in ax.get_lines() if line.get_linewidth() == 1.6
     }
-    assert medians == {0.85, 0.65}
+    assert medians == {1.0, 0.8}
     assert len({patch.get_hatch() for patch in ax.patches}) == 2  # distinguishable without colour
 
 
@@ -78,6 +102,12 @@ def test_comparison_shows_costs_and_means():
     shown = texts(figure)
     for text in ("776", "3.1", "0.25", "1.5", "0.850", "0.650"):
         assert text in shown, text
+
+
+def test_comparison_says_what_was_scored():
+    assert draw_comparison(make_results()).axes[0].get_title() == "Dice of every scan"
+    title = draw_comparison(make_results(), item="slice").axes[0].get_title()
+    assert title == "Dice of every slice"
 
 
 def test_comparison_without_costs_is_drawn():

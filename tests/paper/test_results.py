@@ -33,6 +33,14 @@ def test_saved_results_are_loaded(tmp_path):
     assert "NaN" not in (tmp_path / "r.json").read_text()
 
 
+def test_group_mean_counts_every_subject_once():
+    scans = [
+        {"name": name, "group": group, "scores": scores(value)}
+        for name, group, value in (("a1", "a", 0.8), ("a2", "a", 1.0), ("b1", "b", 0.5))
+    ]
+    assert Method("ours", scans).group_mean()["DSC"] == pytest.approx(0.7)
+
+
 def test_means_skip_undefined_scores():
     (method,) = make_results().methods
     assert method.mean()["DSC"] == pytest.approx((0.8123456 + 0.9) / 2)
