@@ -16,7 +16,7 @@ from gmseg.report.overlays import draw_overlay, draw_slice_with_side_view
 
 _STATIC = 3
 """Slices that a page shows where no slider works."""
-_DPI, _QUALITY = 72, 78  # small files: a notebook stores all slices
+_DPI, _QUALITY = 60, 75  # small files: a notebook stores all slices
 
 
 def view(scan, mask, **overlay_options):
