@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from ipykernel.kernelspec import write_kernel_spec
 
+from gmseg.datasets.sample import example_scan
 from gmseg.training.protocol import load_protocol, shortened
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
@@ -135,7 +136,9 @@ def test_the_training_notebook_is_a_trial_by_default():
     settings = {}
     exec(code_cells(notebook)[0].source, settings)
     assert settings["STEPS"] < 100
-    assert [settings[name] for name in ("CHALLENGE", "OUT", "SPLIT", "START")] == [None] * 4
+    assert [settings[name] for name in ("CHALLENGE", "OUT", "SPLIT")] == [None] * 3
+    assert (settings["START"], settings["PROTOCOL"]) == ("default", "default")
+    load_protocol(settings["PROTOCOL"])
     [shortening] = [c.source for c in code_cells(notebook) if "shortened(protocol," in c.source]
     assert "shortened(protocol, STEPS, " in shortening
     paper = load_protocol("paper2018")
@@ -145,6 +148,23 @@ def test_the_training_notebook_is_a_trial_by_default():
     for number in (f"{paper.optimiser.steps:,} steps", f"{windows:,} windows", "10.5 PFLOP"):
         assert number in introduction
     assert 1.045e16 < windows * 4.97e9 * 2 * 3 < 1.055e16
+
+
+def test_the_trial_of_the_training_notebook_ends_with_a_usable_model():
+    [cell] = [c for c in code_cells(read(FOLDER / "train-gm-challenge.ipynb")) if c.id == "cell-22"]
+    [means] = [line for line in printed_lines(cell) if line.startswith("mean  ")]
+    before, after = map(float, NUMBER.findall(means))
+    assert before > 0.8
+    assert after > 0.8
+
+
+def test_the_first_notebook_needs_no_network_by_default():
+    notebook = read(FOLDER / "challenge-opensource-model.ipynb")
+    settings = {}
+    exec(code_cells(notebook)[0].source, settings)
+    assert example_scan(settings["SCAN"], base_url="http://127.0.0.1:9/").scan.name == (
+        "phantom_t2s.nii.gz"
+    )
 
 
 def test_the_training_notebook_marks_every_recalled_value():
