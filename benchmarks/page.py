@@ -8,12 +8,7 @@ from gmseg.io.files import write_between, write_text
 
 PARTS = ("jobs", "stages", "slices", "workers")
 BEGIN, END = "<!-- tables: python benchmarks/run.py -->", "<!-- end of tables -->"
-WAYS = {
-    "gmseg": "`gmseg segment --no-second-opinion`",
-    "opinion": "`gmseg segment`",
-    "2018": "the 2018 pipeline",
-    "toolbox": "the toolbox pipeline",
-}
+WAYS = {"gmseg": "`gmseg segment`", "2018": "the 2018 pipeline", "toolbox": "the toolbox pipeline"}
 STAGES = {
     "start": "start of the interpreter",
     "import": "import",
@@ -92,9 +87,6 @@ def targets_section(results) -> str:
     target = f"at most {MAX_WARM_OVER_2018}"
     add(f"{again}, ratio to the 2018 pipeline", ratio, 3, target=target, met=met)
     add(f"{again}, ratio to the toolbox pipeline", ratios(warm["gmseg"], warm["toolbox"]), 3)
-    for name, of in (("time", seconds), (again, warm)):
-        extra = ratios(of["opinion"], of["gmseg"])
-        add(f"{name}, ratio with the second opinion to without it", extra)
     met = max(peaks) < MAX_PEAK_MB
     add("peak memory, MB", spread(peaks), 0, target=f"under {MAX_PEAK_MB}", met=met)
     help_s = spread(seconds["help"])
@@ -110,9 +102,7 @@ def targets_section(results) -> str:
     return (
         "## Targets\n"
         f"The table lists medians of {plural(len(peaks))}, with minimum and maximum in brackets. A "
-        "ratio compares two jobs of one round. `gmseg segment` runs with `--no-second-opinion`, "
-        "except where the second opinion is named.\n\n"
-        + table(["", "target", "measured", "met"], rows)
+        "ratio compares two jobs of one round.\n\n" + table(["", "target", "measured", "met"], rows)
     )
 
 

@@ -27,8 +27,6 @@ import gmseg
 
 PAGE = HERE.parent / "docs" / "performance.md"
 RIVALS = ("2018", "toolbox")
-OURS = {"gmseg": ["--no-second-opinion"], "opinion": []}
-"""Options of `gmseg segment`."""
 
 
 class Sizes(NamedTuple):
@@ -76,10 +74,8 @@ def main(arguments=None):
 
 def measure_jobs(scan, folder, sizes):
     """Measure whole commands, interleaved, each in its own process."""
-    masks = {way: folder / "masks" / way for way in (*OURS, *RIVALS)}
-    commands = {
-        way: [*GMSEG, "segment", scan, "--out-dir", masks[way], *more] for way, more in OURS.items()
-    }
+    masks = {way: folder / "masks" / way for way in ("gmseg", *RIVALS)}
+    commands = {"gmseg": [*GMSEG, "segment", scan, "--out-dir", masks["gmseg"]]}
     for way in RIVALS:
         commands[way] = [*PYTHON, HERE / "rivals.py", way, scan, masks[way] / "mask.nii.gz"]
     commands["help"] = [*GMSEG, "--help"]
@@ -90,7 +86,7 @@ def measure_jobs(scan, folder, sizes):
 
     alternatives = {way: partial(run, way) for way in commands}
     take_turns(alternatives, 1, "whole jobs, not counted")  # fills the disk's cache
-    dice = lowest_dice([next(path.glob("*.nii.gz")) for path in masks.values()])
+    dice = lowest_dice([next(path.iterdir()) for path in masks.values()])
     if dice < MIN_AGREEMENT and scan.parent == folder:  # a real cord may be off the centre
         raise SystemExit(f"the masks of the phantom do not agree: lowest Dice {dice:.3f}")
     return {"dice": dice, "runs": take_turns(alternatives, sizes.rounds, "whole jobs")}
@@ -111,7 +107,7 @@ def measure_stages(scan, folder, sizes):
         measured = measure([*PYTHON, HERE / "stages.py", way, scan, folder / "stages", result])
         return measured | json.loads(result.read_text(encoding="utf-8"))
 
-    alternatives = {way: partial(run, way) for way in (*OURS, *RIVALS)}
+    alternatives = {way: partial(run, way) for way in ("gmseg", *RIVALS)}
     return {"runs": take_turns(alternatives, sizes.rounds, "stages")}
 
 
@@ -121,8 +117,7 @@ def measure_slices(scan, folder, sizes):
 
     def run(path):
         shutil.rmtree(folder / "long", ignore_errors=True)
-        command = [*GMSEG, "segment", path, "--out-dir", folder / "long", *OURS["gmseg"]]
-        return measure(command)
+        return measure([*GMSEG, "segment", path, "--out-dir", folder / "long"])
 
     alternatives = {count: partial(run, path) for count, path in paths.items()}
     runs = take_turns(alternatives, sizes.long_rounds, "slices")
@@ -147,7 +142,6 @@ def measure_workers(scan, folder, sizes):  # noqa: ARG001
         out = folder / "many"
         shutil.rmtree(out, ignore_errors=True)
         command = [*GMSEG, "segment", *paths, "--out-dir", out, "--workers", workers]
-        command += OURS["gmseg"]
         return measure(command, bound)
 
     alternatives = {

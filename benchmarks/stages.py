@@ -1,8 +1,8 @@
 """Time the stages of a job from outside: ``stages.py WAY SCAN FOLDER RESULT``.
 
-WAY is ``gmseg``, ``opinion`` (with the second opinion) or one of rivals.py. Two jobs run in one
-process: the first is cold, the second warm. Functions are replaced by timed ones; of a call within
-another, only the inner one counts. RESULT is a JSON file: seconds per stage of every job.
+WAY is ``gmseg`` or one of rivals.py. Two jobs run in one process: the first is cold, the second
+warm. Functions are replaced by timed ones; of a call within another, only the inner one counts.
+RESULT is a JSON file: seconds per stage of every job.
 """
 
 import time
@@ -48,14 +48,13 @@ _RIVAL = {
     "restore": ["rivals:back"],
     "write": ["rivals:write"],
 }
-_OURS = {"gmseg": ["--no-second-opinion"], "opinion": []}  # options of `gmseg segment`
 JOBS = ("cold", "warm")
 
 
 def main():
     """Run the jobs and write their times."""
     way, scan, folder, result = sys.argv[1:]
-    stages = _GMSEG if way in _OURS else _RIVAL
+    stages = _GMSEG if way == "gmseg" else _RIVAL
     clock = Clock()
     start = float(os.environ["BENCH_STARTED"])
     clock.seconds["start"] = ENTERED - start
@@ -77,13 +76,13 @@ def main():
 
 def run_job(way, scan, folder):
     """Segment a scan in this process and write its mask into a folder."""
-    if way not in _OURS:
+    if way != "gmseg":
         import rivals
 
         return rivals.segment(way, scan, folder / "mask.nii.gz")
     from gmseg.cli import main as cli
 
-    if exit_code := cli.run(["segment", str(scan), "--out-dir", str(folder), *_OURS[way]]):
+    if exit_code := cli.run(["segment", str(scan), "--out-dir", str(folder)]):
         raise SystemExit(exit_code)
     return None
 
