@@ -305,8 +305,8 @@ def search(
     Parameters
     ----------
     most_windows : int, optional
-        Windows to try, from the centre outwards. By default the whole field of view once, or
-        twice as many windows as there are slices, whichever is more.
+        Windows to try, from the centre outwards. By default the whole field of view twice, since
+        one slice may show nothing, or twice as many windows as there are slices, whichever is more.
 
     Returns
     -------
@@ -315,7 +315,7 @@ def search(
     """
     slices = shape[2]
     grid = _search_grid(shape, spacing_mm, size * spacing_mm - _CORD_MM)
-    budget = most_windows or max(2 * slices, len(grid))
+    budget = most_windows or 2 * max(slices, len(grid))
     for k in dict.fromkeys((slices // 2, slices // 4, (3 * slices) // 4)):
         for begin in range(0, len(grid), 4):
             centres = grid[begin : begin + min(4, budget)]
