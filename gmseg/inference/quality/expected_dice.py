@@ -6,24 +6,26 @@ The feature is the soft Dice of the slice, or its agreement with a second model.
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
-KNOTS = np.array([0.0, 0.3, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 1.0])
-"""Soft Dice (see `gmseg.inference.quality.features.Features`) at which the curve has its knots."""
+_BINS = 10
+"""Parts of the slices, equally many in each, that the curve goes through."""
 
 
-def fit(soft_dice: np.ndarray, dice: np.ndarray) -> list[list[float]]:
-    """Fit the curve from soft Dice to Dice on scans with references.
+def fit(feature: np.ndarray, dice: np.ndarray) -> list[list[float]]:
+    """Fit the curve from a feature to Dice on scans with references.
 
     Parameters
     ----------
-    soft_dice, dice : numpy.ndarray
-        One value per slice: soft Dice, and Dice against the reference.
+    feature, dice : numpy.ndarray
+        One value per slice: soft Dice or agreement, and Dice against the reference.
 
     Returns
     -------
     list of [float, float]
-        Soft Dice and expected Dice, increasing: the ``confidence`` of a model. It is a parabola
-        by least squares, made monotone; there are too few scans for more parameters.
+        Feature and expected Dice, increasing: the ``confidence`` of a model, or the ``curve`` of
+        its second opinion. It goes through the means of ten equally large parts of the slices,
+        made monotone by isotonic regression, and through (0, 0).
 
     Examples
     --------
@@ -31,10 +33,16 @@ def fit(soft_dice: np.ndarray, dice: np.ndarray) -> list[list[float]]:
     >>> float(predict([0.7], curve)[0])
     0.7
     """
-    known = np.isfinite(soft_dice) & np.isfinite(dice)
-    parabola = np.polyfit(soft_dice[known], dice[known], 2)
-    expected = np.maximum.accumulate(np.clip(np.polyval(parabola, KNOTS), 0, 1))
-    return [[float(at), round(float(value), 4)] for at, value in zip(KNOTS, expected, strict=True)]
+    known = np.isfinite(feature) & np.isfinite(dice)
+    order = np.argsort(feature[known], kind="stable")
+    parts = [
+        np.array_split(values[known][order], min(_BINS, len(order))) for values in (feature, dice)
+    ]
+    at, mean = (np.array([part.mean() for part in of]) for of in parts)
+    value = isotonic_regression(mean).x
+    distinct = np.append(np.diff(at) > 1e-4, True)  # np.interp needs increasing knots
+    knots = zip(at[distinct], value[distinct], strict=True)
+    return [[0.0, 0.0], *([round(float(x), 4), round(float(y), 4)] for x, y in knots if x > 1e-4)]
 
 
 def predict(feature, curve) -> np.ndarray:
