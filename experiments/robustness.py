@@ -6,7 +6,7 @@ opinion. Every degradation of
 subject, of the scan with the small field of view and of two synthetic phantoms. They are segmented
 by the published weights in the published pipeline, by the published weights in the pipeline of
 gmseg, and by the fold model that was not trained on the subject (phantoms only by the latter). The
-script writes ``docs/robustness.md`` and ``docs/img/confidence.png``, and the curves of the expected
+script writes ``docs/robustness.md`` and ``docs/img/confidence.png``, and the curve of the expected
 Dice into a model's card. It keeps its records in ``FOLDS/robustness.jsonl`` and reuses them: remove
 the file when the pipeline changes.
 """
@@ -58,7 +58,7 @@ def main(arguments=None):
     parser.add_argument("data", type=Path, metavar="SHARED_DATA")
     parser.add_argument("folds", type=Path, metavar="FOLDS")
     parser.add_argument("--published", metavar="NAME|FILE", default="published")
-    parser.add_argument("--card", type=Path, metavar="FILE", help="card that gets the curves")
+    parser.add_argument("--card", type=Path, metavar="FILE", help="card that gets the curve")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", default=Path(__file__).parents[1] / "docs"
     )
@@ -84,9 +84,7 @@ def main(arguments=None):
     page, curves, pairs = write_page(records)
     write_text(choices.out / "robustness.md", page)
     if choices.card:
-        opinion = {"model": "unet", "curve": curves["agreement"]}
-        card = read_json(choices.card)
-        card |= {"confidence": curves["soft_dice"], "second_opinion": opinion}
+        card = read_json(choices.card) | {"confidence": curves["soft_dice"]}
         write_text(choices.card, json.dumps(card, indent=2) + "\n")
     draw_confidence(pairs).savefig(choices.out / "img" / "confidence.png", dpi=130)
     print(f"wrote robustness.md and img/confidence.png into {choices.out}")
