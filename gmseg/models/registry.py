@@ -70,7 +70,7 @@ def load_model(name=DEFAULT_MODEL) -> Model:
     Examples
     --------
     >>> load_model().window
-    200
+    128
     """
     path = Path(name)
     if path.suffix in {".hdf5", ".h5", ".json"} or os.sep in str(name):

@@ -44,6 +44,7 @@ def small_model(tmp_path_factory):
     shutil.copy(bundled("models/default.weights.h5"), folder / "fast.weights.h5")
     card = json.loads(bundled("models/default.json").read_text())
     small = {"name": "fast", "voxel_size_mm": 0.5, "window": 80}
+    small["network"] = card["network"] | {"outputs": 1}
     (folder / "fast.json").write_text(json.dumps(card | small))
     return folder / "fast.json"
 

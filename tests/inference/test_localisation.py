@@ -210,7 +210,15 @@ def test_without_a_cord_the_windows_stay_at_the_image_centre():
     assert found.how == "not found"
     assert (found.centres == 100).all()
     assert not found.soft_windows.any()
-    assert network.predicted_windows == 7 * 7  # the field of view once
+    assert network.predicted_windows == 2 * 7 * 7  # the field of view twice
+
+
+def test_a_slice_without_signal_does_not_end_the_search():
+    """The search begins in slice 2 of 4."""
+    network = SimulatedNetwork((200, 200, 4), [(30, 170), (30, 170), EMPTY, (30, 170)])
+    found = network.localise()
+    assert found.how == "found by a search"
+    assert_near(found, (30, 170))
 
 
 def test_a_cord_in_some_slices_is_searched_in_others_too():

@@ -1,6 +1,7 @@
 """From the folder of a synthetic challenge to table and figures."""
 
 import csv
+import dataclasses
 import json
 import re
 import sys
@@ -148,7 +149,7 @@ def test_voxels_below_the_papers_threshold_are_background(folder, tmp_path, monk
 
     monkeypatch.setattr(engines, "load_predictor", lambda _: predict)
     item = unlabelled_scans(folder / "challenge")[0]
-    _segment(item, registry.load_model(), tmp_path)
+    _segment(item, dataclasses.replace(registry.load_model(), window=200), tmp_path)
     found = {}
     for name in ("masks", "masks-0.5"):
         (file,) = (tmp_path / name).iterdir()

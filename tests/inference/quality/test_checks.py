@@ -39,7 +39,7 @@ def test_margin_is_measured_to_the_edge_of_what_was_scanned():
 
 
 def test_a_large_scan_without_cord_is_given_up_soon(monkeypatch):
-    """The field of view is searched once, and each variant of the scan in a few windows."""
+    """The field of view is searched twice, and each variant of the scan in a few windows."""
     predicted = []
 
     def predict(windows):
@@ -52,4 +52,4 @@ def test_a_large_scan_without_cord_is_given_up_soon(monkeypatch):
     result = segment(nib.Nifti1Image(noise, np.diag([-0.5, 0.5, 5, 1])), model)
     assert result.summary.window == "not found"
     field = 11**2  # steps of 18 mm in 200 mm
-    assert field <= sum(predicted) <= field + 250
+    assert 2 * field <= sum(predicted) <= 2 * field + 250
