@@ -154,6 +154,7 @@ def draw_boxes(results: Results) -> Figure:
         if key in _DISTANCES:
             ax.set_ylim(0, top or max(1.08 * ax.get_ylim()[1], 0.1))
         _tidy(ax, axis="y")
+        ax.ticklabel_format(axis="y", useOffset=False)
         ax.yaxis.set_tick_params(labelsize=SMALL_PT)
     handles = [
         Line2D([], [], label=method.name, linestyle="none", **_point(m))
@@ -204,7 +205,7 @@ def _draw_scans(ax, values: np.ndarray, x: float, width: float, m: int, top: flo
         else:
             ax.plot(place, 0.93 * top, zorder=3, linestyle="none", **_point(m) | {"marker": "^"})
             words = {"size": SMALL_PT, "color": INK, "va": "top", "ha": ("right", "left")[m % 2]}
-            ax.text(place, 0.86 * top, f"{value:.0f}", **words)
+            ax.text(place, 0.86 * top, f"{value:.2g}", **words)
 
 
 def _point(m: int) -> dict:

@@ -561,6 +561,7 @@ def test_segment_imports_no_training_framework(scan, tmp_path):
         "matplotlib",
         "distributed",
         "PIL",
+        "scipy.optimize",
     ]
     code = (
         "import sys\n"

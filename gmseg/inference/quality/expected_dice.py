@@ -6,7 +6,6 @@ The feature is the soft Dice of the slice, or its agreement with a second model.
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 _BINS = 10
 """Parts of the slices, equally many in each, that the curve goes through."""
@@ -33,6 +32,8 @@ def fit(feature: np.ndarray, dice: np.ndarray) -> list[list[float]]:
     >>> float(predict([0.7], curve)[0])
     0.7
     """
+    from scipy.optimize import isotonic_regression  # slow to import, and not needed to segment
+
     known = np.isfinite(feature) & np.isfinite(dice)
     order = np.argsort(feature[known], kind="stable")
     parts = [
