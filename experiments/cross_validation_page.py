@@ -68,7 +68,7 @@ Limits of these numbers:
   a program that includes them. If so, the published model's Dice is more optimistic than that of
   the fold models.
 - There are few scans, and two scans of one subject are not independent.
-- All fold models were trained like the default model (`experiments/default_model`), but for fewer
+- All fold models were trained like the default model (`experiments/default_model`), with fewer
   steps: their scores rather understate it. Their U-Nets are the teachers of the same folds. These
   scans may have influenced the choice of the recipe, although no fold model was trained on its own
   subject.
@@ -182,8 +182,8 @@ def _scanners(found):
 
 Mean GM area in mm^2 over the slices with GM, of one subject (spine-generic, single subject) on
 {len(rows) - 2} scanners. The fold models were trained without this subject. The scans are segmented
-without any mask. No reference is needed: the GM is the same in all scans, but for small differences
-of the levels that they cover.
+without any mask. No reference is needed: the GM is the same in all scans, apart from small
+differences of the levels that they cover.
 
 {table(["scanner", *(NAMES[system] for system in areas)], rows)}
 """

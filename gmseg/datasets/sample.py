@@ -32,7 +32,7 @@ class Sample(NamedTuple):
     Attributes
     ----------
     scan, reference : pathlib.Path
-        Scan, and GM mask by a rater.
+        Scan, and its GM mask, which is probably a corrected automatic segmentation.
     """
 
     scan: Path

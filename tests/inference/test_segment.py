@@ -201,12 +201,12 @@ def test_windows_are_standardised_with_their_filling(phantom):
     ready = pipeline.prepare(check_scan(phantom.image, name="x"), model)
     assert ready.windows.mean() == pytest.approx(0, abs=1e-4)
     assert ready.windows.std() == pytest.approx(1, abs=1e-4)
-    small = nib.Nifti1Image(np.asarray(phantom.image.dataobj)[30:60, 30:60], phantom.image.affine)
+    small = nib.Nifti1Image(np.asarray(phantom.image.dataobj)[32:58, 32:58], phantom.image.affine)
     ready = pipeline.prepare(check_scan(small, name="x"), model)
     darkest = windows.darkest(ready.grid.data)
     cut = windows.cut(ready.grid.data, ready.centres, model.window, darkest)
     filled = windows.cut(np.ones_like(ready.grid.data), ready.centres, model.window) == 0
-    assert filled.mean() > 0.7  # the field of view is much smaller than the window
+    assert filled.mean() > 0.8  # the field of view is much smaller than the window
     expected = (darkest - cut.mean()) / cut.std()
     for k, window in enumerate(ready.windows):
         np.testing.assert_allclose(window[filled[k]], expected[k], rtol=1e-3)
