@@ -50,3 +50,12 @@ def test_dice_is_averaged_over_raters_then_scans(tmp_path):
     assert found == pytest.approx(np.mean(expected), abs=1e-4)
     assert 0.5 < found < 1
     assert np.isnan(validation.mean_dice(load_network(model), []))
+
+
+def test_the_shift_leaves_the_cord_alone(monkeypatch):
+    network = load_network(load_model())
+    bias = network.get_layer("logits").bias
+    gm, cord = np.asarray(bias)
+    monkeypatch.setattr(validation, "logit_shift", lambda *_: 0.5)
+    assert validation.calibrate(network, []) == 0.5
+    np.testing.assert_allclose(np.asarray(bias), [gm - 0.5, cord], atol=1e-6)
