@@ -57,6 +57,7 @@ class Features:
 
     def add(self, soft: np.ndarray, scan: np.ndarray, spacing_mm: float, margin_mm: float) -> None:
         """Add a slice: crops around the centreline, (n, n), of both, and their pixel size."""
+        scan = np.asarray(scan, np.float64)  # differences of float32 may overflow
         self.margin_mm.append(margin_mm)
         self.clipped.append(_clipped(scan, spacing_mm))
         inside = soft > 0.5
