@@ -30,9 +30,14 @@ _GMSEG = {
     ],
     "read": ["gmseg.io.scan_reader", "gmseg.io.image", "gmseg.io.image_file"],
     "locate": ["gmseg.inference.localisation"],
-    "resample": ["gmseg.core.resampling", "gmseg.core.windows", "gmseg.core.standardisation"],
+    "resample": [
+        "gmseg.core.resampling:reoriented",  # `sample` belongs to the stage that calls it
+        "gmseg.core.resampling:grid_geometry",
+        "gmseg.core.windows",
+        "gmseg.core.standardisation",
+    ],
     "network": ["onnxruntime:InferenceSession.run"],
-    "restore": ["gmseg.core.resampling:to_native_grid", "gmseg.core.windows:paste"],
+    "restore": ["gmseg.core.windows:paste_to_scan"],
     "flags": [
         "gmseg.inference.quality.checks",
         "gmseg.inference.quality.features",

@@ -13,7 +13,7 @@ import numpy as np
 
 from gmseg.core import windows
 from gmseg.core.model import Model
-from gmseg.core.resampling import GridGeometry, WorkingGrid, to_native_grid, to_working_grid
+from gmseg.core.resampling import GridGeometry, grid_geometry, to_working_grid
 from gmseg.core.standardisation import check_finite, mean_and_std, standardised
 from gmseg.errors import InputError
 
@@ -27,15 +27,15 @@ class Prepared:
 
     Attributes
     ----------
-    grid : gmseg.core.resampling.WorkingGrid
-        The scan on the working grid.
+    grid : gmseg.core.resampling.GridGeometry
+        Where the scan lies on the working grid.
     centres : numpy.ndarray
         int, (slices, 2): centres of the windows, see `gmseg.core.windows.window_centres`.
     windows : numpy.ndarray
         float32, (slices, size, size), standardised.
     """
 
-    grid: WorkingGrid
+    grid: GridGeometry
     centres: np.ndarray
     windows: np.ndarray
 
@@ -50,7 +50,7 @@ def prepare(
     cord: np.ndarray | None = None,
     centres: np.ndarray | None = None,
 ) -> Prepared:
-    """Resample a scan to the working grid, cut its windows and standardise them.
+    """Cut the windows of a scan on the working grid, and standardise them.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def prepare(
     (2, 200, 200)
     """
     data = np.asarray(scan.dataobj)
-    grid = to_working_grid(data, scan.affine, model.voxel_size_mm)
+    grid = grid_geometry(data.shape, scan.affine, model.voxel_size_mm)
     cord_centres = None
     if cord is not None:
         on_grid = to_working_grid(cord.astype(np.float32), scan.affine, model.voxel_size_mm)
@@ -88,7 +88,7 @@ def prepare(
     try:
         if centres is None:
             centres = windows.window_centres(grid, centre=centre, cord=cord_centres)
-        cut = windows.cut(grid.data, centres, model.window, windows.darkest(grid.data))
+        cut = windows.cut_from_scan(data, scan.affine, centres, model.window, model.voxel_size_mm)
         check_finite(cut, int(np.count_nonzero(~np.isfinite(data))))
         mean, std = mean_and_std(cut, model, standardise or model.standardise)
     except InputError as error:
@@ -150,4 +150,4 @@ def restore(soft_windows: np.ndarray, centres: np.ndarray, grid: GridGeometry) -
     numpy.ndarray
         float32 from 0 to 1, in the scan's shape.
     """
-    return np.clip(to_native_grid(windows.paste(soft_windows, centres, grid.shape), grid), 0, 1)
+    return np.clip(windows.paste_to_scan(soft_windows, centres, grid), 0, 1)

@@ -75,7 +75,7 @@ def grid_geometry(
     transform = _to_las(affine)
     las_affine = affine @ orientations.inv_ornt_aff(transform, native_shape)
     las_shape = [native_shape[int(axis)] for axis in np.argsort(transform[:, 0])]
-    step = _steps(las_affine, spacing_mm)
+    step = steps(las_affine, spacing_mm)
     rows, columns, slices = (max(1, round(n / s)) for n, s in zip(las_shape, step, strict=True))
     return GridGeometry(
         shape=(rows, columns, slices),
@@ -121,9 +121,8 @@ def to_working_grid(
     """
     geometry = grid_geometry(data.shape, affine, spacing_mm)
     las, las_affine = reoriented(data, affine)
-    step = _steps(las_affine, spacing_mm)[:2]
-    sampled = _sample_slices(las, step, step / 2 - 0.5, geometry.shape)
-    return WorkingGrid(**vars(geometry), data=sampled)
+    step = steps(las_affine, spacing_mm)[:2]
+    return WorkingGrid(**vars(geometry), data=_sample_slices(las, step, geometry.shape))
 
 
 def to_native_grid(values: np.ndarray, grid: GridGeometry) -> np.ndarray:
@@ -141,11 +140,26 @@ def to_native_grid(values: np.ndarray, grid: GridGeometry) -> np.ndarray:
     numpy.ndarray
         float32, in the shape and orientation of the scan.
     """
+    shape, step = way_back(grid)
+    return to_native_order(_sample_slices(np.asarray(values, np.float32), step, shape), grid)
+
+
+def way_back(grid: GridGeometry) -> tuple[list[int], np.ndarray]:
+    """Return the shape of a scan in LAS orientation, and its pixels in those of the working grid.
+
+    Examples
+    --------
+    >>> way_back(grid_geometry((64, 60, 10), np.diag([0.5, 0.25, 5, 1])))
+    ([64, 60, 10], array([2., 1.]))
+    """
     transform = _to_las(grid.native_affine)
     las_affine = grid.native_affine @ orientations.inv_ornt_aff(transform, grid.native_shape)
-    las_shape = [grid.native_shape[int(axis)] for axis in np.argsort(transform[:, 0])]
-    step = 1 / _steps(las_affine, grid.spacing_mm)[:2]
-    las = _sample_slices(np.asarray(values, np.float32), step, step / 2 - 0.5, las_shape)
+    shape = [grid.native_shape[int(axis)] for axis in np.argsort(transform[:, 0])]
+    return shape, 1 / steps(las_affine, grid.spacing_mm)[:2]
+
+
+def to_native_order(las: np.ndarray, grid: GridGeometry) -> np.ndarray:
+    """Return voxels in LAS orientation in the order and the directions of the scan's axes."""
     native = orientation(grid.native_affine)
     return orientations.apply_orientation(las, orientations.ornt_transform(_LAS, native))
 
@@ -166,27 +180,54 @@ def _to_las(affine: np.ndarray) -> np.ndarray:
     return orientations.ornt_transform(orientation(affine), _LAS)
 
 
-def _steps(las_affine: np.ndarray, spacing_mm: float) -> np.ndarray:
+def steps(las_affine: np.ndarray, spacing_mm: float) -> np.ndarray:
     """Return the steps of the working grid in voxels of the LAS image, (3,).
 
     Sizes are rounded to a nanometre, so that headers in single precision agree.
+
+    Examples
+    --------
+    >>> steps(np.diag([-0.5, 0.25, 5, 1]), 0.25)
+    array([0.5, 1. , 1. ])
     """
     sizes = np.round(nib.affines.voxel_sizes(las_affine), 6)
     return np.array([round(spacing_mm, 6) / sizes[0], round(spacing_mm, 6) / sizes[1], 1.0])
 
 
-def _sample_slices(data: np.ndarray, step, start, shape) -> np.ndarray:
-    """Sample every slice at the same positions, which begin at `start`, linearly."""
+def _sample_slices(data: np.ndarray, step: np.ndarray, shape) -> np.ndarray:
+    """Resample every slice linearly; both fields of view begin at the same corner."""
     sampled = np.empty(shape, np.float32)
     for k in range(shape[2]):
         # slice by slice: a voxel that is not finite must not spread to the slices beside it
-        ndimage.affine_transform(
-            data[..., k],
-            step,
-            start,
-            output_shape=tuple(shape[:2]),
-            output=sampled[..., k],
-            order=1,
-            mode="nearest",
-        )
+        sample(data[..., k], step, sampled[..., k])
     return sampled
+
+
+def sample(
+    plane: np.ndarray, step: np.ndarray, output: np.ndarray, *, first=(0, 0), origin=(0, 0)
+) -> None:
+    """Resample a part of a slice to a part of another grid, by linear interpolation.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray
+        Pixels of the slice, 2-D.
+    step : numpy.ndarray
+        (2,), pixels of the other grid in pixels of the slice. The fields of view of both begin at
+        the same corner.
+    output : numpy.ndarray
+        float32, 2-D: the result. Beyond the outermost pixel centres the nearest pixel counts.
+    first, origin : (int, int)
+        Row and column of the first pixel of `output` on its grid, and of `plane` on its own.
+
+    Examples
+    --------
+    >>> output = np.empty((1, 3), np.float32)
+    >>> sample(np.array([[0.0, 1.0, 2.0]]), np.array([1, 0.5]), output, first=(0, 2))
+    >>> output
+    array([[0.75, 1.25, 1.75]], dtype=float32)
+    """
+    start = step / 2 - 0.5 + step * first - origin
+    ndimage.affine_transform(
+        plane, step, start, output_shape=output.shape, output=output, order=1, mode="nearest"
+    )

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
-from gmseg.core.resampling import GridGeometry
+from gmseg.core.resampling import (
+    GridGeometry,
+    grid_geometry,
+    reoriented,
+    sample,
+    steps,
+    to_native_order,
+    way_back,
+)
 from gmseg.errors import InputError
 
 
@@ -121,11 +129,11 @@ def darkest(volume: np.ndarray) -> np.ndarray:
     Examples
     --------
     >>> darkest(np.array([[[3.0, np.nan], [4.0, -1.0]]]))
-    array([ 3., -1.])
+    array([ 3., -1.], dtype=float32)
     """
-    slices = np.moveaxis(volume, 2, 0).reshape(volume.shape[2], -1)
+    slices = np.moveaxis(np.asarray(volume, np.float32), 2, 0).reshape(volume.shape[2], -1)
     lowest = np.min(slices, axis=1, where=np.isfinite(slices), initial=np.inf)
-    return np.where(np.isfinite(lowest), lowest, 0).astype(volume.dtype)
+    return np.where(np.isfinite(lowest), lowest, 0).astype(np.float32)
 
 
 def cut(volume: np.ndarray, centres: np.ndarray, size: int, fill=0) -> np.ndarray:
@@ -161,6 +169,54 @@ def cut(volume: np.ndarray, centres: np.ndarray, size: int, fill=0) -> np.ndarra
     return windows
 
 
+def cut_from_scan(
+    data: np.ndarray, affine: np.ndarray, centres: np.ndarray, size: int, spacing_mm: float
+) -> np.ndarray:
+    """Cut one window out of every slice of a scan, and resample nothing but the windows.
+
+    Parameters
+    ----------
+    data : numpy.ndarray
+        (x, y, z), in any orientation.
+    affine : numpy.ndarray
+        (4, 4), its affine in mm.
+    centres : numpy.ndarray
+        int, (slices, 2), on the working grid.
+    size : int
+        Rows and columns of the window, in pixels.
+    spacing_mm : float
+        Spacing of the working grid in plane.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, (slices, size, size): what `cut` returns from the scan on the working grid,
+        filled with its `darkest` values.
+
+    Examples
+    --------
+    >>> data, affine = np.random.default_rng(0).random((64, 64, 2)), np.diag([0.5, 0.5, 5, 1])
+    >>> centres = np.array([[64, 64], [70, 60]])
+    >>> windows = cut_from_scan(data, affine, centres, 20, 0.25)
+    >>> from gmseg.core.resampling import to_working_grid
+    >>> np.allclose(windows, cut(to_working_grid(data, affine).data, centres, 20))
+    True
+    """
+    las, las_affine = reoriented(data, affine)
+    step = steps(las_affine, spacing_mm)[:2]
+    shape = grid_geometry(data.shape, affine, spacing_mm).shape
+    windows = np.empty((shape[2], size, size), np.float32)
+    for k, (in_window, in_slice) in enumerate(_overlaps(shape, centres, size)):
+        part = windows[k][in_window]
+        if part.size < size**2:  # the window is larger than the scan, or lies across its border
+            whole = np.empty((*shape[:2], 1), np.float32)
+            sample(las[..., k], step, whole[..., 0])
+            windows[k] = darkest(whole)
+        if part.size:
+            sample(las[..., k], step, part, first=[where.start for where in in_slice])
+    return windows
+
+
 def paste(windows: np.ndarray, centres: np.ndarray, shape) -> np.ndarray:
     """Paste windows back where `cut` took them; everything else is 0.
 
@@ -173,6 +229,68 @@ def paste(windows: np.ndarray, centres: np.ndarray, shape) -> np.ndarray:
     for k, (in_window, in_slice) in enumerate(_overlaps(shape, centres, windows.shape[1])):
         volume[..., k][in_slice] = windows[k][in_window]
     return volume
+
+
+def paste_to_scan(windows: np.ndarray, centres: np.ndarray, grid: GridGeometry) -> np.ndarray:
+    """Paste windows where they were cut, and resample nothing but the windows to the native grid.
+
+    Parameters
+    ----------
+    windows : numpy.ndarray
+        float32, (slices, size, size).
+    centres : numpy.ndarray
+        int, (slices, 2), on the working grid.
+    grid : GridGeometry
+        Where the scan lies on the working grid.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, in the scan's shape: `to_native_grid` of what `paste` returns.
+
+    Examples
+    --------
+    >>> grid = grid_geometry((64, 64, 2), np.diag([0.5, 0.5, 5, 1]))
+    >>> windows, centres = np.ones((2, 20, 20), np.float32), np.array([[64, 64], [70, 60]])
+    >>> native = paste_to_scan(windows, centres, grid)
+    >>> from gmseg.core.resampling import to_native_grid
+    >>> np.allclose(native, to_native_grid(paste(windows, centres, grid.shape), grid))
+    True
+    """
+    shape, step = way_back(grid)
+    las = np.zeros(shape, np.float32)
+    for k, (in_window, in_slice) in enumerate(_overlaps(grid.shape, centres, windows.shape[1])):
+        inside = windows[k][in_window]
+        if not inside.size:
+            continue
+        # the zeros around the window are interpolated with it
+        low = [max(part.start - 1, 0) for part in in_slice]
+        high = [min(part.stop + 1, n) for part, n in zip(in_slice, grid.shape, strict=False)]
+        pad = [(p.start - a, b - p.stop) for p, a, b in zip(in_slice, low, high, strict=True)]
+        rows, columns = (
+            _covered(shape[axis], step[axis], low[axis], high[axis], grid.shape[axis])
+            for axis in (0, 1)
+        )
+        part = las[rows, columns, k]
+        sample(np.pad(inside, pad), step, part, first=(rows.start, columns.start), origin=low)
+    return to_native_order(las, grid)
+
+
+def _covered(count: int, step: float, low: int, high: int, whole: int) -> slice:
+    """Return which native pixels lie within some pixels of the working grid, along one axis.
+
+    Parameters
+    ----------
+    count, step : int, float
+        Number of native pixels, and their size in pixels of the working grid.
+    low, high, whole : int
+        First pixel of the working grid and last + 1, and the number of all. Native pixels beyond
+        the outermost pixel centres of the working grid take the values of the nearest.
+    """
+    at = step * (np.arange(count) + 0.5) - 0.5
+    first = 0 if low == 0 else int(np.searchsorted(at, low))
+    last = count if high == whole else int(np.searchsorted(at, high - 1, "right"))
+    return slice(first, last)
 
 
 def _overlaps(shape, centres: np.ndarray, size: int) -> Iterator[tuple[tuple, tuple]]:

@@ -19,7 +19,7 @@ from gmseg.models.registry import card_of, graph_of, load_network, user_models_d
 Predictor = Callable[[np.ndarray], np.ndarray]
 """From standardised windows, float32 (n, size, size), to soft segmentations, float32
 (n, outputs, size, size): GM, and the cord where the network has two outputs."""
-_PIXELS = 200**2  # that an exported graph processes at once
+_PIXELS = 128**2  # that an exported graph processes at once
 
 # the networks used last, one of them for a second opinion: many scans load them once
 _last: dict[tuple[str, str], Predictor] = {}

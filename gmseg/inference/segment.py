@@ -300,7 +300,8 @@ def _localised(session: Session, centre, cord: ScanReader | None) -> Localisatio
         return session.localise()
     cord_centres = None
     if cord is not None:
-        grids = (cord.working_grid(*slab, session.model.voxel_size_mm) for slab in session.slabs)
+        spacing_mm = session.model.voxel_size_mm
+        grids = (cord.working_grid(k, k + 1, spacing_mm) for k in range(cord.slices))
         cord_centres = np.concatenate([windows.centres_of_mass(grid.data) for grid in grids])
         if not np.isfinite(cord_centres).any():
             raise InputError(f"{cord.name}: the cord mask is empty; give a non-empty mask")

@@ -13,7 +13,7 @@ import numpy as np
 from gmseg.core import standardisation, windows
 from gmseg.core.model import Model
 from gmseg.core.pipeline import predict_windows
-from gmseg.core.resampling import GridGeometry, WorkingGrid
+from gmseg.core.resampling import GridGeometry
 from gmseg.core.standardisation import check_finite, standardised
 from gmseg.errors import InputError
 from gmseg.inference import localisation
@@ -51,7 +51,6 @@ class Session:
     predict: Callable[[np.ndarray], np.ndarray]
     standardise: str
     progress: Progress | None = None
-    _grids: dict[tuple[int, int], WorkingGrid] = field(default_factory=dict)
     _mean_stds: dict[bytes, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
@@ -72,23 +71,13 @@ class Session:
     @cached_property
     def slabs(self) -> list[tuple[int, int]]:
         """First slices and last + 1 of the slabs of the scan, from inferior to superior."""
-        rows, columns, _ = self.geometry.shape
-        grid_bytes = 4 * (2 * rows * columns + (2 + 2 * self.outputs) * self.model.window**2)
-        return self.scan.slabs(2 * self.scan.slice_bytes + grid_bytes)
-
-    def working_grid(self, first: int, last: int) -> WorkingGrid:
-        """Return slices on the working grid; they are kept where the whole scan is small."""
-        if (first, last) in self._grids:
-            return self._grids[first, last]
-        grid = self.scan.working_grid(first, last, self.model.voxel_size_mm)
-        if 4 * np.prod(self.geometry.shape) <= IN_MEMORY_BYTES:
-            self._grids[first, last] = grid
-        return grid
+        window_bytes = 4 * (2 + 2 * self.outputs) * self.model.window**2
+        return self.scan.slabs((2 + 2 * self.outputs) * self.scan.slice_bytes + window_bytes)
 
     def cut(self, first: int, last: int, centres: np.ndarray, size: int) -> np.ndarray:
         """Return windows of slices, in scan values; centres are int, (last - first, 2)."""
-        data = self.working_grid(first, last).data
-        return windows.cut(data, centres, size, windows.darkest(data))
+        data, affine = self.scan.part(first, last)
+        return windows.cut_from_scan(data, affine, centres, size, self.model.voxel_size_mm)
 
     def windows(self, first: int, last: int, centres: np.ndarray) -> np.ndarray:
         """Return the network's windows of a slab, (n, size, size); centres of all slices."""
@@ -149,9 +138,7 @@ class Session:
         Windows without contrast, or with voxels that are not finite, are 0.
         """
         size = self.model.window
-        grid = self.scan.working_grid(k, k + 1, self.model.voxel_size_mm).data
-        fill = windows.darkest(grid)
-        cut = np.concatenate([windows.cut(grid, centre[None], size, fill) for centre in centres])
+        cut = np.concatenate([self.cut(k, k + 1, centre[None], size) for centre in centres])
         soft = np.zeros(cut.shape, np.float32)
         usable = np.isfinite(cut).all(axis=(1, 2))
         usable[usable] = np.ptp(cut[usable], axis=(1, 2)) > 0
@@ -174,7 +161,7 @@ class Session:
         """
         if self.scan.slices > 2 * _THINNED_SLICES:
             scan, numbers = self.scan.thinned(_THINNED_SLICES)
-            found = replace(self, scan=scan, progress=None, _grids={}, _mean_stds={}).localise()
+            found = replace(self, scan=scan, progress=None, _mean_stds={}).localise()
             slices = np.arange(self.scan.slices)
             lines = [np.interp(slices, numbers, line) for line in found.centres.T]
             centres = np.rint(np.stack(lines, axis=1)).astype(int)

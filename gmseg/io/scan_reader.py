@@ -108,14 +108,18 @@ class ScanReader:
         step[self.axis] = start
         return self.affine @ nib.affines.from_matvec(np.eye(3), step)
 
+    def part(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return slices, counted from inferior to superior, and their affine."""
+        start, stop = self.stored_range(first, last)
+        return self.read(start, stop), self.part_affine(start)
+
     def working_geometry(self, spacing_mm: float) -> GridGeometry:
         """Return where the scan lies on the working grid."""
         return grid_geometry(self.shape, self.affine, spacing_mm)
 
     def working_grid(self, first: int, last: int, spacing_mm: float) -> WorkingGrid:
         """Return slices, counted from inferior to superior, on the working grid."""
-        start, stop = self.stored_range(first, last)
-        return to_working_grid(self.read(start, stop), self.part_affine(start), spacing_mm)
+        return to_working_grid(*self.part(first, last), spacing_mm)
 
     def thinned(self, count: int) -> tuple[ScanReader, np.ndarray]:
         """Return about `count` evenly spaced slices, and their numbers counted from inferior."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gmseg.core.resampling import to_working_grid
-from gmseg.core.windows import centres_of_mass, cut, darkest, window_centres
+from gmseg.core.windows import centres_of_mass, cut_from_scan, darkest, window_centres
 from gmseg.datasets.folders import LabelledScan
 from gmseg.datasets.labelled import read_labelled
 from gmseg.datasets.phantom import make_phantom
@@ -31,6 +31,8 @@ class TrainingScan:
     ----------
     slices : numpy.ndarray
         float32, (slices, rows, columns): scan values.
+    darkest : numpy.ndarray
+        (slices,): what windows are filled with beyond the scan, see `gmseg.core.windows.darkest`.
     masks : numpy.ndarray
         float32, (raters, slices, rows, columns): share of GM, 0 to 1.
     cords : numpy.ndarray or None
@@ -42,6 +44,7 @@ class TrainingScan:
     """
 
     slices: np.ndarray
+    darkest: np.ndarray
     masks: np.ndarray
     cords: np.ndarray | None
     centres: np.ndarray
@@ -125,7 +128,8 @@ def _training_scan(data, references, affine, protocol: Protocol, cord) -> Traini
     else:
         centres = window_centres(grid, cord=centres_of_mass(any_rater))
     size = protocol.windows.inference_size
-    windows = cut(grid.data, centres, size, darkest(grid.data))  # of all slices, as at inference
+    # of all slices, as at inference
+    windows = cut_from_scan(data, affine, centres, size, spacing_mm)
     reach = round(_KEPT_MM / spacing_mm) // 2
     low, high = np.maximum(centres.min(axis=0) - reach, 0), centres.max(axis=0) + reach
 
@@ -135,6 +139,7 @@ def _training_scan(data, references, affine, protocol: Protocol, cord) -> Traini
 
     return TrainingScan(
         slices=kept(grid.data),
+        darkest=darkest(grid.data)[keep],
         masks=np.stack([kept(mask) for mask in masks]),
         cords=None if cord is None else kept(on_grid(cord)),
         centres=centres[keep] - low,
@@ -172,7 +177,8 @@ def make_sample(
         0 to 1; NaN where it is unknown.
     """
     windows, spacing_mm = protocol.windows, protocol.windows.spacing_mm
-    scan, plane, mask, cord, centre = _draw_slice(rng, training_set, protocol)
+    scan, k, plane, mask, cord = _draw_slice(rng, training_set, protocol)
+    centre, fill = scan.centres[k], float(scan.darkest[k])
     if windows.centre == "cord":
         centre = _draw_centre(rng, centre, plane.shape, windows)
     mean, std = scan.mean, scan.std
@@ -182,13 +188,12 @@ def make_sample(
     # a small field changes mean and s.d. of the whole window, so all of it is needed
     size = windows.inference_size if small_field else windows.size
     coordinates = random_coordinates(rng, centre, size, protocol.augmentation, spacing_mm)
-    darkest = float(plane.min())  # fills windows at inference
     labels = [mask, cord][: protocol.outputs]
-    plane, masks = warp(plane, coordinates, darkest), _warped(labels, coordinates)
+    plane, masks = warp(plane, coordinates, fill), _warped(labels, coordinates)
     if small_field:
         before = plane.mean() + 1e-6, plane.std() + 1e-6
         plane, masks = _blank_outside_field(
-            rng, plane, masks, windows.small_field_mm, spacing_mm, darkest
+            rng, plane, masks, windows.small_field_mm, spacing_mm, fill
         )
         if windows.standardise == "volume":
             # mean and s.d. of the scan would change like those of this slice
@@ -209,7 +214,7 @@ def _warped(labels, coordinates) -> np.ndarray:
 
 
 def _draw_slice(rng, training_set: TrainingSet, protocol: Protocol):
-    """Draw a slice, with a template section pasted in for some; return its scan and centre too.
+    """Draw a slice, with a template section pasted in for some; return its scan and number too.
 
     The cord is None where it is unknown: without a mask, or in slices that the mask leaves out.
     """
@@ -227,7 +232,7 @@ def _draw_slice(rng, training_set: TrainingSet, protocol: Protocol):
         plane, mask, cord = paste_section(rng, plane, mask, cord, sections, template, spacing_mm)
     if cord is not None and not (cord > 0.5).any():
         cord = None
-    return scan, plane, mask, cord, scan.centres[k]
+    return scan, k, plane, mask, cord
 
 
 def _draw_centre(rng, centre, shape, windows: Windows):
@@ -239,15 +244,15 @@ def _draw_centre(rng, centre, shape, windows: Windows):
     return centre + radius * np.array([np.cos(angle), np.sin(angle)])
 
 
-def _blank_outside_field(rng, plane, masks, field_mm, spacing_mm, darkest):
-    """Set everything outside a random rectangle near the middle to the darkest value."""
+def _blank_outside_field(rng, plane, masks, field_mm, spacing_mm, fill):
+    """Set everything outside a random rectangle near the middle to the value of filling."""
     size = np.array(plane.shape)
     half = rng.uniform(*field_mm, 2) / spacing_mm / 2
     middle = size / 2 + rng.uniform(-0.3, 0.3, 2) * half
     low, high = np.maximum(middle - half, 0).astype(int), (middle + half).astype(int)
     field = np.zeros(plane.shape, np.float32)
     field[low[0] : high[0], low[1] : high[1]] = 1
-    return np.where(field > 0, plane, np.float32(darkest)), masks * field[..., None]
+    return np.where(field > 0, plane, np.float32(fill)), masks * field[..., None]
 
 
 def make_batch(

@@ -1,13 +1,15 @@
 """Where the window lies; cutting and pasting."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orientations import ALL_48, reoriented
 
 from gmseg import InputError
 from gmseg.core import windows
-from gmseg.core.resampling import WorkingGrid
+from gmseg.core.resampling import WorkingGrid, grid_geometry, to_native_grid, to_working_grid
 
 
 def a_grid(shape=(80, 60, 4), affine=None):
@@ -52,6 +54,33 @@ def test_window_is_filled_beyond_the_scan():
     scan = np.array([[[5.0, np.nan], [7.0, 3.0]]])
     cut = windows.cut(scan, np.array([[0, 0], [0, 0]]), 4, windows.darkest(scan))
     np.testing.assert_array_equal(cut[:, 0, 0], [5, 3])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    code=st.sampled_from(ALL_48),
+    spacings=st.tuples(st.floats(0.15, 1.3), st.floats(0.15, 1.3)),
+    size=st.integers(2, 60),
+    centre=st.tuples(st.integers(-40, 90), st.integers(-40, 90)),
+)
+def test_windows_of_a_scan_are_those_of_its_working_grid(code, spacings, size, centre):
+    rng = np.random.default_rng(0)
+    scan = nib.Nifti1Image(
+        rng.uniform(50, 90, (24, 18, 3)).astype(np.float32),
+        np.diag([-spacings[0], spacings[1], 4, 1]),
+    )
+    turned = reoriented(scan, code)
+    data, grid = np.asarray(turned.dataobj), to_working_grid(np.asarray(scan.dataobj), scan.affine)
+    centres = centre + rng.integers(-3, 4, (3, 2))
+    expected = windows.cut(grid.data, centres, size, windows.darkest(grid.data))
+    found = windows.cut_from_scan(data, turned.affine, centres, size, 0.25)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    # and back
+    back = grid_geometry(data.shape, turned.affine)
+    pasted = windows.paste(found, centres, back.shape)
+    np.testing.assert_allclose(
+        windows.paste_to_scan(found, centres, back), to_native_grid(pasted, back), rtol=1e-6
+    )
 
 
 def test_image_centre():

@@ -11,6 +11,7 @@ from orientations import ALL_48, reoriented, undone
 
 from gmseg import InputError, segment
 from gmseg.core import pipeline, windows
+from gmseg.core.resampling import to_working_grid
 from gmseg.datasets.phantom import make_phantom
 from gmseg.evaluation import metrics
 from gmseg.inference import engines
@@ -82,7 +83,7 @@ def test_a_cord_26_mm_off_centre(shared, published):
 
 def core_alone(scan, model, centres, standardise="volume"):
     """Segment with the core's functions only, windows at given centres."""
-    grid = pipeline.to_working_grid(np.asarray(scan.dataobj), scan.affine, model.voxel_size_mm)
+    grid = to_working_grid(np.asarray(scan.dataobj), scan.affine, model.voxel_size_mm)
     cut = windows.cut(grid.data, centres, model.window)
     cut = pipeline.standardised(cut, *pipeline.mean_and_std(cut, model, standardise))
     soft = pipeline.predict_windows(engines.load_predictor(model), cut)[:, 0]
@@ -203,9 +204,10 @@ def test_windows_are_standardised_with_their_filling(phantom):
     assert ready.windows.std() == pytest.approx(1, abs=1e-4)
     small = nib.Nifti1Image(np.asarray(phantom.image.dataobj)[32:58, 32:58], phantom.image.affine)
     ready = pipeline.prepare(check_scan(small, name="x"), model)
-    darkest = windows.darkest(ready.grid.data)
-    cut = windows.cut(ready.grid.data, ready.centres, model.window, darkest)
-    filled = windows.cut(np.ones_like(ready.grid.data), ready.centres, model.window) == 0
+    grid = to_working_grid(np.asarray(small.dataobj), small.affine)
+    darkest = windows.darkest(grid.data)
+    cut = windows.cut(grid.data, ready.centres, model.window, darkest)
+    filled = windows.cut(np.ones_like(grid.data), ready.centres, model.window) == 0
     assert filled.mean() > 0.8  # the field of view is much smaller than the window
     expected = (darkest - cut.mean()) / cut.std()
     for k, window in enumerate(ready.windows):

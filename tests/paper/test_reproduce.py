@@ -135,7 +135,7 @@ def test_papers_threshold_is_applied_before_resampling(folder, first):
     soft = pipeline.predict_windows(engines.load_predictor(model), ready.windows)[:, 0]
     assert (soft > 0.5).any()
     for name, windows in (("masks", (soft > 0.999).astype(np.float32)), ("masks-0.5", soft)):
-        back = to_native_grid(paste(windows, ready.centres, ready.grid.data.shape), ready.grid)
+        back = to_native_grid(paste(windows, ready.centres, ready.grid.shape), ready.grid)
         mask = nib.load(folder / "run" / name / "site1-sc02-image_gmseg.nii.gz")
         np.testing.assert_array_equal(np.asarray(mask.dataobj), back > 0.5)
         np.testing.assert_array_equal(mask.affine, scan.affine)

@@ -9,6 +9,7 @@ import numpy as np
 
 from gmseg.core import windows
 from gmseg.core.pipeline import predict_windows
+from gmseg.core.resampling import reoriented
 from gmseg.core.standardisation import standardised
 from gmseg.errors import InputError
 from gmseg.inference.localisation import Detections, Localisation
@@ -54,28 +55,41 @@ def gather(
     centres, centreline : numpy.ndarray
         (n, 2), centres of these windows and centreline of the cord.
     """
-    grid = session.working_grid(*slab)
-    size = round(features.CROP_MM / session.spacing_mm)
+    spacing_mm = session.spacing_mm
+    size = round(features.CROP_MM / spacing_mm)
     at = np.rint(centreline).astype(int)
-    scan_crops = windows.cut(grid.data, at, size, windows.darkest(grid.data))
-    soft_crops = windows.cut(windows.paste(soft, centres, grid.shape), at, size)
-    margins = _margins(grid.data, centreline) * session.spacing_mm
+    scan_crops = session.cut(*slab, at, size)
+    shape = (*session.geometry.shape[:2], 1)
+    soft_crops = [
+        windows.cut(windows.paste(soft[k][None], centres[k][None], shape), at[k][None], size)[0]
+        for k in range(len(soft))
+    ]
+    margins = _margins_mm(*reoriented(*session.scan.part(*slab)), (centreline + 0.5) * spacing_mm)
     order = slice(None, None, -1 if session.scan.runs_downwards else 1)
     for one_soft, one_scan, margin in list(zip(soft_crops, scan_crops, margins, strict=True))[
         order
     ]:
-        gathered.add(one_soft, one_scan, session.spacing_mm, float(margin))
+        gathered.add(one_soft, one_scan, spacing_mm, float(margin))
 
 
-def _margins(data: np.ndarray, centreline: np.ndarray) -> np.ndarray:
-    """Return how far the centreline is from the edge of what is not empty, in pixels."""
-    scanned = (data != windows.darkest(data)).any(axis=2)
+def _margins_mm(las: np.ndarray, affine: np.ndarray, centreline_mm: np.ndarray) -> np.ndarray:
+    """Return how far the centreline is from the edge of what is not empty.
+
+    Parameters
+    ----------
+    las, affine : numpy.ndarray
+        Slices in LAS orientation, and their affine.
+    centreline_mm : numpy.ndarray
+        (slices, 2), from the corner of the field of view.
+    """
+    scanned = (las != windows.darkest(las)).any(axis=2)
     if not scanned.any():
-        return np.full(len(centreline), np.nan)
+        return np.full(len(centreline_mm), np.nan)
     margins = []
-    for axis in (0, 1):
+    for axis, size_mm in enumerate(nib.affines.voxel_sizes(affine)[:2]):
         first, last = np.flatnonzero(scanned.any(axis=1 - axis))[[0, -1]]
-        margins += [centreline[:, axis] - first + 0.5, last + 0.5 - centreline[:, axis]]
+        at = centreline_mm[:, axis]
+        margins += [at - first * size_mm, (last + 1) * size_mm - at]
     return np.min(margins, axis=0)
 
 
@@ -187,7 +201,7 @@ def _variant_flags(session: Session, raised: set[str]) -> list[Flag]:
             continue
         scan = array_reader(thin.name, variant, affine, thin.bad_voxels)
         try:
-            variant_session = replace(session, scan=scan, progress=None, _grids={}, _mean_stds={})
+            variant_session = replace(session, scan=scan, progress=None, _mean_stds={})
             found = variant_session.localise(_TRIED_WINDOWS)
         except InputError:  # nothing in the window
             continue

@@ -26,16 +26,17 @@ def test_gm_beyond_the_field_of_view_does_not_count():
     checks.gather(gathered, session, (0, 2), soft, centres, centres.astype(float))
     assert gathered.count == 2
     assert np.count_nonzero(gathered.soft) == 40 * 26
-    assert gathered.margin_mm == [0.25 * 35.5] * 2  # to the upper edge of the columns
+    assert gathered.margin_mm == [18 - 0.25 * 36.5] * 2  # to the upper edge of the columns
 
 
 def test_margin_is_measured_to_the_edge_of_what_was_scanned():
     """Zeros around the scan, as of a padded image, do not count as field of view."""
-    voxels = np.zeros((60, 60, 3), np.float32)
-    voxels[10:50, 20:60] = 1
-    margins = checks._margins(voxels, np.array([[29.5, 39.5], [12.0, 39.5], [29.5, 58.0]]))
-    np.testing.assert_allclose(margins, [20.0, 2.5, 1.5])
-    assert np.isnan(checks._margins(np.zeros((9, 9, 1)), np.array([[4.0, 4.0]]))).all()
+    voxels, affine = np.zeros((60, 60, 3), np.float32), np.diag([-0.5, 0.4, 5, 1])
+    voxels[10:50, 20:60] = 1  # 5 to 25 mm, 8 to 24 mm
+    line_mm = np.array([[15.0, 16.0], [6.0, 16.0], [15.0, 23.5]])
+    np.testing.assert_allclose(checks._margins_mm(voxels, affine, line_mm), [8.0, 1.0, 0.5])
+    empty = np.zeros((9, 9, 1), np.float32)
+    assert np.isnan(checks._margins_mm(empty, affine, np.array([[2.0, 2.0]]))).all()
 
 
 def test_a_large_scan_without_cord_is_given_up_soon(monkeypatch):
