@@ -167,9 +167,7 @@ def predicted(job) -> np.ndarray:
     if exists and read_json(record) == inputs:
         return np.asarray(nib.load(files["soft"]).dataobj)
     where = {"cord": {"cord": case.cord}, RESCAN: {"centre": cord_centre_mm(case)}}
-    result = segment(
-        scan, model, threshold=THRESHOLD, second_opinion=False, **where.get(job.window, {})
-    )
+    result = segment(scan, model, threshold=THRESHOLD, **where.get(job.window, {}))
     job.folder.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)  # no old record with new images
     write_images({files["seg"]: result.mask, files["soft"]: result.soft})
@@ -209,7 +207,7 @@ def cord_scores(folds, unets, final, cases) -> dict:
         if models:
             reference = read_mask(case.cord, read_scan(case.scan), what="cord mask")
         for name, model in models.items():
-            cord = segment(case.scan, model, second_opinion=False).cord
+            cord = segment(case.scan, model).cord
             dice = metrics.dice_labelled(np.asarray(cord.dataobj) > 0, reference, case.axis)
             found.setdefault(case.name, {})[name] = dice
     return found
@@ -239,7 +237,7 @@ def scanner_areas(scans, folds, unets, published) -> dict:
         found[system] = {}
         for site, file in tqdm(scans.items(), desc=f"scanners, {system}"):
             several = nib.load(file).ndim == 4
-            summary = segment(file, model, mean=several, second_opinion=False).summary
+            summary = segment(file, model, mean=several).summary
             areas = [area for area in summary.area_mm2 if area > 0]
             found[system][site] = float(np.mean(areas)) if areas else np.nan
     return found
@@ -365,7 +363,7 @@ def partial_volume(models) -> dict:
         note(pixel_mm, "truth", "mask", np.asarray(phantom.mask.dataobj) == 1, phantom)
     for name, model in models.items():  # one by one, because only the last model stays loaded
         for pixel_mm, phantom in tqdm(phantoms, desc=f"phantoms, {name}"):
-            result = segment(phantom.image, model, threshold=THRESHOLD, second_opinion=False)
+            result = segment(phantom.image, model, threshold=THRESHOLD)
             note(pixel_mm, name, "mask", result.mask.dataobj, phantom)
             note(pixel_mm, name, "soft", result.soft.dataobj, phantom)
     return found

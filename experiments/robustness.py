@@ -15,7 +15,6 @@ import argparse
 import json
 import sys
 import zlib
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -67,7 +66,6 @@ def main(arguments=None):
     small = small_field_case(choices.data)
     subjects = {case.subject for case in cases}
     folds, unets = (load_folds(choices.folds, subjects, name) for name in ("model", "unet"))
-    folds = {subject: with_opinion(model, unets[subject]) for subject, model in folds.items()}
     published = gmseg.load_model(choices.published)
     scans = {}
     for case in [*cases, small]:
@@ -77,8 +75,8 @@ def main(arguments=None):
         scans[name] = name, synthetic_case(seed)
 
     tasks = [
-        *degraded_tasks(scans, folds, published),
-        *whole_tasks([*cases, small], folds, published),
+        *degraded_tasks(scans, folds, unets, published),
+        *whole_tasks([*cases, small], folds, unets, published),
     ]
     records = run_tasks(tasks, choices.folds / "robustness.jsonl")
     page, curves, pairs = write_page(records)
@@ -88,12 +86,6 @@ def main(arguments=None):
         write_text(choices.card, json.dumps(card, indent=2) + "\n")
     draw_confidence(pairs).savefig(choices.out / "img" / "confidence.png", dpi=130)
     print(f"wrote robustness.md and img/confidence.png into {choices.out}")
-
-
-def with_opinion(model, second):
-    """Return a model with a second opinion, whose expected Dice is the agreement itself."""
-    card = str(second.weights.with_name(f"{second.name}.json"))
-    return replace(model, second_opinion={"model": card, "curve": [[0.0, 0.0], [1.0, 1.0]]})
 
 
 def run_tasks(tasks, file: Path) -> list[dict]:
@@ -112,7 +104,7 @@ def run_tasks(tasks, file: Path) -> list[dict]:
 # ------------------------------------------------------------------------------------- tasks
 
 
-def degraded_tasks(scans, folds, published):
+def degraded_tasks(scans, folds, unets, published):
     """Yield key and task of every degraded scan."""
     grades = [
         ("none", 0),
@@ -122,32 +114,42 @@ def degraded_tasks(scans, folds, published):
         for subject, (name, labelled) in scans.items():
             if system != FOLD and subject.startswith("phantom"):
                 continue
-            model = model_of(system, subject, folds, published)
+            models = models_of(system, subject, folds, unets, published)
             for degradation, grade in grades:
-                arguments = system, model, subject, labelled, name, degradation, grade
+                arguments = system, models, subject, labelled, name, degradation, grade
                 yield (system, name, degradation, grade), partial(evaluate_degraded, *arguments)
 
 
-def whole_tasks(cases, folds, published):
+def whole_tasks(cases, folds, unets, published):
     """Yield key and task of every whole scan without degradation, plain and with every option."""
     for system in (FOLD, PUBLISHED):
         for case in cases:
-            model = model_of(system, case.subject, folds, published)
+            models = models_of(system, case.subject, folds, unets, published)
             for path in filter(None, (case.scan, case.rescan)):
                 key = system, path.name, "whole", 0
-                yield key, partial(flags_of_whole, model, case, path)
+                yield key, partial(flags_of_whole, models, case, path)
             for grade, name in enumerate(OPTIONS):
                 key = system, case.name, "option", grade
-                yield key, partial(dice_with_option, model, case, name)
+                yield key, partial(dice_with_option, models[0], case, name)
 
 
-def model_of(system, subject, folds, published):
-    """Return the model of a system; scans outside the folds get the first fold's."""
-    return folds.get(subject, folds[min(folds)]) if system == FOLD else published
+def models_of(system, subject, folds, unets, published):
+    """Return the model of a system and a second one; scans outside the folds get the first's."""
+    fold = subject if subject in folds else min(folds)
+    return (folds[fold], unets[fold]) if system == FOLD else (published, None)
 
 
-def flags_of_whole(model, case, path) -> dict:
+def agreement_with(second, scan, mask: np.ndarray, axis: int) -> list | None:
+    """Return the Dice of the slices between a mask and that of a second model, if there is one."""
+    if second is None:
+        return None
+    other = np.asarray(segment(scan, second).mask.dataobj) > 0
+    return dice_of_slices(np.moveaxis(other, axis, 2), mask)
+
+
+def flags_of_whole(models, case, path) -> dict:
     """Segment a whole scan; return its flags, and the Dice of its slices if it has a reference."""
+    model, second = models
     result = segment(path, model)
     summary = result.summary
     reference = np.moveaxis(case.reference, case.axis, 2) if path == case.scan else None
@@ -156,7 +158,7 @@ def flags_of_whole(model, case, path) -> dict:
         "subject": case.subject,
         "slice_dice": None if reference is None else dice_of_slices(mask, reference),
         "soft_dice": summary.soft_dice,
-        "agreement": summary.agreement,
+        "agreement": agreement_with(second, path, mask, case.axis),
         "flags": [flag.name for flag in summary.flags],
         "texts": [flag.text for flag in summary.flags],
     }
@@ -164,14 +166,15 @@ def flags_of_whole(model, case, path) -> dict:
 
 def dice_with_option(model, case, name) -> dict:
     """Segment a scan with an option, windows on its cord mask, and return its Dice."""
-    result = segment(case.scan, model, cord=case.cord, second_opinion=False, **OPTIONS[name])
+    result = segment(case.scan, model, cord=case.cord, **OPTIONS[name])
     mask = np.asarray(result.mask.dataobj) > 0
     dice = dice_labelled(mask, case.reference, case.axis)
     return {"subject": case.subject, "option": name, "dice": dice}
 
 
-def evaluate_degraded(system, model, subject, case, name, degradation, grade) -> dict:
+def evaluate_degraded(system, models, subject, case, name, degradation, grade) -> dict:
     """Degrade a scan and segment it; return its Dice, that of its slices, and its flags."""
+    model, second = models
     case = degraded(case, name, degradation, grade)
     if system == RELEASE:
         return {"subject": subject, "dice": dice_over(as_released(case, model), case.gm)}
@@ -182,7 +185,7 @@ def evaluate_degraded(system, model, subject, case, name, degradation, grade) ->
         "dice": dice_over(mask, case.gm),
         "slice_dice": dice_of_slices(mask, case.gm),
         "soft_dice": result.summary.soft_dice,
-        "agreement": result.summary.agreement,
+        "agreement": agreement_with(second, case.image, mask, 2),
         "flags": [flag.name for flag in result.summary.flags],
         "window": result.summary.window,
     }

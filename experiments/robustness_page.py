@@ -356,10 +356,10 @@ the working grid, 2 sum(p over the mask) / (sum(p) + mask). A curve that was fit
 scans of this page maps it to the expected Dice. Here, the curve of every subject was fitted without
 that subject (a phantom counts as a subject).
 
-A model's card may name a second model; the feature is then the agreement (Dice) of the two. It was
-tried with the U-Net of the same fold, which was not trained on the subject either. The U-Net is the
-teacher of the fold model, so the two make similar errors. The table shows no gain, so the default
-model does without it.
+Agreement with a second model was tried as the feature: the Dice of the two masks, slice by slice.
+The second model was the U-Net of the same fold, which was not trained on the subject either. The
+U-Net is the teacher of the fold model, so the two make similar errors. The table shows no gain, so
+gmseg does without it.
 
 Rank correlation of expected and true Dice of slices:
 

@@ -139,15 +139,6 @@ _Tissues = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
-_SecondOpinion = Annotated[
-    bool,
-    Option(
-        "--second-opinion/--no-second-opinion",
-        help="Compare with a second model, if the model's card names one: the expected Dice of "
-        "the slices then says more. The masks are the same.",
-        rich_help_panel=QUALITY,
-    ),
-]
 _Summary = Annotated[
     Path | None,
     Option(
@@ -192,7 +183,6 @@ def segment(
     tissues: _Tissues = "gm",
     tta: Tta = 0,
     seed: Seed = 0,
-    second_opinion: _SecondOpinion = True,
     summary: _Summary = None,
     report: _Report = None,
     workers: Workers = 1,
@@ -249,7 +239,6 @@ def segment(
         clean=tuple(filter(None, clean.split(","))),
         tta=tta,
         seed=seed,
-        second_opinion=second_opinion,
     )
     options.check()
     choices = vars(options) | {"volume": volume, "mean": mean}

@@ -41,9 +41,6 @@ class Model:
     confidence : list of [float, float] or None
         Curve from soft Dice to expected Dice, see `gmseg.inference.quality.expected_dice`; None
         where it was not measured.
-    second_opinion : dict or None
-        Name of another ``"model"``, and the ``"curve"`` from the Dice between the two to the
-        expected Dice; None where it was not measured.
     graphs : dict or None
         Checksum of the exported graph (``"window"``) and of the weights that it was made from
         (``"of"``); None without a graph.
@@ -68,7 +65,6 @@ class Model:
     commit: str = "unknown"
     scores: list = field(default_factory=list)
     confidence: list | None = None
-    second_opinion: dict | None = None
     graphs: dict | None = None
     about: dict | None = None
 

@@ -21,7 +21,7 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 (n, outputs, size, size): GM, and the cord where the network has two outputs."""
 _PIXELS = 128**2  # that an exported graph processes at once
 
-# the networks used last, one of them for a second opinion: many scans load them once
+# the networks used last: many scans load them once
 _last: dict[tuple[str, str], Predictor] = {}
 _KEPT = 2
 

@@ -23,7 +23,6 @@ class SegmentOptions:
     clean: Collection[str] = ()
     tta: int = 0
     seed: int = 0
-    second_opinion: bool = True
 
     def check(self) -> None:
         """Raise InputError for options that cannot be used."""

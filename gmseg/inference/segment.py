@@ -22,7 +22,6 @@ from gmseg.inference.postprocessing import cleaned
 from gmseg.inference.quality import checks, expected_dice
 from gmseg.inference.quality.anatomy import CordFit, size_flags
 from gmseg.inference.quality.features import Features
-from gmseg.inference.second_opinion import agreement, second_session
 from gmseg.inference.segmentation import OF_CORD, TYPES, Segmentation, tissues
 from gmseg.inference.session import Session
 from gmseg.inference.summary import Summary
@@ -48,7 +47,6 @@ def segment(
     clean: Collection[str] = (),
     tta: int = 0,
     seed: int = 0,
-    second_opinion: bool = True,
     volume: int | None = None,
     mean: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -81,9 +79,6 @@ def segment(
         Number of copies to average in test-time augmentation (`gmseg.inference.tta`); 0: none.
     seed : int
         Seed of the random transforms of these copies.
-    second_opinion : bool
-        Compare with the second model that the model's card names, if any. The expected Dice then
-        comes from the agreement of the two, and says more; the mask is the same.
     volume : int, optional
         Volume of a 4-D scan, counted from 0.
     mean : bool
@@ -116,9 +111,7 @@ def segment(
     """
     reader = open_scan(scan, volume=volume, mean=mean)
     model = model if isinstance(model, Model) else load_model(model)
-    options = SegmentOptions(
-        threshold, standardise, centre, cord, within_cord, clean, tta, seed, second_opinion
-    )
+    options = SegmentOptions(threshold, standardise, centre, cord, within_cord, clean, tta, seed)
     arrays = {
         kind: np.empty(reader.shape, TYPES[kind])
         for kind, wanted in (
@@ -228,8 +221,7 @@ def _segment(
         spread = average(session, found.centres, found.soft_windows, transforms)
     threshold = model.threshold if options.threshold is None else options.threshold
     features, cord_fit = Features(), CordFit()
-    areas, cord_areas, at_border, agreements = [], [], [], []
-    second = _second_session(session, options)
+    areas, cord_areas, at_border = [], [], []
     order = slice(None, None, -1 if reader.runs_downwards else 1)
     for slab in session.slabs[order]:
         soft, parts, mask = _restored_slab(
@@ -242,12 +234,8 @@ def _segment(
         at_border.append(_at_border(soft > threshold)[order])
         line = _centreline(found)[slice(*slab)]
         checks.gather(features, session, slab, soft, found.centres[slice(*slab)], line)
-        if second is not None:
-            reach = None if found.keep_far else line
-            agreements.append(agreement(second, slab, found.centres, soft, reach)[order])
     areas_mm2 = np.concatenate(areas)
-    agreed = np.concatenate(agreements) if agreements else None
-    expected = _expected_dice(model, features, agreed)
+    expected = expected_dice.predict(features.soft_dice, model.confidence)
     flags = checks.qc_flags(
         session, found, features, areas_mm2, np.concatenate(at_border), expected
     )
@@ -273,25 +261,9 @@ def _segment(
         volume_mm3=round(geometry.volume_mm3(areas_mm2, reader.affine), 3),
         expected_dice=_rounded(expected),
         soft_dice=_rounded(features.soft_dice),
-        agreement=None if agreed is None else _rounded(agreed),
         flags=tuple(flags),
         seconds=round(time.perf_counter() - started, 3),
     )
-
-
-def _second_session(session: Session, options: SegmentOptions) -> Session | None:
-    """Return a session of the model that gives a second opinion, if one is wanted and known."""
-    opinion = session.model.second_opinion
-    if opinion is None or not options.second_opinion:
-        return None
-    return second_session(session, load_model(opinion["model"]))
-
-
-def _expected_dice(model: Model, features: Features, agreed: np.ndarray | None) -> np.ndarray:
-    """Return the expected Dice: from the agreement with a second model if there is one."""
-    if agreed is None or model.second_opinion is None:
-        return expected_dice.predict(features.soft_dice, model.confidence)
-    return expected_dice.predict(agreed, model.second_opinion["curve"])
 
 
 def _localised(session: Session, centre, cord: ScanReader | None) -> Localisation:

@@ -48,8 +48,6 @@ class Summary:
     soft_dice : list of (float or None)
         Dice per slice between the soft segmentation and its own mask (soft > 0.5) on the working
         grid; None without GM.
-    agreement : list of (float or None), or None
-        Dice per slice with the second model on the working grid; None without a second opinion.
     flags : tuple of Flag
         QC flags.
     seconds : float
@@ -73,7 +71,6 @@ class Summary:
     volume_mm3: float
     expected_dice: list[float | None]
     soft_dice: list[float | None]
-    agreement: list[float | None] | None
     flags: tuple[Flag, ...]
     seconds: float
 

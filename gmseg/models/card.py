@@ -26,8 +26,6 @@ def check_card(card: Path, model) -> None:
         "threshold_grid": model.threshold_grid != "native",
         "scores": not isinstance(model.scores, list),
         "graphs": model.graphs is not None and not _are_graphs(model.graphs),
-        "second_opinion": model.second_opinion is not None
-        and not _is_second_opinion(model.second_opinion),
         "about": model.about is not None and not _is_about(model.about),
         "confidence": model.confidence is not None and not are_knots(model.confidence),
         **{key: not _is_text(getattr(model, key)) for key in ("trained_on", "command", "commit")},
@@ -43,13 +41,6 @@ def _are_graphs(value) -> bool:
     """Return whether a value describes an exported graph; see `gmseg.core.model.Model`."""
     return isinstance(value, dict) and all(
         isinstance(value.get(key), str) for key in ("window", "of")
-    )
-
-
-def _is_second_opinion(value) -> bool:
-    """Return whether a value names a model and has a curve; see `gmseg.core.model.Model`."""
-    return (
-        isinstance(value, dict) and _is_name(value.get("model")) and are_knots(value.get("curve"))
     )
 
 

@@ -242,7 +242,7 @@ def write_card(model: Model) -> Path:
     """Write a model's JSON next to its weights, and return its path."""
     content = asdict(model)
     del content["weights"]
-    for key in ("graphs", "second_opinion", "about"):
+    for key in ("graphs", "about"):
         if content[key] is None:
             del content[key]
     card = card_of(model.weights)

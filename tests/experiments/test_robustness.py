@@ -90,12 +90,14 @@ def test_whole_scans_and_options_are_listed():
 def test_scan_is_degraded_segmented_and_scored():
     case = robustness.synthetic_case(10_001)
     assert case.data.shape[2] == robustness.SLICES
+    models = load_model(), load_model("unet")
     good, lost = (
-        robustness.evaluate_degraded("fold", load_model(), "a", case, "x", degradation, grade)
+        robustness.evaluate_degraded("fold", models, "a", case, "x", degradation, grade)
         for degradation, grade in (("none", 0), ("slices lost", 1))
     )
     assert good["dice"] > 0.75
     assert len(good["slice_dice"]) == len(good["soft_dice"]) == robustness.SLICES
+    assert min(good["agreement"]) > 0.75
     assert good["flags"] == []
     assert lost["flags"] == ["no-gm"]
     assert lost["dice"] < good["dice"] - 0.2

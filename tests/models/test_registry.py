@@ -175,9 +175,7 @@ def test_importing_again_replaces_weights_in_a_file_of_their_own(release, tmp_pa
 
 def test_fields_of_a_card(imported):
     card = json.loads(imported.weights.with_name("ours.json").read_text())
-    assert card.keys() == set(Model.__dataclass_fields__) - {
-        *("weights", "graphs", "second_opinion", "about")
-    }
+    assert card.keys() == set(Model.__dataclass_fields__) - {"weights", "graphs", "about"}
     assert card["weights_sha256"] == registry.sha256(imported.weights)
 
 

@@ -1,7 +1,4 @@
-"""The Dice to expect of a slice, from one feature and a curve fitted on references.
-
-The feature is the soft Dice of the slice, or its agreement with a second model.
-"""
+"""The Dice to expect of a slice, from its soft Dice and a curve fitted on references."""
 
 from __future__ import annotations
 
@@ -17,14 +14,14 @@ def fit(feature: np.ndarray, dice: np.ndarray) -> list[list[float]]:
     Parameters
     ----------
     feature, dice : numpy.ndarray
-        One value per slice: soft Dice or agreement, and Dice against the reference.
+        One value per slice: soft Dice, and Dice against the reference.
 
     Returns
     -------
     list of [float, float]
-        Feature and expected Dice, increasing: the ``confidence`` of a model, or the ``curve`` of
-        its second opinion. It goes through the means of ten equally large parts of the slices,
-        made monotone by isotonic regression, and through (0, 0).
+        Feature and expected Dice, increasing: the ``confidence`` of a model. It goes through the
+        means of ten equally large parts of the slices, made monotone by isotonic regression, and
+        through (0, 0).
 
     Examples
     --------
@@ -52,10 +49,9 @@ def predict(feature, curve) -> np.ndarray:
     Parameters
     ----------
     feature : sequence of float
-        One value per slice, NaN where it is unknown: soft Dice, or agreement with a second model.
+        Soft Dice of every slice, NaN where it is unknown.
     curve : list of [float, float] or None
-        ``confidence``, or the curve in ``second_opinion``, of the model; without it nothing is
-        predicted.
+        ``confidence`` of the model; without it nothing is predicted.
 
     Returns
     -------
