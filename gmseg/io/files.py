@@ -166,13 +166,14 @@ def check_link(path: Path) -> None:
 def new_folders(paths) -> Iterator[None]:
     """Create the folders of files, and remove them again if the files are not written."""
     created: list[Path] = []
-    for path in paths:
-        created += [folder for folder in path.absolute().parents if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    try:  # from here: a signal may end the process as soon as a folder exists
+        for folder in {parent: None for path in paths for parent in path.absolute().parents[::-1]}:
+            if not folder.exists():
+                created.append(folder)
+                folder.mkdir(exist_ok=True)
         yield
     except BaseException:
-        for folder in created:
+        for folder in reversed(created):
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise

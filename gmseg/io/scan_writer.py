@@ -44,9 +44,8 @@ def part_writers(
             images = [like_scan(scan.like, array) for array in arrays]
             for image in images:
                 image.header["descrip"] = description
-            for path in types:  # another process may have removed a folder that was empty
-                path.parent.mkdir(parents=True, exist_ok=True)
-            write_images(dict(zip(types, images, strict=True)), overwrite=overwrite)
+            with new_folders(types):  # another process may have removed a folder that was empty
+                write_images(dict(zip(types, images, strict=True)), overwrite=overwrite)
             return
         with (
             atomic_paths(types, overwrite=overwrite) as temporaries,

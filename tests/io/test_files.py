@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -27,6 +28,20 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_signal_right_after_a_folder_is_created_leaves_none(tmp_path, monkeypatch):
+    mkdir = Path.mkdir
+
+    def interrupted(folder, **options):
+        mkdir(folder, **options)
+        if folder.name == "b":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "mkdir", interrupted)
+    with pytest.raises(KeyboardInterrupt), files.new_folders([tmp_path / "a" / "b" / "mask.nii"]):
+        pytest.fail("the signal came before")
+    assert list(tmp_path.iterdir()) == []
 
 
 WRITE_FOREVER = """
