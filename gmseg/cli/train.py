@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,14 @@ from typer import Argument, Option
 
 from gmseg.cli.console import long_progress_bar, note, say
 from gmseg.cli.options import METHOD, OUTPUT, Protocol, Seed
+
+
+class Precision(StrEnum):
+    """Precision of convolutions in training."""
+
+    float32 = "float32"
+    bf16 = "bf16"
+
 
 _Dataset = Annotated[
     list[Path],
@@ -65,6 +74,13 @@ _EarlyStop = Annotated[
         rich_help_panel=METHOD,
     ),
 ]
+_Precision = Annotated[
+    Precision,
+    Option(
+        help="Precision of convolutions in training: bf16 (bfloat16) is meant for graphics cards.",
+        rich_help_panel=METHOD,
+    ),
+]
 _TensorBoard = Annotated[
     bool,
     Option(
@@ -89,6 +105,7 @@ def train(
     tensorboard: _TensorBoard = False,
     resume: _Resume = False,
     seed: Seed = 0,
+    precision: _Precision = Precision.float32,
 ) -> int:
     """Train a network on your own masks.
 
@@ -106,6 +123,7 @@ def train(
     choices += ["--from", Path(start).name] if start else []
     choices += ["--template", template.name] if template else []
     choices += ["--early-stop", str(early_stop)] if early_stop else []
+    choices += ["--precision", precision] if precision != Precision.float32 else []
     folders = [folder.name for folder in dataset]
     with long_progress_bar(unit="step", smoothing=0.05) as bar:
         trained = run(
@@ -118,6 +136,7 @@ def train(
             early_stop=early_stop,
             tensorboard=tensorboard,
             seed=seed,
+            precision=precision.value,
             resume=resume,
             command=shlex.join(["gmseg", "train", *folders, *choices, "--out", "DIR"]),
             commit=commit(),

@@ -101,7 +101,8 @@ def build_network(sizes: NetworkSizes = NetworkSizes()) -> keras.Model:
 
     x = norm_and_dropout(layers.Concatenate(name="branches")(branches), "branches")
     x = conv(x, "amort", kernel=1, filters=64)
-    logits = layers.Conv2D(sizes.outputs, 1, name="logits")(x)
+    # in single precision, also where the other layers train in a lower one
+    logits = layers.Conv2D(sizes.outputs, 1, name="logits", dtype="float32")(x)
     soft = layers.Activation("sigmoid", name="soft")(logits)
     return keras.Model(windows, soft, name="gmseg")
 

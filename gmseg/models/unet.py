@@ -73,6 +73,6 @@ def build_unet(sizes: UNetSizes = UNetSizes()) -> keras.Model:
         x = layers.Conv2DTranspose(width, 2, strides=2, name=f"rise{scale}")(x)
         x = layers.Concatenate(name=f"join{scale}")([x, left[scale - 1]])
         x = conv(conv(x, f"up{scale}_1", width), f"up{scale}_2", width)
-    logits = layers.Conv2D(sizes.outputs, 1, name="logits")(x)
+    logits = layers.Conv2D(sizes.outputs, 1, name="logits", dtype="float32")(x)
     soft = layers.Activation("sigmoid", name="soft")(logits)
     return keras.Model(window, soft, name="unet")

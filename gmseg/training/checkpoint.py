@@ -118,7 +118,8 @@ def load(path: Path, network, identity: str) -> State:
             f"remove it or choose another `out`"
         ) from None
     raise InputError(
-        f"{path}: belongs to a run with another protocol, seed or data; choose another `out`"
+        f"{path}: belongs to a run with another precision, protocol, seed or data; "
+        f"choose another `out`"
     )
 
 

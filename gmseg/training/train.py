@@ -28,6 +28,8 @@ from gmseg.training.protocol import Protocol, load_protocol
 from gmseg.training.samples import TrainingSet, prepare_training_set
 from gmseg.training.validation import calibrate, mean_dice, read_cases
 
+PRECISIONS = {"float32": "float32", "bf16": "mixed_bfloat16"}
+"""Precisions of the arithmetic in training, and how Keras names them."""
 _OUTPUTS = ("checkpoint.npz", "model.json", "model.weights.h5", "log.csv", "curves.png")
 _GM_SHARE = 0.02  # GM in a window, about: the output of a new network
 _LEAST_SHIFT = 0.005  # a smaller one would be written as 0.00
@@ -44,6 +46,7 @@ def train(
     early_stop: int | None = None,
     tensorboard: bool = False,
     seed: int = 0,
+    precision: str = "float32",
     resume: bool = False,
     command: str = "gmseg.training.train.train",
     commit: str = "unknown",
@@ -69,6 +72,9 @@ def train(
     tensorboard, resume : bool
         Whether to write ``out/tensorboard``, and to continue from the checkpoint in `out`.
     seed : int
+    precision : {"float32", "bf16"}
+        Precision of convolutions in training. bfloat16 is meant for graphics cards; weights,
+        loss and validation stay in single precision.
     command, commit : str
         Provenance for the model card.
     describe, progress : callable, optional
@@ -84,7 +90,9 @@ def train(
     """
     folders = dataset if isinstance(dataset, list | tuple) else [dataset]
     out = _check_out(out, resume)
-    plan = _check(folders, out, protocol, split, start, template, early_stop, tensorboard, seed)
+    plan = _check(folders, out, protocol, split, start, template, early_stop, seed, precision)
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise InputError("`tensorboard=True` needs TensorBoard; pip install tensorboard")
     _describe(plan, folders, resume, describe)
     with _alone(out):
         _check_out(out, resume)  # again: another run may have ended in the meantime
@@ -111,6 +119,7 @@ class _Plan:
     start: Model | None
     template: Path | None
     early_stop: int | None
+    precision: str
 
 
 def _check_out(out, resume: bool) -> Path:
@@ -139,25 +148,26 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _check(
-    folders, out, protocol, split, start, template, early_stop, tensorboard: bool, seed: int
+    folders, out, protocol, split, start, template, early_stop, seed: int, precision: str
 ) -> _Plan:
     """Return the choices of a run, or say which of them cannot be used."""
     import_keras()
+    if precision not in PRECISIONS:
+        raise InputError(f"`precision`: {precision!r} is unknown; choose {' or '.join(PRECISIONS)}")
     if not isinstance(protocol, Protocol):
         protocol = load_protocol(protocol)
     scans = [scan for folder in folders for scan in find_scans(folder)]
     training, held_out = split_by_subject(scans, split)
     if early_stop and not held_out:
         raise InputError("`early_stop` needs held-out subjects; choose another `split`")
-    if tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise InputError("`tensorboard=True` needs TensorBoard; pip install tensorboard")
     if start is not None:
         start = start if isinstance(start, Model) else registry.load_model(start)
         _check_start(start, network_sizes(protocol.network), held_out)
         if start.has_cord and any(scan.cord is not None for scan in training):
             protocol = replace(protocol, network=protocol.network | {"outputs": 2})
     template = Path(template) if template is not None else None
-    return _Plan(out, protocol, seed, training, held_out, start, template, early_stop or None)
+    stop = early_stop or None
+    return _Plan(out, protocol, seed, training, held_out, start, template, stop, precision)
 
 
 def _check_start(start: Model, sizes, held_out: list[LabelledScan]) -> None:
@@ -214,7 +224,9 @@ def _build(plan: _Plan) -> Run:
     protocol = plan.protocol
     keras.utils.set_random_seed(plan.seed)
     sizes = network_sizes(protocol.network)
-    network, averaged = logits_of(build(sizes)), build(sizes)
+    with _precision(plan.precision):
+        network = logits_of(build(sizes))
+    averaged = build(sizes)
     first = np.log(_GM_SHARE / (1 - _GM_SHARE))
     network.get_layer("logits").bias.assign([first] * protocol.outputs)
     if plan.start is not None:
@@ -229,6 +241,18 @@ def _build(plan: _Plan) -> Run:
         state = checkpoint.load(plan.out / checkpoint.NAME, network, identity)
     early_stop = plan.early_stop
     return Run(plan.out, protocol, plan.seed, network, averaged, state, identity, [], early_stop)
+
+
+@contextlib.contextmanager
+def _precision(name: str) -> Iterator[None]:
+    """Build layers of this precision, see `train`."""
+    config = import_keras().config
+    before = config.dtype_policy()
+    config.set_dtype_policy(PRECISIONS[name])
+    try:
+        yield
+    finally:
+        config.set_dtype_policy(before)
 
 
 def _fill_from(network, start) -> None:
@@ -252,6 +276,7 @@ def _identity(plan: _Plan) -> str:
         {
             "protocol": asdict(plan.protocol),
             "seed": plan.seed,
+            "precision": plan.precision,
             **scans,
             "start": plan.start.weights_sha256 if plan.start is not None else None,
             "template": [sha256(file) for file in maps],

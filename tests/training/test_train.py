@@ -21,6 +21,7 @@ from gmseg.core.resampling import to_working_grid
 from gmseg.datasets.folders import bids_scans
 from gmseg.datasets.phantom import write_challenge
 from gmseg.models import registry
+from gmseg.models.backend import import_keras
 from gmseg.training import loop, losses, train
 from gmseg.training.augmentation import Augmentation
 from gmseg.training.protocol import Loss, Phantoms, load_protocol
@@ -61,7 +62,9 @@ def test_a_run_repeats_resumes_and_leaves_a_model(dataset, tmp_path):
         assert json.loads(str(saved["log"]))["step"] == 5
     with pytest.raises(InputError, match="exists; set `resume=True`"):
         run(dataset, tmp_path / "cut", protocol)
-    with pytest.raises(InputError, match="belongs to a run with another protocol, seed or data"):
+    with pytest.raises(
+        InputError, match="belongs to a run with another precision, protocol, seed or data"
+    ):
         run(dataset, tmp_path / "cut", protocol, resume=True, seed=7)
     resumed = run(dataset, tmp_path / "cut", protocol, resume=True)
     for first, second in zip(weights_of(whole), weights_of(resumed), strict=True):
@@ -173,6 +176,21 @@ def test_training_continues_from_a_model(dataset, tmp_path):
     wide = dataclasses.replace(protocol, network={"filters": 8})
     with pytest.raises(InputError, match="its network has filters 32, the protocol's 8"):
         run(dataset, tmp_path / "wide", wide, start="default")
+
+
+def test_training_in_bfloat16_leaves_a_model_in_single_precision(dataset, tmp_path):
+    exact, coarse = (
+        run(dataset, tmp_path / name, precision=name, resume=True) for name in train.PRECISIONS
+    )
+    assert import_keras().config.dtype_policy().name == "float32"
+    pairs = list(zip(weights_of(exact), weights_of(coarse), strict=True))
+    assert all(second.dtype == np.float32 for _, second in pairs)
+    assert any((first != second).any() for first, second in pairs)
+    assert coarse.scores[0]["value"] == pytest.approx(exact.scores[0]["value"], abs=0.05)
+    with pytest.raises(InputError, match="another precision, protocol, seed or data"):
+        run(dataset, tmp_path / "bf16", resume=True)
+    with pytest.raises(InputError, match="'half' is unknown; choose float32 or bf16"):
+        run(dataset, tmp_path / "half", precision="half")
 
 
 def test_numbers_for_tensorboard(dataset, tmp_path):
