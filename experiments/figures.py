@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 
 import gmseg
 from gmseg.core import pipeline
+from gmseg.core.resampling import to_working_grid
 from gmseg.datasets.splits import subjects_named
 from gmseg.inference.engines import load_predictor
 from gmseg.io.image import read_scan
@@ -37,8 +38,8 @@ def main(data=None, model=None, out: Path = IMAGES):
     from gmseg.core.network import build_network
 
     network = build_network()
-    save(draw_architecture(network), out / "architecture.png", dpi=130)
-    save(draw_receptive_field(network), out / "receptive_field.png", dpi=130)
+    save(draw_architecture(network), out / "architecture.png", dpi=150)
+    save(draw_receptive_field(network), out / "receptive_field.png", dpi=150)
     save(draw_pipeline(), out / "pipeline.png", dpi=130)
     if data is None:
         print("no folder given: segsample.jpg and video_ss.png need a real scan")
@@ -115,6 +116,7 @@ def pipeline_steps() -> tuple[list, np.ndarray, np.ndarray]:
     scan = read_scan(bundled("data/sample/phantom_t2s.nii.gz"))
     k = scan.shape[2] // 2
     prepared = pipeline.prepare(scan, model)
+    working = to_working_grid(scan.get_fdata(), scan.affine, model.voxel_size_mm)
     soft_windows = pipeline.predict_windows(load_predictor(model), prepared.windows)[:, 0]
     soft = pipeline.restore(soft_windows, prepared.centres, prepared.grid)
     native = scan.get_fdata()[..., k]
@@ -126,12 +128,12 @@ def pipeline_steps() -> tuple[list, np.ndarray, np.ndarray]:
     threshold = f"soft > {model.threshold:g}, native grid"
     steps = [
         ("scan", native, sizes_mm[:2], sizes),
-        ("working grid", prepared.grid.data[..., k], working_mm, grid),
+        ("working grid", working.data[..., k], working_mm, grid),
         ("window", prepared.windows[k], working_mm, window),
         ("soft segmentation", soft_windows[k], working_mm, "probability of GM, 0 to 1"),
         ("mask", soft[..., k] > model.threshold, sizes_mm[:2], threshold),
     ]
-    middle = np.array(prepared.grid.data.shape[:2]) / 2
+    middle = np.array(working.shape[:2]) / 2
     window_mm = (prepared.centres[k] - middle) * model.voxel_size_mm
     return steps, np.array(native.shape) * sizes_mm[:2] / 2, window_mm
 

@@ -13,10 +13,12 @@ from gmseg.core import windows
 from gmseg.core.resampling import to_working_grid
 from gmseg.io.image import read_scan
 from gmseg.io.resources import bundled
+from gmseg.paper.style import PAGE_IN, SMALL_PT, TEXT_PT
 from gmseg.report.panels import INK, axes_at
 
 _BLUE = "#0072b2"
-_WORDS: dict = {"size": 10.5, "color": INK}
+_WORDS: dict = {"size": TEXT_PT, "color": INK}
+_HIGH, _FOOT = 0.46, 0.58  # of a box and of the text below them, in inches
 _LEVELS = ("#f0e442", "#7fd6a8", "#56b4e9", "#e69f00", "#ff7ab8", "#d55e00", "#cc79a7")
 
 
@@ -35,35 +37,37 @@ def draw_architecture(network) -> Figure:
     """
     graph = _graph(network)
     layers = {name: network.get_layer(name) for name in graph}
-    cells, rows = _layout(graph)
-    columns = [[n for n in graph if cells[n][0] == c] for c in range(1 + cells[[*graph][-1]][0])]
-    forks = [any(sum(n in used for used in graph.values()) > 1 for n in c) for c in columns]
-    widths = [1.0 if any(_is_conv(layers[n]) for n in c) else 0.8 for c in columns]
-    gaps = [0.4 if fork else 0.14 for fork in forks]
-    lefts = 0.15 + np.cumsum([0, *(np.array(widths) + gaps)])
-    pitch, high, foot = 0.86, 0.68, 0.98
-    figure, ax = _canvas(lefts[-1] - gaps[-1] + 0.15, foot + rows * pitch)
+    cells, columns = _layout(graph)
+    levels = [[n for n in graph if cells[n][0] == k] for k in range(1 + cells[[*graph][-1]][0])]
+    forks = [any(sum(n in used for used in graph.values()) > 1 for n in k) for k in levels]
+    heights = [_HIGH if any(_is_conv(layers[n]) for n in k) else 0.75 * _HIGH for k in levels]
+    gaps = [0.24 if fork else 0.14 for fork in forks]
+    depths = np.cumsum([0, *(np.array(heights) + gaps)])
+    pitch = min((PAGE_IN - 0.1) / columns, 1.4)
+    left, wide = (PAGE_IN - columns * pitch) / 2, pitch - 0.12
+    figure, ax = _canvas(PAGE_IN, _FOOT + depths[-1])
     rates = [layer.dilation_rate[0] for layer in layers.values() if _is_conv(layer)]
-    middles = {name: foot + (rows - row - 0.5) * pitch for name, (_, row) in cells.items()}
+    middles = {name: left + (column + 0.5) * pitch for name, (_, column) in cells.items()}
+    tops = {name: _FOOT - 0.05 + depths[-1] - depths[level] for name, (level, _) in cells.items()}
     ends: dict[str, list] = {name: [] for name in graph}
     for name, inputs in graph.items():
-        left, wide, middle = lefts[cells[name][0]], widths[cells[name][0]], middles[name]
+        high, top, middle = heights[cells[name][0]], tops[name], middles[name]
         joins = len(inputs) > 1
         for source in inputs:
-            ends[source].append((left, middles[source] if joins else middle))
-        tall = (rows - 1) * pitch + high if joins else high
+            ends[source].append((middles[source] if joins else middle, top))
+        broad = (columns - 1) * pitch + wide if joins else wide
         colour, words = _describe(layers[name], max(rates))
-        box = FancyBboxPatch((left, middle - tall / 2), wide, tall, fc=colour, ec=INK, zorder=3)
-        box.set_boxstyle("round", pad=0, rounding_size=0.06)
+        box = FancyBboxPatch((middle - broad / 2, top - high), broad, high, fc=colour, ec=INK)
+        box.set(zorder=3, linewidth=0.8)
+        box.set_boxstyle("round", pad=0, rounding_size=0.04)
         ax.add_patch(box)
-        centred = {"color": INK, "ha": "center", "va": "center", "zorder": 4}
-        above = 0.03 + 0.085 * (1 + words.count("\n"))
-        ax.text(left + wide / 2, middle + above, name, size=8.5, style="italic", **centred)
-        ax.text(left + wide / 2, middle - 0.1, words, size=10, **centred)
+        centred = {"color": INK, "ha": "center", "va": "center", "zorder": 4, "size": SMALL_PT}
+        ax.text(middle, top - 0.095, name, style="italic", **centred)
+        ax.text(middle, (top - 0.17 + top - high) / 2, words, linespacing=1.05, **centred)
     for order, (name, places) in enumerate(ends.items()):
-        column = cells[name][0]
-        _connect(ax, (lefts[column] + widths[column], middles[name]), places, 1 + order / 100)
-    ax.text(0.15, 0.15, _summary(network), size=10.5, color=INK, linespacing=1.6)
+        bottom = tops[name] - heights[cells[name][0]]
+        _connect(ax, (middles[name], bottom), places, 1 + order / 100)
+    ax.text(0.05, 0.06, _summary(network), size=TEXT_PT, color=INK, linespacing=1.4)
     return figure
 
 
@@ -85,29 +89,29 @@ def draw_receptive_field(network, *, rates=(1, 2, 6), window=None) -> Figure:
         Left, the taps of the convolutions; right, squares on the window.
     """
     window = _sample_window() if window is None else window
-    figure, ax = _canvas(10.4, 4.9)
+    figure, ax = _canvas(PAGE_IN, 3.3)
     _draw_rates(figure, ax, rates)
-    ax.text(0.2, 2.28, "Nine weights each, at every rate.", **_WORDS)
-    ax.text(0.2, 1.96, "Receptive field of the branches of the network:", **_WORDS)
+    ax.text(0.1, 1.52, "Nine weights each, at every rate.", **_WORDS)
+    ax.text(0.1, 1.3, "Receptive field of the branches of the network:", **_WORDS)
 
     rows, columns = window.shape
-    shown = axes_at(figure, "window", 6.1, 0.35, 4.15, 4.15)
+    shown = axes_at(figure, "window", 4.1, 0.08, 2.94, 2.94)
     shown.imshow(window.T, cmap="gray", origin="lower", vmax=np.percentile(window, 99.5))
-    ax.text(6.1, 4.6, f"a window of {rows} x {columns} pixels", **_WORDS)
+    ax.text(4.1, 3.1, f"a window of {rows} x {columns} pixels", **_WORDS)
     reach = reach_px(network)
     joined = next(inputs for inputs in _graph(network).values() if len(inputs) > 1)
     joined = sorted(joined, key=lambda name: np.inf if (far := reach[name]) is None else far)
     for i, name in enumerate(joined):
-        y, far = 1.65 - i * 1.5 / len(joined), reach[name]
+        y, far = 1.1 - i * 1.1 / len(joined), reach[name]
         colour = "white" if far is None else _LEVELS[i % len(_LEVELS)]
-        ax.add_patch(Rectangle((0.25, y - 0.07), 0.3, 0.14, fc=colour, ec=INK, lw=0.8))
-        ax.text(0.7, y, name, va="center", **_WORDS)
+        ax.add_patch(Rectangle((0.13, y - 0.05), 0.22, 0.1, fc=colour, ec=INK, lw=0.6))
+        ax.text(0.48, y, name, va="center", **_WORDS)
         text = "the whole window" if far is None else f"±{far} pixels"
-        ax.text(2.2, y, text, va="center", **_WORDS)
+        ax.text(1.6, y, text, va="center", **_WORDS)
         if far is not None:
             corner = (rows // 2 - far - 0.5, columns // 2 - far - 0.5)
             side = 2 * far + 1
-            shown.add_patch(Rectangle(corner, side, side, fill=False, ec=colour, lw=1.8))
+            shown.add_patch(Rectangle(corner, side, side, fill=False, ec=colour, lw=1.3))
     return figure
 
 
@@ -118,12 +122,13 @@ def _draw_rates(figure, ax, rates) -> None:
         taps = max(rates) + rate * np.array([-1, 0, 1])
         weights = np.zeros((cells, cells))
         weights[np.ix_(taps, taps)] = 1
-        left, side = 0.2 + i * 5.7 / len(rates), 5.7 / len(rates) - 0.15
-        grid = axes_at(figure, f"rate {rate}", left, 4.5 - side, side, side)
+        left, side = 0.1 + i * 3.95 / len(rates), 3.95 / len(rates) - 0.12
+        grid = axes_at(figure, f"rate {rate}", left, 3.02 - side, side, side)
         colours = ListedColormap(["#e8edf2", _BLUE])
-        grid.pcolormesh(weights, cmap=colours, edgecolors="white", linewidth=0.8)
+        grid.pcolormesh(weights, cmap=colours, edgecolors="white", linewidth=0.5)
         grid.spines[:].set_visible(False)
-        ax.text(left, 4.6, f"rate {rate}: {2 * rate + 1} x {2 * rate + 1} pixels", **_WORDS)
+        text = f"rate {rate}: {2 * rate + 1} x {2 * rate + 1} pixels"
+        ax.text(left, 3.1, text, **_WORDS | {"size": SMALL_PT})
 
 
 def reach_px(network) -> dict[str, int | None]:
@@ -226,20 +231,20 @@ def _graph(network) -> dict[str, list[str]]:
 
 
 def _layout(graph) -> tuple[dict[str, tuple[int, float]], int]:
-    """Return the column and row of every layer, and the number of rows."""
+    """Return the level and column of every layer, and the number of columns."""
     users = {name: [n for n, inputs in graph.items() if name in inputs] for name in graph}
     to_end: dict[str, int] = {}
     for name in reversed(graph):
         to_end[name] = 1 + max((to_end[user] for user in users[name]), default=-1)
     joined = next(inputs for inputs in graph.values() if len(inputs) > 1)
-    row_of = {}
-    for row, name in enumerate(joined):
+    column_of = {}
+    for column, name in enumerate(joined):
         while len(users[name]) == 1 and graph[name]:
-            row_of[name] = row
+            column_of[name] = column
             (name,) = graph[name]
     last = max(to_end.values())
     middle = (len(joined) - 1) / 2
-    return {name: (last - to_end[name], row_of.get(name, middle)) for name in graph}, len(joined)
+    return {name: (last - to_end[name], column_of.get(name, middle)) for name in graph}, len(joined)
 
 
 def _describe(layer, largest_rate: int) -> tuple[str | tuple[float, ...], str]:
@@ -258,7 +263,7 @@ def _describe(layer, largest_rate: int) -> tuple[str | tuple[float, ...], str]:
     words = {
         "GlobalAveragePooling2D": "spatial\nmean",
         "RepeatOverImage": "repeated\nover image",
-        "Concatenate": f"joined,\n{channels}\nchannels",
+        "Concatenate": f"joined, {channels} channels",
         "Activation": getattr(getattr(layer, "activation", None), "__name__", ""),
     }.get(kind, f"{channels} channel" + "s" * (channels > 1))
     return "#fbe3b0" if kind in {"GlobalAveragePooling2D", "RepeatOverImage"} else "#ffffff", words
@@ -286,14 +291,14 @@ def _summary(network) -> str:
 
 
 def _connect(ax, start, places, order: float) -> None:
-    """Draw arrows from a start to several places, with right angles; crossings show a gap."""
-    for width, colour, above in ((5, "white", 0), (1.2, INK, 0.005)):
+    """Draw arrows down to several places, with right angles; crossings show a gap."""
+    for width, colour, above in ((3.5, "white", 0), (0.8, INK, 0.005)):
         for x, y in places:
-            bend = x if y == start[1] else start[0] + 0.2
-            xs, ys = [start[0], bend, bend, x], [start[1], start[1], y, y]
+            bend = y if x == start[0] else start[1] - 0.1
+            xs, ys = [start[0], start[0], x, x], [start[1], bend, bend, y]
             ax.plot(xs, ys, color=colour, linewidth=width, zorder=order + above)
     for x, y in places:
-        ax.plot(x - 0.04, y, ">", color=INK, markersize=5, zorder=3)
+        ax.plot(x, y + 0.025, "v", color=INK, markersize=3.5, zorder=3)
 
 
 def _is_conv(layer) -> bool:
