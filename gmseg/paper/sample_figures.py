@@ -18,7 +18,7 @@ from gmseg.report.panels import DARK, PALE, REFERENCE, axes_at, gray_limits
 
 # distinguishable with red-green colour blindness (Okabe & Ito)
 RATERS = (REFERENCE, "#f0a202", "#009e73", "#cc79a7", "#f0e442", "#d55e00")
-_CONTRAST_PX = 48  # side of the square in a window's middle that sets its black and white
+_CONTRAST_PX = 48  # side of the square around the GM that sets black and white
 _GAP = 0.06  # inches
 
 
@@ -108,8 +108,8 @@ def draw_pairs(rows: dict, *, columns: int = 6, size: int | None = None) -> Figu
     columns : int
         Number of pairs of each row.
     size : int, optional
-        Side of the square around the middle that is shown, in pixels; by default the whole
-        window.
+        Side of the square around the GM of the first row that is shown, in pixels; by default
+        the whole window.
 
     Returns
     -------
@@ -126,10 +126,9 @@ def draw_pairs(rows: dict, *, columns: int = 6, size: int | None = None) -> Figu
         name: [np.reshape(part, np.shape(part)[:3])[:columns] for part in pair]
         for name, pair in rows.items()
     }
-    first = next(iter(rows.values()))[0]
-    middle = np.array(first.shape[1:]) // 2
-    inner = tuple(slice(max(m - _CONTRAST_PX // 2, 0), m + _CONTRAST_PX // 2) for m in middle)
-    limits = [gray_limits(window[inner]) for window in first]
+    first, first_masks = next(iter(rows.values()))
+    centres = [_gm_centre(mask) for mask in first_masks]
+    limits = [_limits_near(*pair) for pair in zip(first, centres, strict=True)]
     half = (size or max(first.shape[1:])) / 2
 
     (side, width), head = panel_side(len(first), _GAP), 0.22
@@ -143,8 +142,22 @@ def draw_pairs(rows: dict, *, columns: int = 6, size: int | None = None) -> Figu
             ax = axes_at(figure, f"{name} {i}", *place)
             show_plane(ax, window, (1, 1), limits[i])
             outline_plane(ax, mask, (1, 1), REFERENCE)
-            zoom(ax, middle - 0.5, half)
+            reach = np.array(window.shape) - half  # only what lies in the window is shown
+            zoom(ax, np.clip(centres[i], half - 0.5, reach - 0.5), half)
     return figure
+
+
+def _gm_centre(mask: np.ndarray) -> np.ndarray:
+    """Return the centre of the GM of a window, or of the window if it has none."""
+    inside = np.argwhere(mask > 0.5)
+    return inside.mean(axis=0) if len(inside) else (np.array(mask.shape) - 1) / 2
+
+
+def _limits_near(window: np.ndarray, centre: np.ndarray) -> tuple[float, float]:
+    """Return the values to show as black and white around a pixel."""
+    low = np.maximum(np.rint(centre).astype(int) - _CONTRAST_PX // 2, 0)
+    rows, columns = (slice(first, first + _CONTRAST_PX) for first in low)
+    return gray_limits(window[rows, columns])
 
 
 def draw_sites(items, *, field_mm: float = 20.0) -> Figure:
