@@ -317,7 +317,8 @@ def _measurements(entry: dict) -> str:
     from numpy import mean, median
 
     areas = [area for area in entry["area_mm2"] if area > 0]
-    cord_areas = [area for area in entry.get("cord_area_mm2") or [] if area > 0]
+    both = zip(entry["area_mm2"], entry.get("cord_area_mm2") or [], strict=False)
+    cord_areas = [cord for area, cord in both if area > 0 and cord > 0]  # as on the QC page
     dice = [value for value in entry["expected_dice"] if value is not None]
     parts = [
         f"GM in {len(areas)} of {len(entry['area_mm2'])} slices",

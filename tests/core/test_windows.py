@@ -74,12 +74,12 @@ def test_windows_of_a_scan_are_those_of_its_working_grid(code, spacings, size, c
     centres = centre + rng.integers(-3, 4, (3, 2))
     expected = windows.cut(grid.data, centres, size, windows.darkest(grid.data))
     found = windows.cut_from_scan(data, turned.affine, centres, size, 0.25)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(found, expected, atol=1e-4)  # of values up to 90
     # and back
     back = grid_geometry(data.shape, turned.affine)
     pasted = windows.paste(found, centres, back.shape)
     np.testing.assert_allclose(
-        windows.paste_to_scan(found, centres, back), to_native_grid(pasted, back), rtol=1e-6
+        windows.paste_to_scan(found, centres, back), to_native_grid(pasted, back), atol=1e-4
     )
 
 

@@ -24,7 +24,7 @@ def small_limits(monkeypatch):
     """Treat every scan as a large one, in slabs of 4 slices."""
     for module in (scan_reader, session):
         monkeypatch.setattr(module, "IN_MEMORY_BYTES", 1000)
-    monkeypatch.setattr(scan_reader, "_SLAB_BYTES", 6_000_000)
+    monkeypatch.setattr(scan_reader, "_SLAB_BYTES", 3_000_000)
 
 
 @pytest.mark.parametrize(("ending", "downwards"), [(".nii", False), (".nii.gz", True)])

@@ -60,7 +60,7 @@ def test_a_checkpoint_is_read_as_written(tmp_path):
     restored = [*other.variables, *other.optimizer.variables]
     for before, after in zip(written, restored, strict=True):
         np.testing.assert_array_equal(np.asarray(before), np.asarray(after))
-    with pytest.raises(InputError, match="belongs to a run with another protocol"):
+    with pytest.raises(InputError, match="belongs to a run with another precision, protocol"):
         checkpoint.load(tmp_path / "c.npz", other, "another run")
     whole = (tmp_path / "c.npz").read_bytes()
     (tmp_path / "c.npz").write_bytes(whole[: len(whole) // 2])

@@ -127,7 +127,7 @@
     const done = all.filter(verdictOf).length;
     const flagged = all.filter((scan) => scan.flags.length).length;
     const part = listed.length < all.length ? `${listed.length} of ` : "";
-    byId("counts").textContent = `${part}${all.length} scans · ${flagged} with QC flags · ${done} with a verdict`;
+    byId("counts").textContent = `${part}${all.length} ${all.length === 1 ? "scan" : "scans"} · ${flagged} with QC flags · ${done} with a verdict`;
     byId("not-stored").hidden = gmseg.verdicts.isStored();
   }
 
