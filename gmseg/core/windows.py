@@ -172,7 +172,7 @@ def cut(volume: np.ndarray, centres: np.ndarray, size: int, fill=0) -> np.ndarra
 def cut_from_scan(
     data: np.ndarray, affine: np.ndarray, centres: np.ndarray, size: int, spacing_mm: float
 ) -> np.ndarray:
-    """Cut one window out of every slice of a scan, and resample nothing but the windows.
+    """Cut windows out of the slices of a scan, resampled only where the windows lie.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def cut_from_scan(
     affine : numpy.ndarray
         (4, 4), its affine in mm.
     centres : numpy.ndarray
-        int, (slices, 2), on the working grid.
+        int, (n, 2), on the working grid: one for every slice, or any number for a single slice.
     size : int
         Rows and columns of the window, in pixels.
     spacing_mm : float
@@ -190,8 +190,9 @@ def cut_from_scan(
     Returns
     -------
     numpy.ndarray
-        float32, (slices, size, size): what `cut` returns from the scan on the working grid,
-        filled with its `darkest` values.
+        float32, (n, size, size): what `cut` returns from the scan on the working grid, filled
+        with its `darkest` values. These need the whole slice, but only for windows that extend
+        beyond it.
 
     Examples
     --------
@@ -205,13 +206,16 @@ def cut_from_scan(
     las, las_affine = reoriented(data, affine)
     step = steps(las_affine, spacing_mm)[:2]
     shape = grid_geometry(data.shape, affine, spacing_mm).shape
-    windows = np.empty((shape[2], size, size), np.float32)
-    for k, (in_window, in_slice) in enumerate(_overlaps(shape, centres, size)):
-        part = windows[k][in_window]
-        if part.size < size**2:  # the window is larger than the scan, or lies across its border
-            whole = np.empty((*shape[:2], 1), np.float32)
-            sample(las[..., k], step, whole[..., 0])
-            windows[k] = darkest(whole)
+    windows = np.empty((len(centres), size, size), np.float32)
+    fills: dict[int, np.ndarray] = {}
+    for i, (in_window, in_slice) in enumerate(_overlaps(shape, centres, size)):
+        k, part = min(i, shape[2] - 1), windows[i][in_window]
+        if part.size < size**2:  # the window extends beyond the slice
+            if k not in fills:
+                whole = np.empty((*shape[:2], 1), np.float32)
+                sample(las[..., k], step, whole[..., 0])
+                fills[k] = darkest(whole)
+            windows[i] = fills[k]
         if part.size:
             sample(las[..., k], step, part, first=[where.start for where in in_slice])
     return windows

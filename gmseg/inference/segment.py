@@ -13,7 +13,7 @@ import numpy as np
 from gmseg.core import geometry, windows
 from gmseg.core.model import Model
 from gmseg.core.pipeline import restore
-from gmseg.core.resampling import grid_geometry
+from gmseg.core.resampling import grid_geometry, reoriented, to_working_grid
 from gmseg.errors import InputError
 from gmseg.inference.engines import load_predictor
 from gmseg.inference.localisation import Localisation
@@ -272,9 +272,9 @@ def _localised(session: Session, centre, cord: ScanReader | None) -> Localisatio
         return session.localise()
     cord_centres = None
     if cord is not None:
-        spacing_mm = session.model.voxel_size_mm
-        grids = (cord.working_grid(k, k + 1, spacing_mm) for k in range(cord.slices))
-        cord_centres = np.concatenate([windows.centres_of_mass(grid.data) for grid in grids])
+        cord_centres = np.concatenate(
+            [_cord_centres(session, cord, slab) for slab in session.slabs]
+        )
         if not np.isfinite(cord_centres).any():
             raise InputError(f"{cord.name}: the cord mask is empty; give a non-empty mask")
     try:
@@ -287,6 +287,16 @@ def _localised(session: Session, centre, cord: ScanReader | None) -> Localisatio
     else:
         how = "as given" if cord is None else "cord mask"
     return Localisation(centres, soft_windows, detections, how, keep_far=how == "image centre")
+
+
+def _cord_centres(session: Session, cord: ScanReader, slab: tuple[int, int]) -> np.ndarray:
+    """Return the centres of a cord mask on the slices of a slab, one resampled after the other."""
+    las, affine = reoriented(*cord.part(*slab))
+    grids = (
+        to_working_grid(las[..., k : k + 1], affine, session.model.voxel_size_mm)
+        for k in range(las.shape[2])
+    )
+    return np.concatenate([windows.centres_of_mass(grid.data) for grid in grids])
 
 
 def _centreline(found: Localisation) -> np.ndarray:

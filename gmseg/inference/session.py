@@ -75,7 +75,7 @@ class Session:
         return self.scan.slabs((2 + 2 * self.outputs) * self.scan.slice_bytes + window_bytes)
 
     def cut(self, first: int, last: int, centres: np.ndarray, size: int) -> np.ndarray:
-        """Return windows of slices, in scan values; centres are int, (last - first, 2)."""
+        """Return windows in scan values, see `gmseg.core.windows.cut_from_scan`."""
         data, affine = self.scan.part(first, last)
         return windows.cut_from_scan(data, affine, centres, size, self.model.voxel_size_mm)
 
@@ -138,7 +138,7 @@ class Session:
         Windows without contrast, or with voxels that are not finite, are 0.
         """
         size = self.model.window
-        cut = np.concatenate([self.cut(k, k + 1, centre[None], size) for centre in centres])
+        cut = self.cut(k, k + 1, centres, size)
         soft = np.zeros(cut.shape, np.float32)
         usable = np.isfinite(cut).all(axis=(1, 2))
         usable[usable] = np.ptp(cut[usable], axis=(1, 2)) > 0

@@ -168,7 +168,7 @@ def new_folders(paths) -> Iterator[None]:
     created: list[Path] = []
     try:  # from here: a signal may end the process as soon as a folder exists
         for folder in {parent: None for path in paths for parent in path.absolute().parents[::-1]}:
-            if not folder.exists():
+            if not folder.is_dir():
                 created.append(folder)
                 folder.mkdir(exist_ok=True)
         yield

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gmseg.core.resampling import to_working_grid
-from gmseg.core.windows import centres_of_mass, cut_from_scan, darkest, window_centres
+from gmseg.core.windows import centres_of_mass, cut, darkest, window_centres
 from gmseg.datasets.folders import LabelledScan
 from gmseg.datasets.labelled import read_labelled
 from gmseg.datasets.phantom import make_phantom
@@ -128,8 +128,8 @@ def _training_scan(data, references, affine, protocol: Protocol, cord) -> Traini
     else:
         centres = window_centres(grid, cord=centres_of_mass(any_rater))
     size = protocol.windows.inference_size
-    # of all slices, as at inference
-    windows = cut_from_scan(data, affine, centres, size, spacing_mm)
+    fills = darkest(grid.data)
+    windows = cut(grid.data, centres, size, fills)  # of all slices, as at inference
     reach = round(_KEPT_MM / spacing_mm) // 2
     low, high = np.maximum(centres.min(axis=0) - reach, 0), centres.max(axis=0) + reach
 
@@ -139,7 +139,7 @@ def _training_scan(data, references, affine, protocol: Protocol, cord) -> Traini
 
     return TrainingScan(
         slices=kept(grid.data),
-        darkest=darkest(grid.data)[keep],
+        darkest=fills[keep],
         masks=np.stack([kept(mask) for mask in masks]),
         cords=None if cord is None else kept(on_grid(cord)),
         centres=centres[keep] - low,

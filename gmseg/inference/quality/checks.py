@@ -73,7 +73,7 @@ def gather(
 
 
 def _margins_mm(las: np.ndarray, affine: np.ndarray, centreline_mm: np.ndarray) -> np.ndarray:
-    """Return how far the centreline is from the edge of what is not empty.
+    """Return how far the centreline is from the edge of what is not empty, slice by slice.
 
     Parameters
     ----------
@@ -82,15 +82,16 @@ def _margins_mm(las: np.ndarray, affine: np.ndarray, centreline_mm: np.ndarray) 
     centreline_mm : numpy.ndarray
         (slices, 2), from the corner of the field of view.
     """
-    scanned = (las != windows.darkest(las)).any(axis=2)
-    if not scanned.any():
-        return np.full(len(centreline_mm), np.nan)
-    margins = []
-    for axis, size_mm in enumerate(nib.affines.voxel_sizes(affine)[:2]):
-        first, last = np.flatnonzero(scanned.any(axis=1 - axis))[[0, -1]]
-        at = centreline_mm[:, axis]
-        margins += [at - first * size_mm, (last + 1) * size_mm - at]
-    return np.min(margins, axis=0)
+    scanned = las != windows.darkest(las)
+    margins = np.full(len(centreline_mm), np.nan)
+    for k in np.flatnonzero(scanned.any(axis=(0, 1))):
+        to_edges = []
+        for axis, size_mm in enumerate(nib.affines.voxel_sizes(affine)[:2]):
+            first, last = np.flatnonzero(scanned[..., k].any(axis=1 - axis))[[0, -1]]
+            at = centreline_mm[k, axis]
+            to_edges += [at - first * size_mm, (last + 1) * size_mm - at]
+        margins[k] = min(to_edges)
+    return margins
 
 
 def qc_flags(

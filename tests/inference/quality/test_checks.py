@@ -35,6 +35,12 @@ def test_margin_is_measured_to_the_edge_of_what_was_scanned():
     voxels[10:50, 20:60] = 1  # 5 to 25 mm, 8 to 24 mm
     line_mm = np.array([[15.0, 16.0], [6.0, 16.0], [15.0, 23.5]])
     np.testing.assert_allclose(checks._margins_mm(voxels, affine, line_mm), [8.0, 1.0, 0.5])
+    narrow = voxels.copy()
+    narrow[20:, :, 1] = 0  # this slice ends at 10 mm; its neighbours do not
+    line_mm[1] = 6.0, 16.0
+    np.testing.assert_allclose(checks._margins_mm(narrow, affine, line_mm), [8.0, 1.0, 0.5])
+    line_mm[1] = 9.6, 16.0
+    np.testing.assert_allclose(checks._margins_mm(narrow, affine, line_mm), [8.0, 0.4, 0.5])
     empty = np.zeros((9, 9, 1), np.float32)
     assert np.isnan(checks._margins_mm(empty, affine, np.array([[2.0, 2.0]]))).all()
 
